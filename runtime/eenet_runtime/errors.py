@@ -1,0 +1,48 @@
+"""Everything that can go wrong through no bug of ours, in one tree.
+
+EENetError
+├── GeometryError   a geometry preset that the network cannot have
+├── CaseError       one case cannot be segmented: its files, grids or voxels
+├── DatasetError    a folder as a whole: not there, no cases in it
+├── BundleError     a model bundle that is damaged, foreign or newer than this runtime
+├── BackendError    no inference engine, or one that cannot run this model
+├── OutputError     a result that cannot be written
+└── TrainingError   a training that cannot start or go on
+
+Each message is one line that names the file (where there is one), what was found and what was expected or what to
+do. A command line prints it and exits with 2; a bug is any other exception, shows its traceback and exits with 1.
+"""
+
+from __future__ import annotations
+
+
+class EENetError(Exception):
+    """A problem that the user can understand and mend."""
+
+
+class GeometryError(EENetError):
+    """The requested geometry cannot work in the network."""
+
+
+class CaseError(EENetError):
+    """One case is refused; the others of a folder go on."""
+
+
+class DatasetError(EENetError):
+    """A folder of cases is unusable as a whole."""
+
+
+class BundleError(EENetError):
+    """A model bundle is refused."""
+
+
+class BackendError(EENetError):
+    """An inference engine is missing or cannot run the model."""
+
+
+class OutputError(EENetError):
+    """A result could not be written; nothing half-written is left under its final name."""
+
+
+class TrainingError(EENetError):
+    """A training cannot start or go on."""

@@ -1,0 +1,138 @@
+"""The vocabulary that training, export and inference share: modalities, labels, regions and label schemes.
+
+Inside the toolkit a label volume always holds the network's class numbers (`Label`). Files hold the numbers of a
+*scheme*; `LabelScheme.to_file` and `LabelScheme.from_file` are the only places where one becomes the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eenet_runtime.errors import CaseError
+
+
+class Modality(str, Enum):
+    """The four MRI contrasts. The order of the members is the network's channel order."""
+
+    T1 = "t1"
+    """T1-weighted, native."""
+    T1CE = "t1ce"
+    """T1-weighted after gadolinium (T1Gd, T1c)."""
+    T2 = "t2"
+    """T2-weighted."""
+    FLAIR = "flair"
+    """T2 with the fluid signal suppressed (T2-FLAIR)."""
+
+
+CHANNEL_ORDER: Final[tuple[Modality, ...]] = tuple(Modality)
+"""Channel order of the network's input (network.md: T1, T1ce, T2, FLAIR)."""
+
+
+class Label(IntEnum):
+    """The network's four classes, in the order of its output channels."""
+
+    BACKGROUND = 0
+    NCR = 1
+    """Necrotic and non-enhancing tumour core."""
+    ED = 2
+    """Peritumoural oedema."""
+    ET = 3
+    """Enhancing tumour."""
+
+
+NUM_CLASSES: Final = len(Label)
+
+
+class Region(str, Enum):
+    """The three nested regions that BraTS evaluates."""
+
+    ET = "ET"
+    TC = "TC"
+    WT = "WT"
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """The classes that make up this region."""
+        return _REGION_LABELS[self]
+
+    def mask(self, labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Voxels of this region.
+
+        Args:
+            labels: network class numbers, any shape.
+
+        Returns:
+            A boolean array of the same shape.
+        """
+        lookup = np.zeros(256, dtype=np.bool_)
+        lookup[list(self.labels)] = True
+        return lookup[labels]
+
+
+_REGION_LABELS: Final = {
+    Region.ET: (Label.ET,),
+    Region.TC: (Label.NCR, Label.ET),
+    Region.WT: (Label.NCR, Label.ED, Label.ET),
+}
+
+
+@dataclass(frozen=True)
+class LabelScheme:
+    """How a data set writes the four classes into a file.
+
+    Attributes:
+        name: the name users meet in options and reports.
+        ncr, ed, et: the file values of the three tumour classes; background is always 0.
+    """
+
+    name: str
+    ncr: int
+    ed: int
+    et: int
+
+    @property
+    def file_values(self) -> tuple[int, int, int, int]:
+        """File value of each class, in the order of `Label`."""
+        return (0, self.ncr, self.ed, self.et)
+
+    def to_file(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Translate network classes into this scheme's file values (same shape, uint8)."""
+        lookup = np.array(self.file_values, dtype=np.uint8)
+        return lookup[labels]
+
+    def from_file(self, values: NDArray[np.generic], source: str) -> NDArray[np.uint8]:
+        """Translate file values into network classes.
+
+        Args:
+            values: label values as stored, any numeric dtype.
+            source: name of the file, for the message.
+
+        Raises:
+            CaseError: a value that this scheme does not know.
+        """
+        unknown = sorted(set(np.unique(values).tolist()) - set(self.file_values))
+        if unknown:
+            shown = ", ".join(f"{value:g}" for value in unknown[:5])
+            raise CaseError(
+                f"{source}: label values {shown} found, expected only "
+                f"{', '.join(map(str, sorted(self.file_values)))} (scheme {self.name})"
+            )
+        lookup = np.zeros(256, dtype=np.uint8)
+        for label in Label:
+            lookup[self.file_values[label]] = label
+        return lookup[values.astype(np.uint8)]
+
+
+BRATS2020: Final = LabelScheme("brats2020", ncr=1, ed=2, et=4)
+"""BraTS 2012-2021: 1 NCR/NET, 2 oedema, 4 enhancing; 3 is not used."""
+BRATS2023: Final = LabelScheme("brats2023", ncr=1, ed=2, et=3)
+"""BraTS 2023 and later; in 2024 the value 4 means resection cavity, which this network does not know."""
+MSD: Final = LabelScheme("msd", ncr=2, ed=1, et=3)
+"""Medical Segmentation Decathlon Task01: 1 oedema, 2 non-enhancing, 3 enhancing."""
+
+LABEL_SCHEMES: Final = {scheme.name: scheme for scheme in (BRATS2020, BRATS2023, MSD)}
