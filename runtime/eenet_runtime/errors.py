@@ -7,7 +7,9 @@ EENetError
 ├── BundleError     a model bundle that is damaged, foreign or newer than this runtime
 ├── BackendError    no inference engine, or one that cannot run this model
 ├── OutputError     a result that cannot be written
-└── TrainingError   a training that cannot start or go on
+├── TrainingError   a training that cannot start or go on
+└── ExportError     a model that cannot be exported
+    └── ParityError an exported artefact that does not agree with the Keras model it came from
 
 Each message is one line that names the file (where there is one), what was found and what was expected or what to
 do. A command line prints it and exits with 2; a bug is any other exception, shows its traceback and exits with 1.
@@ -46,3 +48,11 @@ class OutputError(EENetError):
 
 class TrainingError(EENetError):
     """A training cannot start or go on."""
+
+
+class ExportError(EENetError):
+    """A model cannot be exported."""
+
+
+class ParityError(ExportError):
+    """An exported artefact does not agree with the Keras model it came from; it gets no final name."""
