@@ -7,7 +7,7 @@ Inside the toolkit a label volume always holds the network's class numbers (`Lab
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum, IntEnum
+from enum import IntEnum, StrEnum
 from typing import Final
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from eenet_runtime.errors import CaseError
 
 
-class Modality(str, Enum):
+class Modality(StrEnum):
     """The four MRI contrasts. The order of the members is the network's channel order."""
 
     T1 = "t1"
@@ -48,7 +48,7 @@ class Label(IntEnum):
 NUM_CLASSES: Final = len(Label)
 
 
-class Region(str, Enum):
+class Region(StrEnum):
     """The three nested regions that BraTS evaluates."""
 
     ET = "ET"

@@ -39,13 +39,17 @@ class GeometryPreset:
 
     def __post_init__(self) -> None:
         if len(self.shape) != 3 or any(size < 1 for size in self.shape):
-            raise GeometryError(f"geometry {self.name}: shape {self.shape} found, expected three positive sizes (H, W, D)")
+            raise GeometryError(
+                f"geometry {self.name}: shape {self.shape} found, expected three positive sizes (H, W, D)"
+            )
         if len(self.depth_strides) != 3 or any(stride < 1 for stride in self.depth_strides):
             raise GeometryError(
                 f"geometry {self.name}: depth strides {self.depth_strides} found, expected three positive integers"
             )
         if not (math.isfinite(self.spacing_mm) and self.spacing_mm > 0):
-            raise GeometryError(f"geometry {self.name}: voxel size {self.spacing_mm} mm found, expected a positive number")
+            raise GeometryError(
+                f"geometry {self.name}: voxel size {self.spacing_mm} mm found, expected a positive number"
+            )
         for axis, size in zip("HW", self.shape, strict=False):
             if size % PLANE_MULTIPLE:
                 raise GeometryError(

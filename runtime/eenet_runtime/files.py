@@ -1,0 +1,81 @@
+"""Writing files so that a reader never sees half of one, and hashing them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from eenet_runtime.errors import OutputError
+
+_HASH_CHUNK_BYTES = 1 << 20
+
+
+def sha256_of_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, as lower-case hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_HASH_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name in the same folder, flush it to the disk, then rename it.
+
+    Raises:
+        OutputError: the folder is missing or not writable, or the disk is full. Nothing is left behind.
+    """
+    with open_for_replace(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextlib.contextmanager
+def open_for_replace(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on a clean exit it takes the final name, otherwise it is removed.
+
+    Raises:
+        OutputError: anything the operating system refuses (permissions, space, a missing folder).
+    """
+    # The final suffix stays at the end: some writers choose the format by it.
+    temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
+    try:
+        try:
+            yield temporary
+            _flush_to_disk(temporary)
+            temporary.replace(path)
+            _flush_to_disk(path.parent)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def make_output_folder(path: Path) -> None:
+    """Create a folder (and its parents) and prove that files can be written into it.
+
+    Raises:
+        OutputError: it cannot be made, is not a folder, or does not take a file.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise OutputError(f"{path}: a file stands where the output folder should be") from error
+    except OSError as error:
+        raise OutputError(f"{path}: the output folder cannot be made ({error.strerror or error})") from error
+    write_atomically(path / f".writable-{secrets.token_hex(4)}", b"")
+    for probe in path.glob(".writable-*"):
+        with contextlib.suppress(OSError):
+            probe.unlink()
+
+
+def _flush_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,116 @@
+"""Voxel grids: where an array lies in the patient, and how it turns to the network's axes and back.
+
+World coordinates are NIfTI's: millimetres, RAS+ (x to the right, y to the front, z to the top of the head).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, TypeVar
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from eenet_runtime.errors import CaseError
+
+ScalarT = TypeVar("ScalarT", bound=np.generic)
+
+NETWORK_AXES: Final = ("P", "L", "S")
+"""Directions in which the network's H, W and D run: to the back, to the left, to the top.
+
+This is what the authors' swap of the first two axes makes of a BraTS file (which is stored LPS), so that a
+checkpoint of theirs sees heads the way it was trained. Any other storage order is brought here by its affine.
+"""
+
+GRID_TOLERANCE: Final = 1e-3
+"""Largest difference of two affines' entries that still counts as one grid (data.md, step 1)."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Shape and affine of one volume.
+
+    Attributes:
+        shape: voxels along the three array axes, as stored.
+        affine: float64 (4, 4), voxel indices to world millimetres.
+    """
+
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
+
+    @cached_property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel size along each stored axis, in millimetres."""
+        x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
+        return float(x), float(y), float(z)
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of one voxel in millilitres."""
+        return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000.0
+
+    @property
+    def axes(self) -> str:
+        """Where the stored axes point, for example LPS."""
+        return "".join(code or "?" for code in nib.aff2axcodes(self.affine))
+
+    def matches(self, other: Grid) -> bool:
+        """Whether both are the same grid, to `GRID_TOLERANCE`."""
+        return self.shape == other.shape and bool(np.allclose(self.affine, other.affine, rtol=0, atol=GRID_TOLERANCE))
+
+    def describe(self) -> str:
+        """The grid in words, for messages."""
+        shape = " x ".join(map(str, self.shape))
+        spacing = " x ".join(f"{size:.4g}" for size in self.spacing_mm)
+        origin = ", ".join(f"{value:.4g}" for value in self.affine[:3, 3])
+        return f"{shape} voxels of {spacing} mm, axes {self.axes}, origin ({origin})"
+
+
+def check_affine(affine: NDArray[np.float64], source: str) -> None:
+    """Refuse an affine that gives no orientation.
+
+    Raises:
+        CaseError: an entry is not finite, or the three axes do not span space.
+    """
+    if not np.isfinite(affine).all():
+        raise CaseError(f"{source}: the affine holds NaN or infinity, expected a finite 4 x 4 matrix")
+    columns = affine[:3, :3]
+    lengths = np.linalg.norm(columns, axis=0)
+    # The determinant of unit columns is 1 for a right box and 0 for axes in one plane.
+    if (lengths < 1e-6).any() or abs(np.linalg.det(columns / lengths)) < 1e-3:
+        raise CaseError(f"{source}: the affine is singular, so the orientation of the head is unknown")
+
+
+def to_network_axes(volume: NDArray[ScalarT], grid: Grid) -> NDArray[ScalarT]:
+    """Turn a stored volume so that its axes run as `NETWORK_AXES`.
+
+    Args:
+        volume: array in the stored order of `grid`; further axes after the third stay where they are.
+
+    Returns:
+        A view (H, W, D, ...); no voxel is copied or interpolated. An oblique grid goes to the nearest axes.
+    """
+    return np.asarray(nib.apply_orientation(volume, _turn(grid)))
+
+
+def from_network_axes(volume: NDArray[ScalarT], grid: Grid) -> NDArray[ScalarT]:
+    """Undo `to_network_axes`: bring an array in network axes back to the stored order of `grid` (a view)."""
+    network = nib.orientations.axcodes2ornt(NETWORK_AXES)
+    back = nib.orientations.ornt_transform(network, nib.io_orientation(grid.affine))
+    return np.asarray(nib.apply_orientation(volume, back))
+
+
+def network_spacing_mm(grid: Grid) -> tuple[float, float, float]:
+    """Voxel size along H, W and D, in millimetres."""
+    turn = _turn(grid)
+    spacing = [0.0, 0.0, 0.0]
+    for stored_axis, network_axis in enumerate(turn[:, 0].astype(int)):
+        spacing[network_axis] = grid.spacing_mm[stored_axis]
+    return spacing[0], spacing[1], spacing[2]
+
+
+def _turn(grid: Grid) -> NDArray[np.float64]:
+    network = nib.orientations.axcodes2ornt(NETWORK_AXES)
+    return np.asarray(nib.orientations.ornt_transform(nib.io_orientation(grid.affine), network))
