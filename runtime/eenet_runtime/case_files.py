@@ -100,3 +100,9 @@ def split_name(path: Path) -> NameParts:
 def scheme_of_words(words: set[str]) -> LabelScheme:
     """The label scheme that goes with a way of naming: `t1n`, `t1c`, `t2w`, `t2f` came with BraTS 2023."""
     return BRATS2023 if words & _WORDS_OF_2023 else BRATS2020
+
+
+def case_from_paths(case_id: str, paths: Mapping[Modality, Path]) -> CaseFiles:
+    """A case from four files that the caller names; the label scheme follows from how they are named."""
+    words = {split_name(path).word for path in paths.values()}
+    return CaseFiles(case_id, {modality: ImageSource(paths[modality]) for modality in Modality}, scheme_of_words(words))

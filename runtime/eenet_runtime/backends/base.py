@@ -1,0 +1,49 @@
+"""What every inference engine must be to the rest of the runtime."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Backend(Protocol):
+    """One loaded model in one inference engine.
+
+    Guarantees of every implementation:
+
+    - Making it loads the model; a missing package, device or an unusable model raises `BackendError`.
+    - Calling it changes no argument and returns a fresh array that the caller owns.
+    - Two calls with the same volume on the same machine give the same result.
+    - It computes in the precision that the artefact names, or fails: nothing is downgraded silently.
+    - `close` frees what it holds; calling it twice is allowed.
+    """
+
+    @property
+    def name(self) -> str:
+        """The engine's name in reports, for example `onnxruntime`."""
+
+    @property
+    def version(self) -> str:
+        """The engine's version."""
+
+    @property
+    def device(self) -> str:
+        """The device that really computes, for example `cpu (2 threads)`."""
+
+    def __call__(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Compute class probabilities.
+
+        Args:
+            volume: float32 (H, W, D, 4), as `preprocessing.prepare` makes it.
+
+        Returns:
+            float32 (H, W, D, 4), softmax over the last axis.
+
+        Raises:
+            BackendError: the engine failed, or gave something else than finite probabilities of that shape.
+        """
+
+    def close(self) -> None:
+        """Free the model."""

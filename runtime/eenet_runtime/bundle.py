@@ -1,0 +1,279 @@
+"""The bundle: one folder that holds a model and everything a runtime must know about it.
+
+`manifest.json` is the contract between export and runtime. It names every other file with its SHA-256, and carries a
+checksum of itself, so that a changed byte anywhere is noticed before the first inference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from eenet_runtime.errors import BundleError, GeometryError
+from eenet_runtime.files import sha256_of_file
+from eenet_runtime.grid import NETWORK_AXES
+from eenet_runtime.labels import CHANNEL_ORDER, Label
+from eenet_runtime.normalization import NORMALIZATION
+from eenet_runtime.presets import GeometryPreset
+
+SCHEMA_VERSION: Final = 1
+"""Version of the manifest that this runtime reads. A newer one is refused: it may mean something else."""
+
+MANIFEST_NAME: Final = "manifest.json"
+
+
+@dataclass(frozen=True)
+class BundleFile:
+    """One file of the bundle: its name inside the folder, its SHA-256 and its size."""
+
+    path: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One runnable form of the model.
+
+    Attributes:
+        kind: `onnx`, later also engines.
+        path: file inside the bundle to hand to the engine.
+        precision: precision of the arithmetic, for example `fp32`.
+        weights_precision: precision of the weights as stored.
+        input_name, output_name: the graph's tensors; (1, H, W, D, 4) float32 in, class probabilities of the same
+            shape out.
+    """
+
+    kind: str
+    path: str
+    precision: str
+    weights_precision: str
+    input_name: str
+    output_name: str
+
+
+@dataclass(frozen=True)
+class PostprocessingSettings:
+    """Defaults of the steps after the network; see `postprocessing`.
+
+    Attributes:
+        min_tumour_ml: connected components of the whole tumour below this volume are dropped; 0 switches it off.
+        min_enhancing_ml: an enhancing tumour smaller than this in all becomes NCR (the BraTS rule); 0 switches it
+            off.
+    """
+
+    min_tumour_ml: float = 0.0
+    min_enhancing_ml: float = 0.0
+
+    def changed(self, min_tumour_ml: float | None, min_enhancing_ml: float | None) -> PostprocessingSettings:
+        """The same settings with those that are given instead."""
+        return PostprocessingSettings(
+            self.min_tumour_ml if min_tumour_ml is None else min_tumour_ml,
+            self.min_enhancing_ml if min_enhancing_ml is None else min_enhancing_ml,
+        )
+
+
+@dataclass(frozen=True)
+class ParityRow:
+    """Agreement of two forms of the model on one case.
+
+    Attributes:
+        case_id: the case.
+        reference, candidate: which forms were compared.
+        max_abs_difference: largest difference of a class probability.
+        dice: Dice between the two masks on the network's grid, for ET, TC and WT.
+    """
+
+    case_id: str
+    reference: str
+    candidate: str
+    max_abs_difference: float
+    dice: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything `manifest.json` says.
+
+    Attributes:
+        name: the model's name.
+        preset: the geometry.
+        artifacts: the runnable forms, the preferred one first.
+        files: every file of the bundle but the manifest.
+        postprocessing: defaults of the steps after the network.
+        provenance: where the weights came from, in words and figures.
+        parity: agreement measured before the bundle got its name.
+        tools: versions of the packages that made it.
+        created: UTC time, ISO 8601.
+        modalities, axes, normalisation, labels: what the network was trained with; fixed in this schema version.
+    """
+
+    name: str
+    preset: GeometryPreset
+    artifacts: tuple[Artifact, ...]
+    files: tuple[BundleFile, ...]
+    postprocessing: PostprocessingSettings = PostprocessingSettings()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    parity: tuple[ParityRow, ...] = ()
+    tools: Mapping[str, str] = field(default_factory=dict)
+    created: str = ""
+    modalities: tuple[str, ...] = tuple(modality.value for modality in CHANNEL_ORDER)
+    axes: str = "".join(NETWORK_AXES)
+    normalisation: str = NORMALIZATION
+    labels: Mapping[str, int] = field(default_factory=lambda: {label.name: int(label) for label in Label})
+
+    def to_json(self) -> str:
+        """The text of `manifest.json`, with its own checksum."""
+        content = {"schema_version": SCHEMA_VERSION, **asdict(self)}
+        content["checksum"] = _checksum(content)
+        return json.dumps(content, indent=2) + "\n"
+
+    @staticmethod
+    def from_json(text: str, source: str) -> Manifest:
+        """Parse and check a manifest.
+
+        Raises:
+            BundleError: not JSON, a newer schema, a wrong checksum, missing fields, an impossible geometry, or a
+                network that this runtime cannot feed.
+        """
+        content = _parse(text, source)
+        try:
+            preset = dict(content["preset"])
+            manifest = Manifest(
+                name=str(content["name"]),
+                preset=GeometryPreset(
+                    str(preset["name"]),
+                    _triple(preset["shape"]),
+                    float(preset["spacing_mm"]),
+                    _triple(preset["depth_strides"]),
+                ),
+                artifacts=tuple(Artifact(**entry) for entry in content["artifacts"]),
+                files=tuple(BundleFile(**entry) for entry in content["files"]),
+                postprocessing=PostprocessingSettings(**content["postprocessing"]),
+                provenance=dict(content["provenance"]),
+                parity=tuple(ParityRow(**entry) for entry in content["parity"]),
+                tools=dict(content["tools"]),
+                created=str(content["created"]),
+                modalities=tuple(content["modalities"]),
+                axes=str(content["axes"]),
+                normalisation=str(content["normalisation"]),
+                labels=dict(content["labels"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"{source}: a field is missing or has the wrong type ({error})") from error
+        except GeometryError as error:
+            raise BundleError(f"{source}: {error}") from error
+        _refuse_foreign(manifest, source)
+        return manifest
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk, verified.
+
+    Attributes:
+        folder: where it is.
+        manifest: what it says.
+        bundle_id: the first 16 digits of the manifest's SHA-256; through the hashes in it, of everything.
+    """
+
+    folder: Path
+    manifest: Manifest
+    bundle_id: str
+
+    def path_of(self, artifact: Artifact) -> Path:
+        """The artefact's file."""
+        return self.folder / artifact.path
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Read a bundle's manifest and verify every file it names.
+
+    Raises:
+        BundleError: see `Manifest.from_json`; or a file is missing or is not the one that was exported.
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        content = path.read_bytes()
+        text = content.decode("utf-8")
+    except FileNotFoundError as error:
+        raise BundleError(f"{folder}: no {MANIFEST_NAME} found, expected a folder made by eenet-export") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(f"{path}: cannot be read ({error})") from error
+    manifest = Manifest.from_json(text, str(path))
+    for entry in manifest.files:
+        _verify(folder, entry)
+    listed = {entry.path for entry in manifest.files}
+    for artifact in manifest.artifacts:
+        if artifact.path not in listed:
+            raise BundleError(f"{path}: artefact {artifact.path} is not among the hashed files")
+    return Bundle(folder, manifest, hashlib.sha256(content).hexdigest()[:16])
+
+
+def describe_files(folder: Path, names: tuple[str, ...]) -> tuple[BundleFile, ...]:
+    """Hash files of a bundle in the making."""
+    return tuple(BundleFile(name, sha256_of_file(folder / name), (folder / name).stat().st_size) for name in names)
+
+
+def with_parity(manifest: Manifest, rows: tuple[ParityRow, ...]) -> Manifest:
+    """The same manifest with measured agreement."""
+    return replace(manifest, parity=rows)
+
+
+def _parse(text: str, source: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BundleError(f"{source}: not JSON ({error})") from error
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if not isinstance(version, int):
+        raise BundleError(f"{source}: no schema_version found, expected a manifest made by eenet-export")
+    if version > SCHEMA_VERSION:
+        raise BundleError(
+            f"{source}: schema version {version} found, this runtime reads up to {SCHEMA_VERSION}; update eenet"
+        )
+    if content.get("checksum") != _checksum(content):
+        raise BundleError(f"{source}: its checksum does not fit, the manifest was changed after the export")
+    assert isinstance(content, dict)
+    return content
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    """SHA-256 of the manifest without its checksum, in one canonical spelling."""
+    rest = {key: value for key, value in content.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _triple(values: Any) -> tuple[int, int, int]:
+    first, second, third = (int(value) for value in values)
+    return first, second, third
+
+
+def _refuse_foreign(manifest: Manifest, source: str) -> None:
+    """Refuse a network that was trained on another kind of input than this runtime makes."""
+    expected = Manifest("", manifest.preset, (), ())
+    for name in ("modalities", "axes", "normalisation", "labels"):
+        found, wanted = getattr(manifest, name), getattr(expected, name)
+        if found != wanted:
+            raise BundleError(f"{source}: {name} {found} found, this runtime feeds {wanted}")
+    if not manifest.artifacts:
+        raise BundleError(f"{source}: no artefact found, so there is nothing to run")
+
+
+def _verify(folder: Path, entry: BundleFile) -> None:
+    path = folder / entry.path
+    if Path(entry.path).is_absolute() or ".." in Path(entry.path).parts:
+        raise BundleError(f"{folder}: the manifest names {entry.path}, a file outside the bundle")
+    try:
+        size, found = path.stat().st_size, sha256_of_file(path)
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if size != entry.bytes or found != entry.sha256:
+        raise BundleError(
+            f"{path}: {size} bytes with SHA-256 {found[:12]} found, the manifest says {entry.bytes} bytes with "
+            f"{entry.sha256[:12]}; copy the bundle again"
+        )

@@ -1,0 +1,58 @@
+"""What the four command lines share: how errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from enum import IntEnum
+
+import typer
+
+from eenet_runtime.errors import EENetError
+
+
+class ExitCode(IntEnum):
+    """Exit codes of every command of the toolkit. A shell script may rely on them."""
+
+    DONE = 0
+    BUG = 1
+    """An unexpected exception; the traceback is shown."""
+    USAGE = 2
+    """Wrong options, or an input that is unusable as a whole."""
+    SOME_CASES_FAILED = 3
+    """The run went to its end; the summary names the cases that were refused."""
+    PARITY = 4
+    """An exported artefact does not agree with its Keras model."""
+
+
+def run_app(app: typer.Typer, name: str, exit_codes: Callable[[EENetError], ExitCode] | None = None) -> None:
+    """Run a typer application; an `EENetError` becomes one line on stderr, a bug keeps its traceback.
+
+    Args:
+        app: the application.
+        name: the program's name, shown before the message.
+        exit_codes: chooses the exit code of an error; `ExitCode.USAGE` by default.
+    """
+    try:
+        app(prog_name=name)
+    except EENetError as error:
+        typer.echo(f"{name}: {' '.join(str(error).split())}", err=True)
+        sys.exit(ExitCode.USAGE if exit_codes is None else exit_codes(error))
+    except KeyboardInterrupt:
+        typer.echo(f"{name}: stopped", err=True)
+        sys.exit(130)
+
+
+def new_app(help_text: str) -> typer.Typer:
+    """A typer application in the toolkit's style: plain help, plain tracebacks.
+
+    Rich is left out on purpose: it triples the start-up time of `--help`, and its tracebacks print local variables,
+    which here can hold file names with patient names.
+    """
+    return typer.Typer(
+        help=help_text,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
