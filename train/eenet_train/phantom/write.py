@@ -1,0 +1,115 @@
+"""A folder of phantoms: `write_phantoms` is what `eenet-train phantom` calls."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from eenet_runtime.errors import OutputError
+from eenet_train.phantom.generate import case_id, make_phantom
+from eenet_train.phantom.layouts import PhantomLayout, is_complete, write_case, write_dataset_json
+from eenet_train.phantom.nifti import write_atomically
+from eenet_train.phantom.settings import PhantomSettings
+
+
+@dataclass(frozen=True)
+class PhantomDone:
+    """Progress: one case is there.
+
+    Attributes:
+        case_id: its name.
+        done, total: how many of how many.
+        reused: it had been made by an earlier run and was left as it is.
+    """
+
+    case_id: str
+    done: int
+    total: int
+    reused: bool
+
+
+def write_phantoms(
+    output: Path,
+    *,
+    cases: int,
+    seed: int,
+    layout: PhantomLayout = PhantomLayout.BRATS2020,
+    workers: int = 1,
+    first_index: int = 0,
+    settings: PhantomSettings | None = None,
+    progress: Callable[[PhantomDone], None] | None = None,
+) -> list[str]:
+    """Make phantoms `first_index` .. `first_index + cases - 1` of a seed in a folder.
+
+    A case that lies there whole is not made again (its name holds seed and index), so a stopped run can be taken up.
+    A case depends on `seed`, its index and `settings` only.
+
+    Args:
+        output: folder, made if missing.
+        cases: how many, at least 1.
+        seed: of the whole set, 0 or above.
+        layout: names, channels and label values of the files.
+        workers: processes; each needs about 1 GB of memory.
+        first_index: index of the first case; sets that must not overlap take different ranges.
+        settings: the defaults if not given.
+        progress: called in this process after each case.
+
+    Returns:
+        The case names, in the order of their indices, those of an earlier run included.
+
+    Raises:
+        OutputError: the folder or a file cannot be written.
+        EENetError: nilearn is not installed.
+        ValueError: `cases` or `workers` below 1, or a negative seed or index.
+    """
+    if cases < 1 or workers < 1:
+        raise ValueError(f"cases {cases} and workers {workers} must be at least 1")
+    if seed < 0 or first_index < 0:
+        raise ValueError(f"seed {seed} and first index {first_index} must not be negative")
+    settings = settings or PhantomSettings()
+    indices = range(first_index, first_index + cases)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        write_atomically(output / "NOTICE.md", Path(__file__).with_name("NOTICE.md").read_bytes())
+        missing = [index for index in indices if not is_complete(output, case_id(seed, index), layout)]
+        finished = [index for index in indices if index not in set(missing)]
+        done = 0
+        for reused, made in ((True, iter(finished)), (False, _make(output, seed, missing, layout, settings, workers))):
+            for index in made:
+                done += 1
+                if progress is not None:
+                    progress(PhantomDone(case_id(seed, index), done, cases, reused))
+        write_dataset_json(output, layout)
+    except OSError as error:
+        where, why = error.filename or output, error.strerror or error
+        raise OutputError(f"{where}: cannot write phantoms ({why}); choose another folder or make room") from error
+    return [case_id(seed, index) for index in indices]
+
+
+def _make(
+    output: Path, seed: int, indices: list[int], layout: PhantomLayout, settings: PhantomSettings, workers: int
+) -> Iterator[int]:
+    """Make the cases; yields each index when its case is written."""
+    workers = min(workers, len(indices))
+    if workers <= 1:
+        for index in indices:
+            yield _make_one(output, seed, index, layout, settings)
+        return
+    # Spawned, not forked: the caller may hold threads (TensorFlow does), which a fork would not survive.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        futures = [pool.submit(_make_one, output, seed, index, layout, settings) for index in indices]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _make_one(output: Path, seed: int, index: int, layout: PhantomLayout, settings: PhantomSettings) -> int:
+    write_case(make_phantom(seed, index, settings), output, layout)
+    return index
