@@ -116,7 +116,7 @@ class Manifest:
     preset: GeometryPreset
     artifacts: tuple[Artifact, ...]
     files: tuple[BundleFile, ...]
-    postprocessing: PostprocessingSettings = PostprocessingSettings()
+    postprocessing: PostprocessingSettings = field(default_factory=PostprocessingSettings)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     parity: tuple[ParityRow, ...] = ()
     tools: Mapping[str, str] = field(default_factory=dict)
