@@ -29,6 +29,8 @@ LATTICE_MM = 4
 """Distance between lattice points in mm (= voxels)."""
 SURFACE_DEPTH_MM = 1.0
 """Where the sampled depth map, 0 outside and 2 mm at the outermost inner voxel of its 2 mm grid, has the surface."""
+SQUEEZED_MM = 14.0
+"""Thickness of the layer under the skull in which mass effect fades."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def pose_head(rng: np.random.Generator, template: Template) -> Lattice:
     """Give a head its pose, size and individual shape.
 
     Args:
-        rng: source of the pose (rotation up to 7 degrees, size 86-95 % of the template, which is larger than most
+        rng: source of the pose (rotation up to 7 degrees, size 85-94 % of the template, which is larger than most
             heads) and of the deformation.
         template: the average head.
 
@@ -123,7 +125,7 @@ def pose_head(rng: np.random.Generator, template: Template) -> Lattice:
         The lattice of the head's bounding box; nothing of the head lies outside the grid.
     """
     rotation = _rotation(np.radians(np.clip(rng.normal(0.0, 3.0, 3), -7.0, 7.0)))
-    scale = rng.uniform(0.87, 0.94) * rng.uniform(0.985, 1.015, 3)
+    scale = rng.uniform(0.86, 0.93) * rng.uniform(0.985, 1.015, 3)
     to_template = rotation / scale
     shift = np.clip(rng.normal(0.0, (2.0, 2.0, 0.7)), (-5.0, -5.0, -2.0), (5.0, 5.0, 2.0))
 
@@ -164,6 +166,8 @@ def _crop_to_head(source: NDArray[np.float32], middle: NDArray[np.float64], temp
         low, high = int(occupied[:, axis].min()), int(occupied[:, axis].max())
         # Point p lies at (p - 1) * 4, so a lattice cut at point `begin` has its voxel 0 at begin * 4.
         first = round(float(middle[axis]) - ((low + high) / 2 - 1) * LATTICE_MM)
+        first = min(first, GRID_SHAPE[axis] - 2 - (high - 1) * LATTICE_MM)
+        first = max(first, 1 - (low - 1) * LATTICE_MM)
         begin = max(low - 2, math.ceil(-first / LATTICE_MM))
         start = first + begin * LATTICE_MM
         size = min((high - begin) * LATTICE_MM + 1, GRID_SHAPE[axis] - start)
@@ -192,15 +196,17 @@ def push_aside(lattice: Lattice, pushes: list[Push], template: Template) -> Latt
     """Apply mass effect: around each tumour, tissue that was nearer to its centre is seen further out.
 
     The displacement at distance r is amplitude * (s * exp((1 - s^2) / 2)) with s = r / (1.3 radius): 0 at the centre,
-    largest just outside the core, fading into the rest of the head.
+    largest just outside the core, fading into the rest of the head. Towards the skull it fades to nothing: tissue is
+    squeezed there, and the head keeps its outline.
     """
     x, y, z = lattice.positions()
     step = np.zeros_like(lattice.source)
+    yielding = np.clip(lattice.depth / np.float32(SQUEEZED_MM), np.float32(0), np.float32(1))
     for push in pushes:
         offsets = [axis - np.float32(c) for axis, c in zip((x, y, z), push.centre, strict=True)]
         reach = np.float32(1.3 * push.radius)
         squared = (offsets[0] ** 2 + offsets[1] ** 2 + offsets[2] ** 2) / reach**2
-        gain = np.float32(push.amplitude) / reach * np.exp((1 - squared) / 2)
+        gain = yielding * np.float32(push.amplitude) / reach * np.exp((1 - squared) / 2)
         for axis in range(3):
             step[axis] -= gain * offsets[axis]
     return _lattice(lattice.source + step, lattice.shape, lattice.offset, template)

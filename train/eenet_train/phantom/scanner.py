@@ -110,9 +110,9 @@ def _vessels(rng: np.random.Generator, head: Head) -> Float3D:
 
     A curve is where two smooth random fields are both near zero.
     """
-    first, second = random_field(rng, head.shape, 11.0), random_field(rng, head.shape, 11.0)
-    # Fields of 11 mm spacing change by about 0.1 per mm: 0.1 is a vessel about 2 mm wide.
-    near = np.exp(-(first * first + second * second) / np.float32(2 * 0.09**2))
+    first, second = random_field(rng, head.shape, 9.0), random_field(rng, head.shape, 9.0)
+    # Fields of 9 mm spacing change by about 0.12 per mm: this is a vessel about 2 mm wide.
+    near = np.exp(-(first * first + second * second) / np.float32(2 * 0.13**2))
     sulcal = np.clip((head.csf + 0.5 * head.grey - 0.3) * 2.0, 0.0, 1.0) * (head.depth < 22) * (head.depth > 0.5)
     curves = near * sulcal
     sinus = np.clip(2.6 - head.midline, 0.0, 1.0) * np.clip(3.6 - head.depth, 0.0, 1.0) * (head.height > 8)
@@ -158,7 +158,7 @@ def _take(
     signal += composition.csf * (contrast.csf * vary[1])
     signal *= 1 + np.float32(0.02) * texture
     # Tumour tissue is mottled; the same places in every modality, more or less strongly.
-    uneven = 1 + np.float32(rng.uniform(0.03, 0.09)) * mottle
+    uneven = 1 + np.float32(rng.uniform(0.04, 0.10)) * mottle
     signal += composition.oedema * uneven * (contrast.oedema * vary[2])
     signal += composition.enhancing * uneven * (contrast.enhancing * vary[3])
     inner = necrotic * contrast.necrosis + (1 - necrotic) * contrast.solid

@@ -35,8 +35,8 @@ class TumourSettings:
     oedema_ml: float = 54.0
     enhancing_ml: float = 15.0
     necrotic_ml: float = 12.0
-    spread: float = 0.6
-    part_spread: float = 0.35
+    spread: float = 0.65
+    part_spread: float = 0.45
     low_grade: float = 0.15
     counts: tuple[float, float, float] = (0.7, 0.2, 0.1)
     rim_mm: tuple[float, float] = (2.0, 6.0)

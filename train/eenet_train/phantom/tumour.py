@@ -20,6 +20,9 @@ from eenet_train.phantom.template import Template
 
 VOXELS_PER_ML = 1000
 """At 1 mm."""
+LARGEST_CORE_ML = 130.0
+LARGEST_OEDEMA_ML = 190.0
+"""Larger ones do not fit into the white matter of one head; volumes approach these limits smoothly."""
 UNREACHED = 1e4
 """Travel time given to places that cannot be reached."""
 
@@ -63,26 +66,29 @@ class Lesions:
 
 
 def plan_tumours(rng: np.random.Generator, settings: TumourSettings) -> TumourPlan:
-    """Draw the volumes of one case: log-normal around the medians, cut at a tenth of and ten times the median."""
+    """Draw the volumes of one case: log-normal around the medians, within tenfold either way."""
     size = rng.normal(0.0, settings.spread)
     parts = np.exp(np.clip(size + rng.normal(0.0, settings.part_spread, 3), -math.log(10), math.log(10)))
     low_grade = rng.random() < settings.low_grade
     count = 1 + int(rng.choice(3, p=settings.counts))
     shares = np.sort(rng.dirichlet(np.array([6.0, 1.5, 1.5])[:count]))[::-1]
     enhancing = settings.enhancing_ml * float(parts[0])
-    core = enhancing + settings.necrotic_ml * float(parts[1])
-    # More oedema than this does not fit beside the core into the white matter of one head.
-    oedema = min(settings.oedema_ml * float(parts[2]), 180.0)
-    core = min(core, 140.0)
+    necrotic = settings.necrotic_ml * float(parts[1])
+    core = LARGEST_CORE_ML * math.tanh((enhancing + necrotic) / LARGEST_CORE_ML)
+    oedema = LARGEST_OEDEMA_ML * math.tanh(settings.oedema_ml * float(parts[2]) / LARGEST_OEDEMA_ML)
+    if low_grade:  # no enhancing part, and less swelling
+        core, oedema = 0.7 * core, 0.6 * oedema
     return TumourPlan(
         core_ml=tuple(max(core * float(share), 0.4) for share in shares),
-        enhancing_share=0.0 if low_grade else enhancing / (enhancing + settings.necrotic_ml * float(parts[1])),
-        oedema_ml=oedema * (0.6 if low_grade else 1.0),
+        enhancing_share=0.0 if low_grade else enhancing / (enhancing + necrotic),
+        oedema_ml=oedema,
     )
 
 
 def place_tumours(rng: np.random.Generator, plan: TumourPlan, lattice: Lattice, template: Template) -> list[Site]:
     """Choose a centre for each tumour: in the white matter of the cerebrum, deep enough for its size, apart."""
+    from scipy import ndimage
+
     x, y, z = lattice.positions()
     left, back, up = (lattice.source[axis] - template.origin[axis] for axis in range(3))
     # Cerebellum and brain stem, in template millimetres from the anterior commissure (back > 0 is posterior).
@@ -92,7 +98,9 @@ def place_tumours(rng: np.random.Generator, plan: TumourPlan, lattice: Lattice, 
     sites: list[Site] = []
     for volume in plan.core_ml:
         radius = (3.0 * volume * VOXELS_PER_ML / (4.0 * math.pi)) ** (1.0 / 3.0)
-        deep = wanted * (lattice.depth > min(0.75 * radius + 3.0, 24.0))
+        # Few straddle a fissure or wrap a ventricle: the less fluid around, the likelier.
+        fluid = ndimage.gaussian_filter(lattice.csf, 0.5 * radius / LATTICE_MM)
+        deep = wanted * np.exp(np.float32(-18.0) * fluid) * (lattice.depth > min(0.75 * radius + 3.0, 24.0))
         for site in sites:
             gap = np.sqrt((x - site.centre[0]) ** 2 + (y - site.centre[1]) ** 2 + (z - site.centre[2]) ** 2)
             deep = deep * (gap > radius + site.radius + 6.0)
@@ -107,8 +115,8 @@ def place_tumours(rng: np.random.Generator, plan: TumourPlan, lattice: Lattice, 
 
 
 def mass_effect(rng: np.random.Generator, sites: list[Site]) -> list[Push]:
-    """Push of each tumour: 20 to 45 % of its radius, up to 9 mm."""
-    return [Push(site.centre, site.radius, min(float(rng.uniform(0.2, 0.45)) * site.radius, 9.0)) for site in sites]
+    """Push of each tumour: 25 to 50 % of its radius, up to 11 mm."""
+    return [Push(site.centre, site.radius, min(float(rng.uniform(0.25, 0.5)) * site.radius, 11.0)) for site in sites]
 
 
 def grow_tumours(
