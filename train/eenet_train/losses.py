@@ -3,6 +3,8 @@
 The paper names no loss (network.md); this sum is the field's usual choice, see Isensee et al., "nnU-Net",
 Nature Methods 18 (2021), doi 10.1038/s41592-020-01008-z. All functions return one value for each volume of the
 batch, and take sums over one axis at a time: millions of FP32 numbers in one accumulator lose digits.
+
+The truth may be class numbers or, on a grid coarser than the labels' own, the share of each class in a voxel.
 """
 
 from __future__ import annotations
@@ -27,40 +29,43 @@ def _sum_over_volume(values: Any) -> Any:
     return values
 
 
-def _one_hot(labels: Any, dtype: str) -> Any:
-    """Class numbers (B, H, W, D) of any dtype -> (B, H, W, D, 4) of zeros and ones."""
+def _fractions(labels: Any, dtype: str) -> Any:
+    """Truth as the share of each class, (B, H, W, D, 4): zeros and ones where class numbers are given."""
+    if len(labels.shape) == 5:
+        return ops.cast(labels, dtype)
     classes = ops.arange(NUM_CLASSES, dtype="int32")
     return ops.cast(ops.equal(ops.cast(labels, "int32")[..., None], classes), dtype)
 
 
 def cross_entropy(labels: Any, probabilities: Any) -> Any:
-    """Mean over the voxels of -log(probability of the true class).
+    """Mean over the voxels of -log(probability of the true class), weighted by the classes' shares.
 
     Args:
-        labels: (B, H, W, D), network class numbers (`Label`), any dtype.
+        labels: (B, H, W, D), network class numbers (`Label`), any dtype; or (B, H, W, D, 4), share of each class.
         probabilities: (B, H, W, D, 4), softmax output.
 
     Returns:
         (B,), in nats.
     """
-    truth = _one_hot(labels, probabilities.dtype)
-    true_probability = ops.maximum(ops.sum(truth * probabilities, axis=-1), SMALLEST_PROBABILITY)
-    losses = -ops.log(true_probability)
+    truth = _fractions(labels, probabilities.dtype)
+    losses = -ops.sum(truth * ops.log(ops.maximum(probabilities, SMALLEST_PROBABILITY)), axis=-1)
     for _ in range(3):
         losses = ops.mean(losses, axis=-1)
     return losses
 
 
 def soft_dice(labels: Any, probabilities: Any, region: Region) -> Any:
-    """Soft Dice of one region, (2 sum(p t) + s) / (sum(p) + sum(t) + s), with s = `SMOOTHING_VOXELS`.
+    """Soft Dice of one region, (2 sum(min(p, t)) + s) / (sum(p) + sum(t) + s), with s = `SMOOTHING_VOXELS`.
 
-    p is the summed probability of the region's classes and t its 0/1 truth. The form with plain (not squared) sums
-    in the denominator: Drozdzal et al., DLMIA 2016, doi 10.1007/978-3-319-46976-8_19; the idea: Milletari et al.,
-    "V-Net", 3DV 2016, doi 10.1109/3DV.2016.79. With s the value is 1 where truth and prediction are both empty, and
-    falls towards 0 with every voxel predicted in an empty region.
+    p is the summed probability of the region's classes and t its truth. For t of 0 or 1 min(p, t) is the usual p t;
+    for a share between them p t would be best served by p = 1, and only the minimum by p = t: Wang et al., "Dice
+    Semimetric Losses", MICCAI 2023, doi 10.1007/978-3-031-43898-1_46 (there written with |p - t|). The form with
+    plain (not squared) sums in the denominator: Drozdzal et al., DLMIA 2016, doi 10.1007/978-3-319-46976-8_19; the
+    idea: Milletari et al., "V-Net", 3DV 2016, doi 10.1109/3DV.2016.79. With s the value is 1 where truth and
+    prediction are both empty, and falls towards 0 with every voxel predicted in an empty region.
 
     Args:
-        labels: (B, H, W, D), network class numbers, any dtype.
+        labels: as in `cross_entropy`.
         probabilities: (B, H, W, D, 4).
         region: which region.
 
@@ -70,8 +75,8 @@ def soft_dice(labels: Any, probabilities: Any, region: Region) -> Any:
     members = [float(index in region.labels) for index in range(NUM_CLASSES)]
     belongs = ops.cast(ops.convert_to_tensor(members), probabilities.dtype)
     predicted = ops.sum(probabilities * belongs, axis=-1)
-    truth = ops.sum(_one_hot(labels, probabilities.dtype) * belongs, axis=-1)
-    overlap = _sum_over_volume(predicted * truth)
+    truth = ops.sum(_fractions(labels, probabilities.dtype) * belongs, axis=-1)
+    overlap = _sum_over_volume(ops.minimum(predicted, truth))
     sizes = _sum_over_volume(predicted) + _sum_over_volume(truth)
     return (2.0 * overlap + SMOOTHING_VOXELS) / (sizes + SMOOTHING_VOXELS)
 
@@ -86,7 +91,8 @@ def soft_dice_loss(labels: Any, probabilities: Any) -> Any:
 class DiceCrossEntropy(keras.losses.Loss):
     """Cross-entropy plus `soft_dice_loss`, for `model.compile`.
 
-    y_true: (B, H, W, D) network class numbers, uint8 or any dtype that holds 0 to 3; y_pred: (B, H, W, D, 4) softmax.
+    y_true: (B, H, W, D) network class numbers, uint8 or any dtype that holds 0 to 3, or (B, H, W, D, 4) shares of
+    the classes; y_pred: (B, H, W, D, 4) softmax.
     """
 
     def __init__(self, name: str = "dice_cross_entropy", **kwargs: Any) -> None:
