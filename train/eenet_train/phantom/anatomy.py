@@ -18,7 +18,6 @@ from eenet_train.phantom.fields import (
     Shape3,
     control_count,
     control_positions,
-    downsampled_random_field,
     random_field,
     upsample,
 )
@@ -96,7 +95,8 @@ class Push:
     Attributes:
         centre: box voxel.
         radius: of the tumour core, mm.
-        amplitude: largest displacement, mm; less than `radius` so that tissue never folds.
+        amplitude: largest displacement, mm; below 0.78 `radius` (where the slope at the centre reaches 1) a tumour by
+            itself folds no tissue.
     """
 
     centre: tuple[float, float, float]
@@ -146,8 +146,7 @@ def _deformation(rng: np.random.Generator, shape: Shape3) -> NDArray[np.float32]
     lattice = tuple(control_count(size, LATTICE_MM) for size in shape)
     size = (lattice[0], lattice[1], lattice[2])
     parts = [
-        3.0 * downsampled_random_field(rng, size, LATTICE_MM, 32.0)
-        + 1.3 * downsampled_random_field(rng, size, LATTICE_MM, 14.0)
+        3.0 * random_field(rng, size, 32.0 / LATTICE_MM) + 1.3 * random_field(rng, size, 14.0 / LATTICE_MM)
         for _ in range(3)
     ]
     return np.stack(parts)

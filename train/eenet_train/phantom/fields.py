@@ -77,8 +77,3 @@ def random_field(rng: np.random.Generator, shape: Shape3, spacing: float) -> Flo
     controls = tuple(control_count(size, spacing) for size in shape)
     coefficients = rng.standard_normal(controls, dtype=np.float32)
     return upsample(coefficients / np.float32(_UNIT_VARIANCE), shape, spacing)
-
-
-def downsampled_random_field(rng: np.random.Generator, shape: Shape3, step: float, spacing: float) -> Float3D:
-    """As `random_field`, on a lattice of `shape` whose points are `step` mm apart, with `spacing` in mm."""
-    return random_field(rng, shape, spacing / step)

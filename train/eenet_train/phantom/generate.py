@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.labels import Modality
 from eenet_train.phantom.anatomy import GRID_SHAPE, Head, pose_head, push_aside, render_head
 from eenet_train.phantom.scanner import scan
 from eenet_train.phantom.settings import BRATS_AFFINE, Phantom, PhantomSettings
@@ -66,6 +65,3 @@ def _labels_on_grid(labels: NDArray[np.uint8], head: Head) -> NDArray[np.uint8]:
     out = np.zeros(GRID_SHAPE, dtype=np.uint8)
     out[head.box] = labels
     return out
-
-
-__all__ = ["Modality", "Phantom", "PhantomSettings", "case_id", "make_phantom"]
