@@ -10,6 +10,7 @@ import typer
 
 from eenet_runtime.cli_support import ExitCode, new_app, run_app
 from eenet_runtime.errors import EENetError, ParityError
+from eenet_train.tensorflow_setup import set_tensorflow_defaults
 
 if TYPE_CHECKING:
     from eenet_runtime.bundle import ParityRow
@@ -79,4 +80,5 @@ def _exit_code(error: EENetError) -> ExitCode:
 
 def main() -> None:
     """Entry point of `eenet-export`."""
+    set_tensorflow_defaults()
     run_app(app, "eenet-export", _exit_code)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ from typing import Annotated
 import typer
 
 from eenet_runtime.cli_support import new_app, run_app
+from eenet_train.tensorflow_setup import set_tensorflow_defaults
 from eenet_train.phantom.layouts import PhantomLayout
 
 app = new_app("Make phantoms and train EENet.")
@@ -99,8 +99,7 @@ def _show_progress(done: int, total: int) -> None:
 
 def main() -> None:
     """Entry point: a user's error is one line and exit code 2."""
-    # TensorFlow greets with a page of notices otherwise; a user's own setting goes first.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    set_tensorflow_defaults()
     run_app(app, "eenet-train")
 
 
