@@ -172,7 +172,7 @@ def _measure(
     backend = OnnxRuntimeBackend(graph, artifact, preset)
     forms: list[tuple[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]]] = [
         (KERAS, keras_function(model)),
-        (ORACLE, keras_function(as_oracle(model))),
+        (ORACLE, keras_function(as_oracle(model, preset))),
         (f"onnx-{artifact.precision}", backend),
     ]
     if unrounded is not None:
