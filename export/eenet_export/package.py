@@ -107,7 +107,7 @@ def export_model(
     chosen = _choose_cases(cases, settings.max_cases)
     with _bundle_in_the_making(output) as folder:
         on_step("converting to ONNX")
-        unrounded = _clone(model) if settings.weights is not WeightPrecision.FP32 else None
+        unrounded = clone_with_weights(model) if settings.weights is not WeightPrecision.FP32 else None
         rounding = round_weights(model, settings.weights)
         files = write_model(model, folder, settings.weights)
         artifact = Artifact("onnx", files.graph.name, "fp32", settings.weights.value, INPUT_NAME, OUTPUT_NAME)
@@ -185,11 +185,15 @@ def _measure(
     return tuple(rows)
 
 
-def _clone(model: keras.Model) -> keras.Model:
+def clone_with_weights(model: keras.Model) -> keras.Model:
+    """A second model of the same architecture and weights."""
     import keras
 
+    from eenet_train.network import copy_weights
+
     copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
+    # Not set_weights: EfficientNet's Normalization layer computes with copies of its weights.
+    copy_weights(model, copy)
     return copy
 
 

@@ -121,6 +121,13 @@ def test_an_artefact_with_other_weights_gets_no_name(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_model_before_rounding_is_the_same_function_until_it_is_rounded(run: Path) -> None:
+    model = package.load_model(RunFolder(run).model, TINY_2MM)
+    copy = package.clone_with_weights(model)
+    volume = np.random.default_rng(0).normal(size=(*TINY_2MM.shape, 4)).astype(np.float32)
+    assert np.array_equal(package.keras_function(model)(volume), package.keras_function(copy)(volume))
+
+
 def test_a_folder_that_exists_is_not_replaced(run: Path, cases: Path, tmp_path: Path) -> None:
     (tmp_path / "bundle").mkdir()
     with pytest.raises(ExportError, match="exists already"):
