@@ -1,0 +1,1 @@
+"""What the rooms may import, and what starts how fast."""
