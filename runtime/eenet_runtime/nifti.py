@@ -6,9 +6,13 @@ voxels and so never sees the checksum at its end: a damaged file would pass.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
+import logging
+import math
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -26,6 +30,7 @@ from eenet_runtime.grid import Grid, check_affine
 MAX_FILE_BYTES: Final = 2 * 1024**3
 """Largest uncompressed file that is read. A BraTS volume has 18 MB; this bounds what a gzip bomb can cost."""
 
+_CHUNK_BYTES: Final = 1 << 22
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _NIFTI_SUFFIXES: Final = (".nii.gz", ".nii")
 
@@ -74,14 +79,16 @@ def read_volume(path: Path) -> Volume:
     shape = image.shape
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
-    if len(shape) not in (3, 4) or 0 in shape:
+    if len(shape) not in (3, 4):
         raise CaseError(
             f"{path}: an array of {' x '.join(map(str, image.shape)) or 'no'} voxels found, expected a volume"
         )
     affine = np.asarray(image.affine, dtype=np.float64)
     check_affine(affine, str(path))
     try:
-        data = np.asanyarray(image.dataobj).reshape(shape)
+        # A slope or intercept out of this world gives infinite voxels, which normalisation refuses by name.
+        with np.errstate(all="ignore"):
+            data = np.asanyarray(image.dataobj).reshape(shape)
     except (OSError, ValueError, ImageDataError) as error:
         raise CaseError(f"{path}: fewer voxels found than its header announces ({_first_line(error)})") from error
     return Volume(str(path), data, Grid((shape[0], shape[1], shape[2]), affine), image.header)
@@ -111,7 +118,7 @@ def labels_to_bytes(labels: NDArray[np.uint8], like: Volume) -> bytes:
     header.set_slope_inter(1, 0)
     # Display range and free text of the MRI say nothing about a mask, and free text may name the patient.
     header["cal_min"] = header["cal_max"] = 0
-    for field in ("descrip", "aux_file", "db_name", "intent_name"):
+    for field in ("descrip", "aux_file", "db_name", "data_type", "intent_name"):
         if field in header:
             header[field] = b""
     header.set_intent("label")
@@ -138,9 +145,10 @@ def _read_bytes(path: Path) -> bytes:
             compressed = stream.read(2) == _GZIP_MAGIC
             stream.seek(0)
             reader = gzip.GzipFile(fileobj=stream) if compressed else stream
-            content = reader.read(MAX_FILE_BYTES + 1)
-            if compressed and len(content) <= MAX_FILE_BYTES:
-                reader.read(1)  # an exact read may stop before the trailer that holds the checksum
+            content = bytearray()
+            # In pieces: one read of the largest size allowed would reserve that much memory for a small file.
+            while len(content) <= MAX_FILE_BYTES and (piece := reader.read(_CHUNK_BYTES)):
+                content += piece
     except FileNotFoundError as error:
         raise CaseError(f"{path}: file not found") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -149,7 +157,7 @@ def _read_bytes(path: Path) -> bytes:
         raise CaseError(f"{path}: cannot be read ({error.strerror or error})") from error
     if len(content) > MAX_FILE_BYTES:
         raise CaseError(f"{path}: more than {MAX_FILE_BYTES // 1024**2} MiB uncompressed, expected a head MRI")
-    return content
+    return bytes(content)
 
 
 def _parse(content: bytes, path: Path) -> nib.Nifti1Image:
@@ -163,14 +171,35 @@ def _parse(content: bytes, path: Path) -> nib.Nifti1Image:
     if magic1 == b"ni1\0" or magic2.startswith(b"ni2\0"):
         raise CaseError(f"{path}: a .hdr/.img pair found, expected a single .nii or .nii.gz file")
     try:
-        image = image_class.from_stream(io.BytesIO(content))
-        expected = int(np.prod(image.shape, dtype=np.int64)) * image.get_data_dtype().itemsize
+        with _quiet_nibabel():
+            image = image_class.from_stream(io.BytesIO(content))
     except (HeaderDataError, ImageDataError, ImageFileError, ValueError, OverflowError) as error:
         raise CaseError(f"{path}: unusable NIfTI header ({_first_line(error)})") from error
-    found = len(content) - int(image.dataobj.offset)
+    if min(image.shape, default=0) < 1:
+        raise CaseError(f"{path}: a shape of {image.shape} found in its header, expected a volume")
+    offset, first = int(image.dataobj.offset), int(image.header.single_vox_offset)
+    if offset < first:
+        raise CaseError(f"{path}: voxels from byte {offset} on announced, inside the header; expected {first} or more")
+    expected = math.prod(image.shape) * int(image.get_data_dtype().itemsize)
+    found = max(len(content) - offset, 0)
     if found < expected:
         raise CaseError(f"{path}: {found} bytes of voxels found, its header announces {expected}: truncated")
     return image
+
+
+@contextlib.contextmanager
+def _quiet_nibabel() -> Iterator[None]:
+    """Keep nibabel from printing to stderr what it mends in a header; what it cannot mend it raises as well."""
+    logger = nib.imageglobals.logger
+
+    def drop(record: logging.LogRecord) -> bool:
+        return False
+
+    logger.addFilter(drop)
+    try:
+        yield
+    finally:
+        logger.removeFilter(drop)
 
 
 def _first_line(error: BaseException) -> str:
