@@ -14,6 +14,8 @@ NORMALIZATION: Final = "zscore-nonzero"
 
 _FLAT: Final = 1e-6
 """A standard deviation below this share of the largest intensity means that the image shows nothing."""
+_LARGEST: Final = 1e100
+"""Beyond this the squares in a standard deviation leave float64."""
 
 
 def zscore_nonzero(volume: NDArray[np.generic], source: str) -> NDArray[np.float32]:
@@ -30,19 +32,22 @@ def zscore_nonzero(volume: NDArray[np.generic], source: str) -> NDArray[np.float
         float32 array of the same shape.
 
     Raises:
-        CaseError: NaN or infinity, no non-zero voxel, or the same value everywhere.
+        CaseError: NaN, infinity or an absurd intensity, no non-zero voxel, or the same value everywhere.
     """
-    values = volume[volume != 0].astype(np.float64)
+    foreground = volume != 0
+    values = volume[foreground].astype(np.float64)
     if not np.isfinite(values).all():
         bad = int(np.count_nonzero(~np.isfinite(values)))
         raise CaseError(f"{source}: {bad} voxels are NaN or infinite, expected real intensities")
     if values.size == 0:
         raise CaseError(f"{source}: all voxels are 0, expected an image of a head")
+    largest = float(np.abs(values).max())
+    if largest > _LARGEST:
+        raise CaseError(f"{source}: an intensity of {largest:.3g} found, expected less than {_LARGEST:g}")
     mean, deviation = float(values.mean()), float(values.std())
-    if deviation <= _FLAT * float(np.abs(values).max()):
+    if deviation <= _FLAT * largest:
         raise CaseError(f"{source}: every non-zero voxel is {mean:g}, expected an image with contrast")
-    result = volume.astype(np.float32)
-    foreground = result != 0
-    np.subtract(result, np.float32(mean), out=result, where=foreground)
-    np.divide(result, np.float32(deviation), out=result, where=foreground)
+    # In float64 up to here: a scanner's scale, however odd, must not cost digits.
+    result = np.zeros_like(volume, dtype=np.float32)
+    result[foreground] = (values - mean) / deviation
     return result
