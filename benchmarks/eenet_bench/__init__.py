@@ -1,1 +1,1 @@
-"""TBD"""
+"""Benchmarks: latency and memory, parity with Keras, and evaluation by BraTS rules."""

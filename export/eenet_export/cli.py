@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from eenet_runtime.cli_support import ExitCode, new_app, run_app
 from eenet_runtime.errors import EENetError, ParityError
 from eenet_train.tensorflow_setup import set_tensorflow_defaults
-
-if TYPE_CHECKING:
-    from eenet_runtime.bundle import ParityRow
 
 app = new_app("Turn a trained EENet into a bundle that the runtime can trust.")
 
@@ -44,6 +41,7 @@ def onnx(
 ) -> None:
     """Export to ONNX; nothing gets the final name that does not agree with Keras (exit code 4)."""
     from eenet_export.package import ExportSettings, export_run
+    from eenet_export.parity import parity_table
     from eenet_runtime.bundle import PostprocessingSettings
     from eenet_runtime.info import describe_bundle
     from eenet_train.weights import WeightPrecision
@@ -58,20 +56,7 @@ def onnx(
     bundle = export_run(run, output, cases, settings, lambda step: typer.echo(step, err=True))
     typer.echo(describe_bundle(bundle))
     typer.echo("")
-    typer.echo(_parity_table(bundle.manifest.parity))
-
-
-def _parity_table(rows: tuple[ParityRow, ...]) -> str:
-    from eenet_runtime.tables import format_table
-
-    return format_table(
-        ["case", "form", "against", "max difference", *(f"Dice {region}" for region in rows[0].dice)],
-        [
-            [row.case_id, row.candidate, row.reference, f"{row.max_abs_difference:.1e}"]
-            + [f"{value:.5f}" for value in row.dice.values()]
-            for row in rows
-        ],
-    )
+    typer.echo(parity_table(bundle.manifest.parity))
 
 
 def _exit_code(error: EENetError) -> ExitCode:

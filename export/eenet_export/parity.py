@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from eenet_runtime.bundle import ParityRow
 from eenet_runtime.dice import dice_by_region
 from eenet_runtime.errors import ParityError
+from eenet_runtime.tables import format_table
 
 UNROUNDED: Final = "keras-fp32-weights"
 KERAS: Final = "keras"
@@ -108,3 +109,16 @@ def require_parity(rows: Sequence[ParityRow], limits: ParityLimits) -> None:
                 f"{where}: probabilities differ by {row.max_abs_difference:.2e}, expected at most "
                 f"{limits.max_abs_difference:.0e}"
             )
+
+
+def parity_table(rows: Sequence[ParityRow]) -> str:
+    """The rows as a table for a terminal."""
+    regions = list(rows[0].dice) if rows else []
+    return format_table(
+        ["case", "form", "against", "max difference", *(f"Dice {region}" for region in regions)],
+        [
+            [row.case_id, row.candidate, row.reference, f"{row.max_abs_difference:.1e}"]
+            + [f"{row.dice[region]:.5f}" for region in regions]
+            for row in rows
+        ],
+    )

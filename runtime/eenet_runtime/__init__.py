@@ -1,1 +1,67 @@
-"""The lean runtime of the EENet toolkit: four MRI volumes in, a tumour mask on the patient's own grid out."""
+"""The lean runtime of the EENet toolkit: four MRI volumes in, a tumour mask on the patient's own grid out.
+
+Names are loaded when they are first used, so `import eenet_runtime` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from eenet_runtime._version import __version__
+
+if TYPE_CHECKING:
+    from eenet_runtime.bundle import Bundle, open_bundle
+    from eenet_runtime.case_files import CaseFiles, case_from_paths
+    from eenet_runtime.discovery import find_cases
+    from eenet_runtime.errors import BackendError, BundleError, CaseError, DatasetError, EENetError, OutputError
+    from eenet_runtime.folder import segment_folder
+    from eenet_runtime.labels import Label, Modality, Region
+    from eenet_runtime.segmenter import Segmentation, Segmenter
+
+_HOMES = {
+    "Bundle": "bundle",
+    "open_bundle": "bundle",
+    "CaseFiles": "case_files",
+    "case_from_paths": "case_files",
+    "find_cases": "discovery",
+    "BackendError": "errors",
+    "BundleError": "errors",
+    "CaseError": "errors",
+    "DatasetError": "errors",
+    "EENetError": "errors",
+    "OutputError": "errors",
+    "segment_folder": "folder",
+    "Label": "labels",
+    "Modality": "labels",
+    "Region": "labels",
+    "Segmentation": "segmenter",
+    "Segmenter": "segmenter",
+}
+
+__all__ = [
+    "BackendError",
+    "Bundle",
+    "BundleError",
+    "CaseError",
+    "CaseFiles",
+    "DatasetError",
+    "EENetError",
+    "Label",
+    "Modality",
+    "OutputError",
+    "Region",
+    "Segmentation",
+    "Segmenter",
+    "__version__",
+    "case_from_paths",
+    "find_cases",
+    "open_bundle",
+    "segment_folder",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -102,6 +102,22 @@ def from_network_axes(volume: NDArray[ScalarT], grid: Grid) -> NDArray[ScalarT]:
     return np.asarray(nib.apply_orientation(volume, back))
 
 
+def to_stored_order(volume: NDArray[ScalarT], grid: Grid, like: Grid) -> tuple[NDArray[ScalarT], Grid]:
+    """Turn a stored volume so that its axes run as those of another grid.
+
+    Args:
+        volume: array in the stored order of `grid`; further axes after the third stay where they are.
+        like: the grid whose axes to follow; it may lie elsewhere or have other voxels.
+
+    Returns:
+        A view of the array, and the grid it now lies on: the same voxels at the same places in the world.
+    """
+    turn = nib.orientations.ornt_transform(nib.io_orientation(grid.affine), nib.io_orientation(like.affine))
+    turned = np.asarray(nib.apply_orientation(volume, turn))
+    affine = grid.affine @ nib.orientations.inv_ornt_aff(turn, grid.shape)
+    return turned, Grid((turned.shape[0], turned.shape[1], turned.shape[2]), affine)
+
+
 def network_spacing_mm(grid: Grid) -> tuple[float, float, float]:
     """Voxel size along H, W and D, in millimetres."""
     turn = _turn(grid)

@@ -19,6 +19,7 @@ from typing import Final
 
 import nibabel as nib
 import numpy as np
+from nibabel import imageglobals
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError, ImageDataError
 from numpy.typing import NDArray
@@ -190,7 +191,7 @@ def _parse(content: bytes, path: Path) -> nib.Nifti1Image:
 @contextlib.contextmanager
 def _quiet_nibabel() -> Iterator[None]:
     """Keep nibabel from printing to stderr what it mends in a header; what it cannot mend it raises as well."""
-    logger = nib.imageglobals.logger
+    logger = imageglobals.logger
 
     def drop(record: logging.LogRecord) -> bool:
         return False

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eenet_runtime.case_files import CaseFiles
 from eenet_runtime.errors import CaseError
-from eenet_runtime.grid import Grid, network_spacing_mm, to_network_axes
+from eenet_runtime.grid import Grid, network_spacing_mm, to_network_axes, to_stored_order
 from eenet_runtime.labels import CHANNEL_ORDER, Modality
 from eenet_runtime.nifti import Volume, read_volume
 from eenet_runtime.normalization import zscore_nonzero
@@ -23,7 +23,8 @@ class CaseImages:
 
     Attributes:
         case_id: the case's name.
-        volumes: one 3D volume for each modality, all on one grid.
+        volumes: one 3D volume for each modality, all on the T1's grid and in its stored axis order; their headers are
+            those of their files.
     """
 
     case_id: str
@@ -60,6 +61,8 @@ class NetworkInput:
 def read_case(files: CaseFiles) -> CaseImages:
     """Read the four images and check that they belong together.
 
+    An image that is stored along other axes than the T1, but with its voxels at the same places, is turned to match.
+
     Raises:
         CaseError: a file is unreadable, a 4D file has the wrong number of channels, or the grids differ.
     """
@@ -79,14 +82,16 @@ def read_case(files: CaseFiles) -> CaseImages:
                 stacked[key] = _read_stacked(files, key)
             volume = _channel(stacked[key], source.channel)
         volumes[modality] = volume
-    images = CaseImages(files.case_id, volumes)
+    reference = volumes[Modality.T1].grid
     for modality, volume in volumes.items():
-        if not volume.grid.matches(images.grid):
+        turned = _turned_like(volume, reference)
+        if not turned.grid.matches(reference):
             raise CaseError(
                 f"{volume.source}: {modality.value} lies on another grid ({volume.grid.describe()}) "
-                f"than t1 ({images.grid.describe()}); register and resample the four images first"
+                f"than t1 ({reference.describe()}); register and resample the four images first"
             )
-    return images
+        volumes[modality] = turned
+    return CaseImages(files.case_id, volumes)
 
 
 def prepare(images: CaseImages, preset: GeometryPreset) -> NetworkInput:
@@ -113,7 +118,7 @@ def prepare(images: CaseImages, preset: GeometryPreset) -> NetworkInput:
 
 
 def read_label(files: CaseFiles, images: CaseImages) -> NDArray[np.uint8]:
-    """Read a case's label volume as network classes, in stored axis order.
+    """Read a case's label volume as network classes, in the stored axis order of the T1.
 
     Raises:
         CaseError: no label, another grid than the images, or values that the scheme does not know.
@@ -121,12 +126,13 @@ def read_label(files: CaseFiles, images: CaseImages) -> NDArray[np.uint8]:
     if files.label is None:
         raise CaseError(f"{images.reference.source}: the case {files.case_id} has no label file")
     volume = read_volume(files.label)
-    if volume.data.ndim != 3 or not volume.grid.matches(images.grid):
+    turned = _turned_like(volume, images.grid)
+    if volume.data.ndim != 3 or not turned.grid.matches(images.grid):
         raise CaseError(
             f"{files.label}: the label lies on another grid ({volume.grid.describe()}) "
             f"than t1 ({images.grid.describe()})"
         )
-    return files.scheme.from_file(volume.data, str(files.label))
+    return files.scheme.from_file(turned.data, str(files.label))
 
 
 def _read_stacked(files: CaseFiles, path: str) -> Volume:
@@ -142,6 +148,11 @@ def _read_stacked(files: CaseFiles, path: str) -> Volume:
 def _channel(stacked: Volume, channel: int) -> Volume:
     source = f"{stacked.source} (channel {channel})"
     return Volume(source, stacked.data[..., channel], stacked.grid, stacked.header)
+
+
+def _turned_like(volume: Volume, grid: Grid) -> Volume:
+    data, turned = to_stored_order(volume.data, volume.grid, grid)
+    return replace(volume, data=data, grid=turned)
 
 
 def _warnings(images: CaseImages, placement: Placement, outside: int, preset: GeometryPreset) -> tuple[str, ...]:

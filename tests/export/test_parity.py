@@ -26,7 +26,8 @@ SHAPE = (8, 8, 6, 4)
 
 def _probabilities(seed: int = 0) -> Volume:
     values = np.random.default_rng(seed).random(SHAPE).astype(np.float32)
-    return values / values.sum(axis=-1, keepdims=True)
+    normalised: Volume = values / values.sum(axis=-1, keepdims=True)
+    return normalised
 
 
 def _row(first: Volume, second: Volume, reference: str = ORACLE) -> ParityRow:

@@ -89,7 +89,7 @@ def test_an_absurd_intensity_is_refused_without_a_warning() -> None:
 
 
 def test_an_image_of_zeros_is_refused() -> None:
-    with pytest.raises(CaseError, match="^x: all voxels are 0"):
+    with pytest.raises(CaseError, match=r"^x: all voxels are 0"):
         zscore_nonzero(np.zeros((3, 3, 3), dtype=np.int16), "x")
 
 

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from eenet_runtime.cli_support import new_app, run_app
-from eenet_train.tensorflow_setup import set_tensorflow_defaults
 from eenet_train.phantom.layouts import PhantomLayout
+from eenet_train.tensorflow_setup import set_tensorflow_defaults
 
 app = new_app("Make phantoms and train EENet.")
 

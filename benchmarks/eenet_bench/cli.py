@@ -1,0 +1,77 @@
+"""`eenet-bench`: parse, call one library function, print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eenet_runtime.cli_support import ExitCode, new_app, run_app
+from eenet_runtime.errors import EENetError, ParityError
+
+app = new_app("Measure latency, memory, parity with Keras, and quality by BraTS rules.")
+
+
+@app.command("latency")
+def latency(
+    bundle: Annotated[Path, typer.Argument(help="Bundle made by eenet-export.")],
+    cases: Annotated[Path, typer.Argument(help="Cases; the first one is measured.")],
+    repeats: Annotated[int, typer.Option(min=1, help="Runs after the warm-up.")] = 5,
+) -> None:
+    """Seconds by stage and peak memory of each backend."""
+    from eenet_bench.latency import latency_table, measure_latency
+    from eenet_runtime.bundle import open_bundle
+
+    open_bundle(bundle)
+    typer.echo(latency_table(measure_latency(bundle, cases, repeats)))
+
+
+@app.command("parity")
+def parity(
+    bundle: Annotated[Path, typer.Argument(help="Bundle made by eenet-export.")],
+    cases: Annotated[Path, typer.Argument(help="Cases to compare on.")],
+) -> None:
+    """Agreement of a bundle with the Keras model rebuilt from its weights (exit code 4 beyond the limits)."""
+    from eenet_bench.parity import measure_parity
+    from eenet_export.parity import ParityLimits, parity_table, require_parity
+    from eenet_runtime.bundle import open_bundle
+    from eenet_runtime.discovery import find_cases
+
+    rows = measure_parity(open_bundle(bundle), find_cases(cases).cases)
+    typer.echo(parity_table(rows))
+    require_parity(rows, ParityLimits())
+
+
+@app.command("evaluate")
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(help="Masks, named after their cases.")],
+    truth: Annotated[Path, typer.Argument(help="Cases with labels.")],
+    ceiling: Annotated[str | None, typer.Option(help="Also show what a perfect network of this preset gets.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for evaluation.json.")] = None,
+) -> None:
+    """Dice, HD95, sensitivity and specificity of a folder of masks (exit code 3 if a case could not be evaluated)."""
+    from eenet_bench.evaluate import evaluate_folder, evaluation_table, write_evaluation
+    from eenet_runtime.presets import preset_by_name
+
+    results = evaluate_folder(predictions, truth, ceiling=preset_by_name(ceiling) if ceiling else None)
+    typer.echo(evaluation_table(results))
+    if output is not None:
+        write_evaluation(results, output)
+    refused = [result for result in results if result.reason]
+    for result in refused:
+        typer.echo(f"not evaluated {result.case_id}: {result.reason}", err=True)
+    if refused:
+        raise typer.Exit(ExitCode.SOME_CASES_FAILED)
+
+
+def _exit_code(error: EENetError) -> ExitCode:
+    return ExitCode.PARITY if isinstance(error, ParityError) else ExitCode.USAGE
+
+
+def main() -> None:
+    """Entry point of `eenet-bench`."""
+    from eenet_train.tensorflow_setup import set_tensorflow_defaults
+
+    set_tensorflow_defaults()
+    run_app(app, "eenet-bench", _exit_code)

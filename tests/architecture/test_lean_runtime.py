@@ -1,0 +1,69 @@
+"""The runtime's doors, checked from outside: what importing it brings along, and what it offers."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from importlib.metadata import requires
+from pathlib import Path
+
+import pytest
+
+import eenet_runtime
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ["tensorflow", "keras", "tf2onnx", "onnx", "torch", "scipy", "nilearn", "onnxruntime", "openvino"]
+
+# nibabel takes SciPy along where it is installed; check_lean_install.py shows that the base install has none.
+WALK = f"""
+import importlib, pkgutil, sys
+import eenet_runtime
+for module in pkgutil.walk_packages(eenet_runtime.__path__, "eenet_runtime."):
+    importlib.import_module(module.name)
+print(sorted((set({HEAVY!r}) - {{"scipy"}}) & set(sys.modules)))
+"""
+
+
+def test_importing_every_runtime_module_brings_nothing_heavy() -> None:
+    finished = subprocess.run([sys.executable, "-I", "-c", WALK], capture_output=True, text=True, check=True)
+    assert finished.stdout.strip() == "[]"
+
+
+def test_importing_the_package_does_not_import_nibabel() -> None:
+    code = "import sys, eenet_runtime; sys.exit('nibabel' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-I", "-c", code], check=False).returncode == 0
+
+
+def test_the_base_install_names_nothing_heavy() -> None:
+    base = [entry for entry in requires("eenet") or [] if "extra ==" not in entry]
+    assert base
+    assert not [entry for entry in base if any(entry.lower().startswith(name) for name in HEAVY)]
+
+
+def test_help_takes_less_than_half_a_second() -> None:
+    program = Path(sys.executable).with_name("eenet-run")
+    times = []
+    for _ in range(5):
+        # Processor time of the child, not wall time: a busy machine is not a slow program.
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([program, "--help"], check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert sorted(times)[2] < 0.5
+
+
+@pytest.mark.parametrize("name", eenet_runtime.__all__)
+def test_every_public_name_exists(name: str) -> None:
+    assert getattr(eenet_runtime, name) is not None
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'segment_everything'"):
+        _ = eenet_runtime.segment_everything
+
+
+def test_the_import_contracts_hold() -> None:
+    program = Path(sys.executable).with_name("lint-imports")
+    finished = subprocess.run([program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stdout

@@ -1,0 +1,165 @@
+"""Voxel grids: what an affine says, and turning arrays to the network's axes and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from eenet_runtime.errors import CaseError
+from eenet_runtime.grid import (
+    GRID_TOLERANCE,
+    Grid,
+    check_affine,
+    from_network_axes,
+    network_spacing_mm,
+    to_network_axes,
+    to_stored_order,
+)
+from tests.synthetic import ORIENTATIONS, Head
+
+SHAPE = (4, 5, 6)
+
+
+def random_affine(seed: int) -> NDArray[np.float64]:
+    """Any affine with an orientation: rotated, flipped, sheared, with unequal voxels, anywhere."""
+    generator = np.random.default_rng(seed)
+    columns = np.zeros((3, 3))
+    while abs(np.linalg.det(columns)) < 0.05:
+        columns = generator.normal(size=(3, 3))
+        columns /= np.linalg.norm(columns, axis=0)
+    affine = np.eye(4)
+    affine[:3, :3] = columns * generator.uniform(0.2, 8, size=3)
+    affine[:3, 3] = generator.uniform(-300, 300, size=3)
+    return affine
+
+
+AFFINES = st.integers(0, 2**32 - 1).map(random_affine)
+
+
+def world_of_voxels(grid: Grid) -> NDArray[np.float64]:
+    """World coordinates of every voxel, (X, Y, Z, 3), by the definition of an affine."""
+    index = np.moveaxis(np.indices(grid.shape), 0, -1)
+    return np.asarray(index @ grid.affine[:3, :3].T + grid.affine[:3, 3])
+
+
+def blank(shape: tuple[int, int, int]) -> Head:
+    """A grid like BraTS' with nothing on it."""
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0])
+    affine[1, 3] = shape[1] - 1
+    return Head({}, np.zeros(shape, np.uint8), affine)
+
+
+@given(affine=AFFINES)
+def test_turning_to_the_network_and_back_gives_the_same_array(affine: NDArray[np.float64]) -> None:
+    grid = Grid(SHAPE, affine)
+    volume = np.arange(np.prod(SHAPE)).reshape(SHAPE)
+    turned = to_network_axes(volume, grid)
+    assert turned.size == volume.size
+    np.testing.assert_array_equal(from_network_axes(turned, grid), volume)
+
+
+@given(affine=AFFINES)
+def test_spacing_follows_its_axis_to_the_network(affine: NDArray[np.float64]) -> None:
+    grid = Grid(SHAPE, affine)
+    turned = to_network_axes(world_of_voxels(grid), grid)
+    for axis in range(3):
+        step = np.diff(turned, axis=axis).reshape(-1, 3)[0]
+        np.testing.assert_allclose(np.linalg.norm(step), network_spacing_mm(grid)[axis], rtol=1e-9)
+
+
+@pytest.mark.parametrize(("permutation", "flips"), ORIENTATIONS)
+def test_network_axes_run_to_the_back_to_the_left_and_up(permutation: tuple[int, ...], flips: tuple[bool, ...]) -> None:
+    head = blank(SHAPE).stored_as(permutation, flips)
+    grid = Grid((head.shape[0], head.shape[1], head.shape[2]), head.affine)
+    world = to_network_axes(world_of_voxels(grid), grid)
+    np.testing.assert_allclose(np.diff(world, axis=0), np.broadcast_to([0, -1, 0], (4, 4, 6, 3)))
+    np.testing.assert_allclose(np.diff(world, axis=1), np.broadcast_to([-1, 0, 0], (5, 3, 6, 3)))
+    np.testing.assert_allclose(np.diff(world, axis=2), np.broadcast_to([0, 0, 1], (5, 4, 5, 3)))
+
+
+def test_a_brats_file_only_swaps_its_first_two_axes() -> None:
+    # The authors' code swaps them without looking at the affine; a checkpoint of theirs must see the same heads.
+    head = blank(SHAPE)
+    volume = np.arange(np.prod(head.shape)).reshape(head.shape)
+    turned = to_network_axes(volume, Grid((4, 5, 6), head.affine))
+    np.testing.assert_array_equal(turned, volume.transpose(1, 0, 2))
+
+
+def test_an_oblique_grid_goes_to_the_nearest_axes() -> None:
+    angle = np.radians(30)
+    affine = np.eye(4)
+    affine[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    grid = Grid(SHAPE, affine)
+    assert grid.axes == "RAS"
+    volume = np.arange(np.prod(SHAPE)).reshape(SHAPE)
+    np.testing.assert_array_equal(to_network_axes(volume, grid), volume.transpose(1, 0, 2)[::-1, ::-1])
+
+
+def test_axes_after_the_third_stay_where_they_are(head: Head) -> None:
+    stored = head.stored_as((2, 0, 1), (True, False, True))
+    volume = np.arange(np.prod(stored.shape) * 2).reshape(*stored.shape, 2)
+    grid = Grid((stored.shape[0], stored.shape[1], stored.shape[2]), stored.affine)
+    turned = to_network_axes(volume, grid)
+    for channel in range(2):
+        np.testing.assert_array_equal(turned[..., channel], to_network_axes(volume[..., channel], grid))
+
+
+def test_turning_copies_nothing() -> None:
+    volume = np.zeros(SHAPE)
+    grid = Grid(SHAPE, np.diag([1.0, 1.0, 1.0, 1.0]))
+    assert np.shares_memory(to_network_axes(volume, grid), volume)
+    assert np.shares_memory(from_network_axes(volume, grid), volume)
+
+
+@given(affine=AFFINES, other=AFFINES)
+def test_another_storage_order_keeps_every_voxel_in_its_place(
+    affine: NDArray[np.float64], other: NDArray[np.float64]
+) -> None:
+    grid, like = Grid(SHAPE, affine), Grid(SHAPE, other)
+    world = world_of_voxels(grid)
+    turned, turned_grid = to_stored_order(world, grid, like)
+    np.testing.assert_allclose(turned, world_of_voxels(turned_grid), atol=1e-9)
+    assert turned_grid.shape == turned.shape[:3]
+    assert turned_grid.axes == like.axes
+
+
+def test_volume_of_a_voxel_is_in_millilitres_also_when_oblique() -> None:
+    rotation, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))
+    affine = np.eye(4)
+    affine[:3, :3] = rotation @ np.diag([1.0, 2.0, 5.0])
+    grid = Grid(SHAPE, affine)
+    np.testing.assert_allclose(grid.voxel_ml, 0.01)
+    np.testing.assert_allclose(grid.spacing_mm, (1, 2, 5))
+
+
+def test_grids_match_up_to_the_tolerance_and_no_further() -> None:
+    grid = Grid(SHAPE, np.eye(4))
+    for entry in ((0, 0), (1, 2), (2, 3)):
+        near, far = np.eye(4), np.eye(4)
+        near[entry] += 0.9 * GRID_TOLERANCE
+        far[entry] += 1.1 * GRID_TOLERANCE
+        assert grid.matches(Grid(SHAPE, near))
+        assert not grid.matches(Grid(SHAPE, far))
+    assert not grid.matches(Grid((4, 5, 7), np.eye(4)))
+
+
+def test_a_grid_describes_itself_for_messages() -> None:
+    affine = np.diag([-1.0, -1.0, 2.5, 1.0])
+    affine[:3, 3] = 0, 239, -3
+    words = Grid((240, 240, 62), affine).describe()
+    assert words == "240 x 240 x 62 voxels of 1 x 1 x 2.5 mm, axes LPS, origin (0, 239, -3)"
+
+
+def test_an_unusable_affine_is_refused_by_name() -> None:
+    flat = np.diag([1.0, 1.0, 0.0, 1.0])
+    skewed = np.eye(4)
+    skewed[:3, 1] = [1.0, 1e-4, 0.0]
+    for affine in (flat, skewed):
+        with pytest.raises(CaseError, match=r"^A_t1\.nii: the affine is singular"):
+            check_affine(affine, "A_t1.nii")
+    with pytest.raises(CaseError, match=r"^A_t1\.nii: the affine holds NaN"):
+        check_affine(np.diag([1.0, np.nan, 1.0, 1.0]), "A_t1.nii")
+    check_affine(np.diag([0.01, -7.0, 30.0, 1.0]), "A_t1.nii")
