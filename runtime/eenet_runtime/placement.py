@@ -153,8 +153,9 @@ def place_box(
         preset: the network's geometry.
 
     Returns:
-        The placement. The box's outer face falls on a face between source voxels, so an integer scale averages
-        whole voxels on the way in.
+        The placement. The box's outer face falls on a face between source voxels, so a scale of 2 averages whole
+        blocks of 8 voxels on the way in. (A larger scale samples: linear interpolation never sees more than two
+        voxels of a line.)
     """
     axes = []
     for part, size, spacing, network_size in zip(head, shape, spacing_mm, preset.shape, strict=True):
