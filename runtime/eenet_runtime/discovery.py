@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -61,20 +62,17 @@ class _Findings:
 def find_cases(folder: Path) -> Discovery:
     """Find every case below a folder; the layouts of data.md are recognised by name and may be mixed.
 
-    Hidden files and folders (a leading dot) are passed over.
+    Hidden files and folders (a leading dot) are passed over, linked folders are searched.
 
     Raises:
         DatasetError: the folder does not exist, or nothing in it looks like a case.
     """
     if not folder.is_dir():
-        raise DatasetError(f"{folder}: no such folder")
-    by_folder: dict[Path, list[Path]] = defaultdict(list)
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if is_nifti_name(path) and not hidden and path.is_file():
-            by_folder[path.parent].append(path)
+        raise DatasetError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}")
+    if folder.name in ("", ".."):
+        folder = folder.resolve()  # a case may take its name from its folder, and "." has none
     findings = _Findings()
-    for parent, paths in by_folder.items():
+    for parent, paths in _nifti_files(folder, findings):
         if parent.name.lower() not in _LABEL_FOLDERS:
             _sort_folder(parent, paths, findings)
     _refuse_doubles(findings)
@@ -90,10 +88,31 @@ def find_cases(folder: Path) -> Discovery:
     )
 
 
+def _nifti_files(folder: Path, findings: _Findings) -> Iterator[tuple[Path, list[Path]]]:
+    """Each folder that holds NIfTI files, once, with those files in order of their names."""
+
+    def refuse(error: OSError) -> None:
+        where = Path(str(error.filename))
+        findings.refuse(where.name, f"{where}: the folder cannot be read ({error.strerror})")
+
+    seen: set[Path] = set()
+    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        here = Path(parent)
+        if here.resolve() in seen:  # a link in a circle, or a second one to the same place
+            folders.clear()
+            continue
+        seen.add(here.resolve())
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        visible = [here / name for name in sorted(names) if not name.startswith(".")]
+        paths = [path for path in visible if is_nifti_name(path) and path.is_file()]
+        if paths:
+            yield here, paths
+
+
 def _sort_folder(parent: Path, paths: list[Path], findings: _Findings) -> None:
     """Deal with the NIfTI files that lie directly in one folder."""
     by_name: dict[str, list[tuple[Path, NameParts]]] = defaultdict(list)
-    by_channel: dict[str, dict[int, Path]] = defaultdict(dict)
+    by_channel: dict[str, list[tuple[int, Path]]] = defaultdict(list)
     single: list[Path] = []
     for path in paths:
         parts = split_name(path)
@@ -101,26 +120,26 @@ def _sort_folder(parent: Path, paths: list[Path], findings: _Findings) -> None:
         if parts.word:
             by_name[parts.case_id].append((path, parts))
         elif numbered:
-            by_channel[numbered["case"]][int(numbered["channel"])] = path
+            by_channel[numbered["case"]].append((int(numbered["channel"]), path))
         else:
             single.append(path)
-    _add_named(by_name, findings)
+    _add_named(parent, by_name, findings)
     if by_channel or single:
         _add_described(parent, by_channel, single, findings)
 
 
-def _add_named(by_name: dict[str, list[tuple[Path, NameParts]]], findings: _Findings) -> None:
+def _add_named(parent: Path, by_name: dict[str, list[tuple[Path, NameParts]]], findings: _Findings) -> None:
     """Cases whose file names carry the modality."""
     groups = {case: files for case, files in by_name.items() if any(parts.modality for _, parts in files)}
     stray_labels = [path for case, files in by_name.items() if case not in groups for path, _ in files]
     if len(groups) == 1 and len(stray_labels) == 1:
-        # BraTS20_Training_355 has its label under another case's name; alone in its folder, it is this case's.
-        (files,) = groups.values()
-        if not any(parts.is_label for _, parts in files):
+        # BraTS20_Training_355 has its label under another name; in the case's own folder it can be nobody else's.
+        ((case_id, files),) = groups.items()
+        if case_id in ("", parent.name) and not any(parts.is_label for _, parts in files):
             files.append((stray_labels.pop(), NameParts("", "seg")))
     findings.ignored.extend(stray_labels)
     for case_id, files in groups.items():
-        _add_named_case(case_id or files[0][0].parent.name, files, findings)
+        _add_named_case(case_id or parent.name, files, findings)
 
 
 def _add_named_case(case_id: str, files: list[tuple[Path, NameParts]], findings: _Findings) -> None:
@@ -149,7 +168,7 @@ def _add_named_case(case_id: str, files: list[tuple[Path, NameParts]], findings:
 
 
 def _add_described(
-    parent: Path, by_channel: dict[str, dict[int, Path]], single: list[Path], findings: _Findings
+    parent: Path, by_channel: dict[str, list[tuple[int, Path]]], single: list[Path], findings: _Findings
 ) -> None:
     """Cases whose channels are named in a dataset.json beside or above them."""
     description_path = next((path for path in _description_candidates(parent) if path.is_file()), None)
@@ -161,8 +180,8 @@ def _add_described(
             for case_id in [*by_channel, *(nifti_stem(path) for path in single)]:
                 findings.refuse(case_id, str(error))
             return
-    for case_id, channels in by_channel.items():
-        _add_numbered_case(case_id, channels, description, parent, findings)
+    for case_id, files in by_channel.items():
+        _add_numbered_case(case_id, files, description, parent, findings)
     for path in single:
         if description is not None:
             _add_stacked_case(path, description, findings)
@@ -173,8 +192,19 @@ def _add_described(
 
 
 def _add_numbered_case(
-    case_id: str, channels: dict[int, Path], description: DatasetDescription | None, parent: Path, findings: _Findings
+    case_id: str,
+    files: list[tuple[int, Path]],
+    description: DatasetDescription | None,
+    parent: Path,
+    findings: _Findings,
 ) -> None:
+    channels: dict[int, Path] = {}
+    for index, path in files:
+        if index in channels:
+            beside = channels[index].name
+            findings.refuse(case_id, f"{path}: a second file for channel {index} found beside {beside}, expected one")
+            return
+        channels[index] = path
     if description is None:
         findings.refuse(
             case_id,
@@ -214,8 +244,8 @@ def _described_label(images: Path, case_id: str) -> Path | None:
 
 
 def _refuse_doubles(findings: _Findings) -> None:
-    """Two cases of one name would overwrite each other's results."""
-    counts = Counter(case.case_id for case in findings.cases)
+    """Two cases of one name, complete or not, would be told apart neither by their results nor in the summary."""
+    counts = Counter([case.case_id for case in findings.cases] + [refused.case_id for refused in findings.refused])
     for case in [case for case in findings.cases if counts[case.case_id] > 1]:
         findings.cases.remove(case)
         folder = next(iter(case.images.values())).path.parent

@@ -68,7 +68,6 @@ def test_the_example_cases_are_small_and_were_not_trained_on(bundle: Bundle) -> 
 @pytest.mark.tf
 def test_keras_the_oracle_and_onnx_agree_on_the_example_cases(bundle: Bundle) -> None:
     from eenet_bench.parity import measure_parity
-
     from eenet_export.parity import ParityLimits, require_parity
 
     rows = measure_parity(bundle, find_cases(EXAMPLES).cases)
