@@ -1,31 +1,24 @@
-"""Evaluating a folder of masks against labels, beside the ceiling that a preset's voxels set."""
+"""Evaluating a folder of masks against labels by BraTS' rules, beside the ceiling that a preset's voxels set."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eenet_bench.ceiling import ceiling_dice
 from eenet_bench.metrics import RegionMetrics, region_metrics
-from eenet_runtime.case_files import CaseFiles
-from eenet_runtime.dice import dice_by_region
-from eenet_runtime.discovery import find_cases
-from eenet_runtime.errors import CaseError
-from eenet_runtime.files import make_output_folder, write_atomically
-from eenet_runtime.grid import to_network_axes
-from eenet_runtime.labels import NUM_CLASSES, LabelScheme, Region
-from eenet_runtime.nifti import read_volume
-from eenet_runtime.postprocessing import restore
-from eenet_runtime.preprocessing import CaseImages, prepare, read_case, read_label
+from eenet_bench.truth import TrueLabel, find_truth, read_labels
+from eenet_runtime.errors import CaseError, DatasetError
+from eenet_runtime.grid import Grid, to_stored_order
+from eenet_runtime.labels import Label, LabelScheme, Region
+from eenet_runtime.nifti import is_nifti_name, nifti_stem
+from eenet_runtime.preprocessing import read_case, read_label
 from eenet_runtime.presets import GeometryPreset
-from eenet_runtime.tables import format_table
-
-METRICS: Final = ("dice", "hd95_mm", "sensitivity", "specificity")
 
 
 @dataclass(frozen=True)
@@ -33,112 +26,116 @@ class CaseEvaluation:
     """One case: metrics by region, or why it could not be evaluated.
 
     Attributes:
+        case_id: the case's name.
+        regions: metrics of ET, TC and WT; empty if the case was refused.
         ceiling: Dice that a perfect network of the asked preset would reach on the patient's grid.
+        reason: why the case was refused, empty if it was not.
     """
 
     case_id: str
-    regions: dict[str, RegionMetrics]
-    ceiling: dict[str, float]
+    regions: dict[str, RegionMetrics] = field(default_factory=dict)
+    ceiling: dict[str, float] = field(default_factory=dict)
     reason: str = ""
 
 
 def evaluate_folder(
-    predictions: Path, truth: Path, *, ceiling: GeometryPreset | None = None, scheme: LabelScheme | None = None
+    predictions: Path,
+    truth: Path,
+    *,
+    ceiling: GeometryPreset | None = None,
+    scheme: LabelScheme | None = None,
+    on_case: Callable[[CaseEvaluation], None] = lambda result: None,
 ) -> list[CaseEvaluation]:
-    """Evaluate `<case>.nii.gz` of a folder against the labels of a folder of cases.
+    """Evaluate the masks `<case>.nii.gz` of a folder against labels.
 
     Args:
         predictions: masks, as `eenet-run infer folder` writes them.
-        truth: cases with labels, in any layout of data.md.
-        ceiling: also compute what a perfect network of this preset could reach.
-        scheme: label values of the masks; by default each case's own.
+        truth: cases with labels in any layout of data.md, or label files; see `find_truth`.
+        ceiling: also compute what a perfect network of this preset could reach; needs the cases' images.
+        scheme: label values of the masks, and of label files that do not tell; by default those that the report
+            beside a mask names, or the truth's.
+        on_case: told each result as it comes.
 
     Returns:
-        One entry for each case of `truth`; a missing or unusable mask is an entry with a reason, never left out.
+        One entry for each case of `truth`, in order of names; a missing or unusable mask is an entry with a reason,
+        never left out.
 
     Raises:
-        DatasetError: no case in `truth`.
+        DatasetError: a folder is missing, `truth` holds no label, or a ceiling is asked for without images.
     """
-    found = find_cases(truth)
-    results = [CaseEvaluation(case.case_id, {}, {}, case.reason) for case in found.refused]
-    for case in found.cases:
-        try:
-            results.append(_evaluate(predictions, case, ceiling, scheme or case.scheme))
-        except CaseError as error:
-            results.append(CaseEvaluation(case.case_id, {}, {}, str(error)))
+    if not predictions.is_dir():
+        raise DatasetError(f"{predictions}: no such folder")
+    found = find_truth(truth)
+    if ceiling is not None and any(label.files is None for label in found.labels):
+        raise DatasetError(f"{truth}: only label files found; the ceiling needs the images of the cases as well")
+    results = []
+    for case in sorted([*found.labels, *found.refused], key=lambda case: case.case_id):
+        if isinstance(case, TrueLabel):
+            try:
+                results.append(_evaluate(predictions, case, ceiling, scheme))
+            except CaseError as error:
+                results.append(CaseEvaluation(case.case_id, reason=str(error)))
+        else:
+            results.append(CaseEvaluation(case.case_id, reason=case.reason))
+        on_case(results[-1])
     return results
 
 
-def ceiling_labels(images: CaseImages, truth: NDArray[np.uint8], preset: GeometryPreset) -> NDArray[np.uint8]:
-    """What a perfect network of a preset would write: the true shares of each class, brought back as probabilities.
-
-    Args:
-        truth: network classes in stored axis order.
-    """
-    placement = prepare(images, preset).placement
-    turned = to_network_axes(truth, images.grid)
-    shares = [placement.to_network((turned == label).astype(np.float32)) for label in range(NUM_CLASSES)]
-    # Outside the file everything is background, which linear sampling of a mask leaves at 0.
-    shares[0] = np.float32(1) - shares[1] - shares[2] - shares[3]
-    return restore(np.stack(shares, axis=-1), placement, images.grid)
-
-
-def evaluation_table(results: Sequence[CaseEvaluation]) -> str:
-    """Cases, then mean, standard deviation, median and quartiles; one line each."""
-    done = [result for result in results if result.regions]
-    with_ceiling = any(result.ceiling for result in done)
-    header = ["case", *(f"{metric} {region.value}" for metric in METRICS for region in Region)]
-    header += [f"ceiling {region.value}" for region in Region] if with_ceiling else []
-    values = [_row(result, with_ceiling) for result in done]
-    rows = [[result.case_id, *map(_shown, row)] for result, row in zip(done, values, strict=True)]
-    if values:
-        array = np.array(values)
-        for name, line in (
-            ("mean", array.mean(axis=0)),
-            ("standard deviation", array.std(axis=0)),
-            ("median", np.median(array, axis=0)),
-            ("25 %", np.percentile(array, 25, axis=0)),
-            ("75 %", np.percentile(array, 75, axis=0)),
-        ):
-            rows.append([name, *map(_shown, line)])
-    return format_table(header, rows)
-
-
-def write_evaluation(results: Sequence[CaseEvaluation], output: Path) -> None:
-    """Write `evaluation.json` into a folder.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    make_output_folder(output)
-    content = json.dumps([asdict(result) for result in results], indent=2) + "\n"
-    write_atomically(output / "evaluation.json", content.encode())
+def masks_without_truth(predictions: Path, results: Sequence[CaseEvaluation]) -> list[Path]:
+    """Masks of a folder that belong to none of the evaluated cases."""
+    known = {result.case_id for result in results}
+    masks = (path for path in sorted(predictions.iterdir()) if is_nifti_name(path) and not path.name.startswith("."))
+    return [path for path in masks if nifti_stem(path) not in known]
 
 
 def _evaluate(
-    predictions: Path, case: CaseFiles, ceiling: GeometryPreset | None, scheme: LabelScheme
+    predictions: Path, case: TrueLabel, ceiling: GeometryPreset | None, scheme: LabelScheme | None
 ) -> CaseEvaluation:
-    images = read_case(case)
-    truth = read_label(case, images)
-    path = predictions / f"{case.case_id}.nii.gz"
-    mask = read_volume(path)
-    if not mask.grid.matches(images.grid):
+    path = _mask_path(predictions, case.case_id)
+    truth_scheme = case.scheme or scheme
+    if truth_scheme is None:
+        raise CaseError(f"{case.path}: its name does not tell the label values; say them with --labels")
+    truth, grid = read_labels(case.path, truth_scheme)
+    predicted = _read_mask(path, scheme or _reported_scheme(path) or truth_scheme, grid)
+    regions = {region.value: region_metrics(predicted, truth, region, grid.spacing_mm) for region in Region}
+    return CaseEvaluation(case.case_id, regions, _ceiling(case, ceiling))
+
+
+def _ceiling(case: TrueLabel, preset: GeometryPreset | None) -> dict[str, float]:
+    if preset is None or case.files is None:
+        return {}
+    images = read_case(case.files)
+    scores = ceiling_dice(images, read_label(case.files, images), preset)
+    return {region.value: value for region, value in scores.items()}
+
+
+def _mask_path(predictions: Path, case_id: str) -> Path:
+    candidates = [predictions / f"{case_id}{suffix}" for suffix in (".nii.gz", ".nii")]
+    for path in candidates:
+        if path.is_file():
+            return path
+    raise CaseError(f"{candidates[0]}: file not found; the case has no mask")
+
+
+def _read_mask(path: Path, scheme: LabelScheme, grid: Grid) -> NDArray[np.uint8]:
+    """A mask in the stored axis order of the truth, whose voxels must be at the same places."""
+    stored, stored_grid = read_labels(path, scheme)
+    mask, turned = to_stored_order(stored, stored_grid, grid)
+    if not turned.matches(grid):
         raise CaseError(
-            f"{path}: the mask lies on another grid ({mask.grid.describe()}) than the case ({images.grid.describe()})"
+            f"{path}: the mask lies on another grid ({stored_grid.describe()}) than the truth ({grid.describe()})"
         )
-    predicted = scheme.from_file(mask.data, str(path))
-    regions = {r.value: region_metrics(predicted, truth, r, images.grid.spacing_mm) for r in Region}
-    best: dict[str, float] = {}
-    if ceiling is not None:
-        scores = dice_by_region(ceiling_labels(images, truth, ceiling), truth)
-        best = {region.value: value for region, value in scores.items()}
-    return CaseEvaluation(case.case_id, regions, best)
+    return mask
 
 
-def _row(result: CaseEvaluation, with_ceiling: bool) -> list[float]:
-    row = [float(getattr(result.regions[region.value], metric)) for metric in METRICS for region in Region]
-    return row + ([result.ceiling[region.value] for region in Region] if with_ceiling else [])
-
-
-def _shown(value: float) -> str:
-    return f"{value:.3f}"
+def _reported_scheme(mask: Path) -> LabelScheme | None:
+    """The label values that the report beside a mask names, None where there is no report."""
+    path = mask.with_name(f"{nifti_stem(mask)}.json")
+    if not path.is_file():
+        return None
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))["mask"]
+        values = {label: int(described["values"][label.name]) for label in (Label.NCR, Label.ED, Label.ET)}
+        return LabelScheme(str(described["scheme"]), values[Label.NCR], values[Label.ED], values[Label.ET])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CaseError(f"{path}: not a report of eenet-run ({error}); say the label values with --labels") from error
