@@ -10,10 +10,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from eenet_runtime.case_files import MODALITY_WORDS
 from eenet_runtime.errors import DatasetError
 from eenet_runtime.labels import MSD, LabelScheme, Modality
+
+_WORDS: Final = {"ncr": "necrosis", "ed": "oedema", "et": "enhancing tumour"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ def read_dataset_json(path: Path) -> DatasetDescription:
 
     Raises:
         DatasetError: not JSON, no channel names, a channel that is not one of the four modalities, a modality that is
-            named twice or not at all, or labels that cannot be told apart.
+            named twice or not at all, channels that are not numbered from 0 on, or labels that cannot be told apart.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -48,7 +51,9 @@ def read_dataset_json(path: Path) -> DatasetDescription:
 
 def _channels(named: Mapping[str, object], path: Path) -> tuple[Modality, ...]:
     channels = []
-    for index in sorted(named, key=_as_number):
+    if sorted(named) != [str(index) for index in range(len(named))]:
+        raise DatasetError(f"{path}: channels {', '.join(named)} found, expected numbers from 0 on without a gap")
+    for index in sorted(named):
         word = str(named[index]).strip().lower().replace("-", "").replace("_", "")
         if word not in MODALITY_WORDS:
             raise DatasetError(
@@ -61,26 +66,47 @@ def _channels(named: Mapping[str, object], path: Path) -> tuple[Modality, ...]:
     return tuple(channels)
 
 
-def _as_number(text: str) -> int:
-    return int(text) if text.isdigit() else -1
-
-
 def _scheme(labels: object, path: Path) -> LabelScheme:
     """The values of the three classes, whichever way round the file maps them (the Decathlon: value to name)."""
     if not isinstance(labels, dict):
         return MSD
     values: dict[str, int] = {}
+    for name, found in _classes_of_regions(labels) or _classes_by_name(labels):
+        if name in values or len(found) != 1:
+            raise DatasetError(f"{path}: labels {labels} found, expected one value for {_WORDS[name]}")
+        (values[name],) = found
+    if sorted(values) != sorted(_WORDS) or len({0, *values.values()}) != 4 or max(values.values()) > 255:
+        raise DatasetError(f"{path}: labels {labels} found, expected oedema, necrosis and enhancing tumour by name")
+    return LabelScheme("dataset.json", ncr=values["ncr"], ed=values["ed"], et=values["et"])
+
+
+def _classes_by_name(labels: Mapping[str, object]) -> list[tuple[str, set[int]]]:
+    """Classes that have a label each; labels that name none of the three are left out."""
+    classes = []
     for key, entry in labels.items():
         name, value = (str(entry), key) if str(key).isdigit() else (str(key), entry)
         kind = _class_of(name.lower())
-        if kind is None:
-            continue
-        if kind in values or isinstance(value, list) or not str(value).isdigit():
-            raise DatasetError(f"{path}: label {name!r} = {value!r} is not one value for one class")
-        values[kind] = int(str(value))
-    if sorted(values) != ["ed", "et", "ncr"] or len({0, *values.values()}) != 4 or max(values.values()) > 255:
-        raise DatasetError(f"{path}: labels {labels} found, expected oedema, necrosis and enhancing tumour by name")
-    return LabelScheme("dataset.json", ncr=values["ncr"], ed=values["ed"], et=values["et"])
+        if kind is not None:
+            classes.append((kind, _values(value)))
+    return classes
+
+
+def _classes_of_regions(labels: Mapping[str, object]) -> list[tuple[str, set[int]]]:
+    """Classes out of nested regions, as nnU-Net's own BraTS conversion writes them; none if there are no regions.
+
+    Whole tumour holds tumour core holds enhancing tumour, so what each adds to the next is one class.
+    """
+    regions = {str(name).lower(): _values(value) for name, value in labels.items()}
+    whole, core, enhancing = (regions.get(name, set()) for name in ("whole tumor", "tumor core", "enhancing tumor"))
+    if not enhancing < core < whole:
+        return []
+    return [("et", enhancing), ("ncr", core - enhancing), ("ed", whole - core)]
+
+
+def _values(value: object) -> set[int]:
+    """The label values of an entry, one or a list; empty where an entry is no whole number."""
+    entries = value if isinstance(value, list) else [value]
+    return {int(str(entry)) for entry in entries} if all(str(entry).isdigit() for entry in entries) else set()
 
 
 def _class_of(name: str) -> str | None:
