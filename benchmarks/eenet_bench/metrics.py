@@ -1,7 +1,7 @@
 """BraTS metrics of one region: Dice, 95th percentile Hausdorff distance, sensitivity, specificity.
 
-Conventions for empty masks, as the evaluation code of BraTS 2023 and the tables of the challenges before it have them
-(https://github.com/rachitsaluja/BraTS-2023-Metrics; Bakas et al. 2018, arXiv 1811.02629):
+Conventions for empty masks. Dice, sensitivity and specificity are those of the BraTS 2023 code
+(https://github.com/rachitsaluja/BraTS-2023-Metrics), which puts 374 mm where the challenges before had 373.13 mm:
 
 | truth | mask | Dice | HD95 | sensitivity | specificity |
 | --- | --- | --- | --- | --- | --- |
@@ -74,8 +74,8 @@ def hausdorff95_mm(
     A mask's surface is its voxels that touch the outside by a face; the edge of the volume is outside. The distance
     of a surface voxel is that from its centre to the nearest surface voxel's centre of the other mask, exactly and in
     millimetres (Taha and Hanbury, BMC Medical Imaging 2015, doi 10.1186/s12880-015-0068-x; the larger of the two
-    directions as in BraTS 2023 and MONAI). Tools differ in detail: MedPy's `hd95` takes one percentile of both
-    directions together, BraTS 2023 weighs surface elements by their area. The three agree within about a voxel.
+    directions as in BraTS 2023 and MONAI). Other tools give slightly other figures: MedPy's `hd95` takes one percentile
+    of both directions together, BraTS 2023 weighs surface elements by their area.
 
     Args:
         first, second: masks of one shape, (X, Y, Z).

@@ -35,7 +35,7 @@ class RunFolder:
 
     @property
     def log(self) -> Path:
-        """Loss and learning rate, a line for each epoch."""
+        """Loss, a line for each epoch."""
         return self.path / "log.csv"
 
     @property
