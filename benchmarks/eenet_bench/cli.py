@@ -45,22 +45,41 @@ def parity(
 
 @app.command("evaluate")
 def evaluate(
-    predictions: Annotated[Path, typer.Argument(help="Masks, named after their cases.")],
-    truth: Annotated[Path, typer.Argument(help="Cases with labels.")],
-    ceiling: Annotated[str | None, typer.Option(help="Also show what a perfect network of this preset gets.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for evaluation.json.")] = None,
+    predictions: Annotated[Path, typer.Argument(help="Masks named <case>.nii.gz, as eenet-run writes them.")],
+    truth: Annotated[Path, typer.Argument(help="Cases with labels in any known layout, or label files.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for evaluation.json and evaluation.csv.")
+    ] = None,
+    ceiling: Annotated[
+        str | None, typer.Option(metavar="PRESET", help="Also show what a perfect network of this preset would get.")
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="Label values of the masks: brats2020 (ET = 4), brats2023 (ET = 3) or msd "
+            "(default: told by the report beside a mask, otherwise as in the truth)."
+        ),
+    ] = None,
 ) -> None:
     """Dice, HD95, sensitivity and specificity of a folder of masks (exit code 3 if a case could not be evaluated)."""
-    from eenet_bench.evaluate import evaluate_folder, evaluation_table, write_evaluation
+    from eenet_bench.evaluate import evaluate_folder, masks_without_truth
+    from eenet_bench.evaluation_report import ceiling_table, evaluation_table, write_evaluation
+    from eenet_bench.truth import scheme_by_name
     from eenet_runtime.presets import preset_by_name
 
-    results = evaluate_folder(predictions, truth, ceiling=preset_by_name(ceiling) if ceiling else None)
+    preset = preset_by_name(ceiling) if ceiling else None
+    scheme = scheme_by_name(labels) if labels else None
+    results = evaluate_folder(predictions, truth, ceiling=preset, scheme=scheme)
     typer.echo(evaluation_table(results))
+    if preset is not None:
+        typer.echo(f"\nbeside a perfect network of {preset.name}:\n{ceiling_table(results)}")
     if output is not None:
         write_evaluation(results, output)
+    for path in masks_without_truth(predictions, results):
+        typer.echo(f"no truth for {path}", err=True)
     refused = [result for result in results if result.reason]
     for result in refused:
-        typer.echo(f"not evaluated {result.case_id}: {result.reason}", err=True)
+        typer.echo(f"refused {result.case_id}: {result.reason}", err=True)
     if refused:
         raise typer.Exit(ExitCode.SOME_CASES_FAILED)
 

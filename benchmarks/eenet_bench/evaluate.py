@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,7 +44,6 @@ def evaluate_folder(
     *,
     ceiling: GeometryPreset | None = None,
     scheme: LabelScheme | None = None,
-    on_case: Callable[[CaseEvaluation], None] = lambda result: None,
 ) -> list[CaseEvaluation]:
     """Evaluate the masks `<case>.nii.gz` of a folder against labels.
 
@@ -54,7 +53,6 @@ def evaluate_folder(
         ceiling: also compute what a perfect network of this preset could reach; needs the cases' images.
         scheme: label values of the masks, and of label files that do not tell; by default those that the report
             beside a mask names, or the truth's.
-        on_case: told each result as it comes.
 
     Returns:
         One entry for each case of `truth`, in order of names; a missing or unusable mask is an entry with a reason,
@@ -68,17 +66,13 @@ def evaluate_folder(
     found = find_truth(truth)
     if ceiling is not None and any(label.files is None for label in found.labels):
         raise DatasetError(f"{truth}: only label files found; the ceiling needs the images of the cases as well")
-    results = []
-    for case in sorted([*found.labels, *found.refused], key=lambda case: case.case_id):
-        if isinstance(case, TrueLabel):
-            try:
-                results.append(_evaluate(predictions, case, ceiling, scheme))
-            except CaseError as error:
-                results.append(CaseEvaluation(case.case_id, reason=str(error)))
-        else:
-            results.append(CaseEvaluation(case.case_id, reason=case.reason))
-        on_case(results[-1])
-    return results
+    results = [CaseEvaluation(case.case_id, reason=case.reason) for case in found.refused]
+    for case in found.labels:
+        try:
+            results.append(_evaluate(predictions, case, ceiling, scheme))
+        except CaseError as error:
+            results.append(CaseEvaluation(case.case_id, reason=str(error)))
+    return sorted(results, key=lambda result: result.case_id)
 
 
 def masks_without_truth(predictions: Path, results: Sequence[CaseEvaluation]) -> list[Path]:

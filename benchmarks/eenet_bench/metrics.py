@@ -96,7 +96,8 @@ def _surface_points_mm(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, 
     from scipy import ndimage
 
     surface = mask & ~ndimage.binary_erosion(mask)
-    return np.argwhere(surface) * np.asarray(spacing_mm)
+    points: NDArray[np.float64] = np.argwhere(surface) * np.asarray(spacing_mm)
+    return points
 
 
 def _distances(points: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
