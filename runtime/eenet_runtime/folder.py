@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -90,6 +91,7 @@ def segment_folder(
         raise DatasetError(f"{output}: the output folder lies inside the input folder {folder}; choose another one")
     found = find_cases(folder)
     make_output_folder(output)
+    _remove_summary(output)
     run = FolderRun(ignored=found.ignored)
     total = len(found.cases) + len(found.refused)
 
@@ -129,7 +131,15 @@ def write_summary(run: FolderRun, output: Path, segmenter: Segmenter) -> None:
         "cases": cases,
     }
     write_atomically(output / f"{SUMMARY_NAME}.json", (json.dumps(content, indent=2) + "\n").encode())
-    write_atomically(output / f"{SUMMARY_NAME}.csv", _to_csv(run.outcomes).encode())
+    # A name that is no UTF-8 (Python holds it with surrogates) goes out with the bytes it came in with.
+    write_atomically(output / f"{SUMMARY_NAME}.csv", _to_csv(run.outcomes).encode(errors="surrogateescape"))
+
+
+def _remove_summary(output: Path) -> None:
+    """Take away the summary of an earlier run: if this one stops early, nothing may speak for it."""
+    for suffix in (".json", ".csv"):
+        with contextlib.suppress(OSError):
+            (output / f"{SUMMARY_NAME}{suffix}").unlink(missing_ok=True)
 
 
 def _summary_entry(outcome: CaseOutcome) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def make_report(
 
 
 def _inputs(files: CaseFiles) -> dict[str, dict[str, Any]]:
-    hashes = {source.path: sha256_of_file(source.path) for source in set(files.images.values())}
+    hashes = {path: sha256_of_file(path) for path in {source.path for source in files.images.values()}}
     return {
         modality.value: {
             "file": str(files.images[modality].path),

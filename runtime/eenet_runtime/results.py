@@ -100,11 +100,12 @@ def _segment_to_files(
 
 
 def _refuse_to_replace_inputs(files: CaseFiles, paths: ResultPaths) -> None:
-    inputs = {source.path.resolve() for source in files.images.values()}
+    inputs = [source.path for source in files.images.values()]
     if files.label is not None:
-        inputs.add(files.label.resolve())
+        inputs.append(files.label)
     for path in (paths.mask, paths.preview, paths.report):
-        if path.resolve() in inputs:
+        # Asked of the file system: two spellings may be one file, by links or where upper and lower case are the same.
+        if path.exists() and any(path.samefile(other) for other in inputs if other.exists()):
             raise OutputError(f"{path}: the result would replace an input of case {files.case_id}; choose another name")
 
 
