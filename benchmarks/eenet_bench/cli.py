@@ -13,34 +13,57 @@ from eenet_runtime.errors import EENetError, ParityError
 app = new_app("Measure latency, memory, parity with Keras, and quality by BraTS rules.")
 
 
+BundleArgument = Annotated[Path, typer.Argument(help="Bundle made by eenet-export.")]
+BackendsOption = Annotated[
+    str, typer.Option(metavar="NAMES", help="Engines, with commas between them (default: all).", show_default=False)
+]
+JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write everything to this file.")]
+
+
 @app.command("latency")
 def latency(
-    bundle: Annotated[Path, typer.Argument(help="Bundle made by eenet-export.")],
-    cases: Annotated[Path, typer.Argument(help="Cases; the first one is measured.")],
-    repeats: Annotated[int, typer.Option(min=1, help="Runs after the warm-up.")] = 5,
+    bundle: BundleArgument,
+    cases: Annotated[Path, typer.Argument(help="Cases in any known layout.")],
+    repeats: Annotated[int, typer.Option(min=1, help="Measured runs of each case, after a warm-up.")] = 5,
+    max_cases: Annotated[int, typer.Option(min=1, help="How many of the cases to measure.")] = 1,
+    backends: BackendsOption = "",
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads (default: as many as usable).")] = None,
+    json_file: JsonOption = None,
 ) -> None:
-    """Seconds by stage and peak memory of each backend."""
-    from eenet_bench.latency import latency_table, measure_latency
-    from eenet_runtime.bundle import open_bundle
+    """Cold start, seconds by stage and peak memory of each engine, measured in turns."""
+    from eenet_bench.latency import LatencySettings, latency_table, measure_latency, write_latency
 
-    open_bundle(bundle)
-    typer.echo(latency_table(measure_latency(bundle, cases, repeats)))
+    settings = LatencySettings(repeats, max_cases, _names(backends), threads)
+    report = measure_latency(bundle, cases, settings, lambda step: typer.echo(step, err=True))
+    typer.echo(latency_table(report))
+    if json_file is not None:
+        write_latency(report, json_file)
 
 
 @app.command("parity")
 def parity(
-    bundle: Annotated[Path, typer.Argument(help="Bundle made by eenet-export.")],
-    cases: Annotated[Path, typer.Argument(help="Cases to compare on.")],
+    bundle: BundleArgument,
+    cases: Annotated[Path, typer.Argument(help="Cases in any known layout.")],
+    max_cases: Annotated[
+        int | None, typer.Option(min=1, help="How many of the cases to compare (default: all).")
+    ] = None,
+    backends: BackendsOption = "",
+    max_difference: Annotated[float, typer.Option(min=0, help="Largest difference of a probability.")] = 1e-3,
+    min_dice: Annotated[float, typer.Option(min=0, max=1, help="Smallest Dice between two masks.")] = 0.999,
+    json_file: JsonOption = None,
 ) -> None:
     """Agreement of a bundle with the Keras model rebuilt from its weights (exit code 4 beyond the limits)."""
-    from eenet_bench.parity import measure_parity
-    from eenet_export.parity import ParityLimits, parity_table, require_parity
+    from eenet_bench.parity import bundle_parity_table, compare_bundle, require_bundle_parity, write_parity
+    from eenet_export.parity import ParityLimits
     from eenet_runtime.bundle import open_bundle
     from eenet_runtime.discovery import find_cases
 
-    rows = measure_parity(open_bundle(bundle), find_cases(cases).cases)
-    typer.echo(parity_table(rows))
-    require_parity(rows, ParityLimits())
+    chosen = find_cases(cases).cases[:max_cases]
+    report = compare_bundle(open_bundle(bundle), chosen, _names(backends), lambda step: typer.echo(step, err=True))
+    typer.echo(bundle_parity_table(report))
+    if json_file is not None:
+        write_parity(report, json_file)
+    require_bundle_parity(report.rows, ParityLimits(max_difference, min_dice))
 
 
 @app.command("evaluate")
@@ -82,6 +105,10 @@ def evaluate(
         typer.echo(f"refused {result.case_id}: {result.reason}", err=True)
     if refused:
         raise typer.Exit(ExitCode.SOME_CASES_FAILED)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _exit_code(error: EENetError) -> ExitCode:

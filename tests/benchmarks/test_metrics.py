@@ -1,17 +1,26 @@
-"""BraTS metrics: conventions for empty masks, and distances that can be counted by hand."""
+"""BraTS metrics: against brute force, the conventions for empty masks, and distances that can be counted by hand."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from eenet_bench.metrics import WORST_HD95_MM, hausdorff95_mm, region_metrics
+from eenet_bench.metrics import WORST_HD95_MM, RegionMetrics, hausdorff95_mm, region_metrics
 from eenet_runtime.labels import Label, Region
 
 MM = (1.0, 1.0, 1.0)
+SHAPE = (5, 6, 4)
+
+label_volumes = hnp.arrays(np.uint8, SHAPE, elements=st.integers(0, 3))
+# Sparse as well as dense: at random, hardly any mask of this size would be empty or have only one voxel.
+thresholds = st.sampled_from([0.01, 0.05, 0.3, 0.9])
+spacings = st.tuples(*[st.sampled_from([0.5, 1.0, 1.2, 3.0])] * 3)
 
 
 def _mask(*voxels: tuple[int, int, int]) -> NDArray[np.bool_]:
@@ -21,16 +30,102 @@ def _mask(*voxels: tuple[int, int, int]) -> NDArray[np.bool_]:
     return mask
 
 
-def test_two_empty_masks_agree_and_one_empty_mask_is_as_far_as_it_gets() -> None:
-    assert hausdorff95_mm(_mask(), _mask(), MM) == 0.0
-    assert hausdorff95_mm(_mask((1, 1, 1)), _mask(), MM) == WORST_HD95_MM
-    assert hausdorff95_mm(_mask(), _mask((1, 1, 1)), MM) == WORST_HD95_MM
+def _random_mask(seed: int, density: float) -> NDArray[np.bool_]:
+    mask: NDArray[np.bool_] = np.random.default_rng(seed).random(SHAPE) < density
+    return mask
 
 
-def test_the_distance_of_two_voxels_is_in_millimetres_of_the_grid() -> None:
+def _surface_points(mask: NDArray[np.bool_], spacing: tuple[float, float, float]) -> list[NDArray[np.float64]]:
+    """Voxel by voxel: inside, with a neighbour across a face that is outside the mask or the volume."""
+    points = []
+    for index in map(tuple, np.argwhere(mask)):
+        for axis in range(3):
+            for step in (-1, 1):
+                neighbour = list(index)
+                neighbour[axis] += step
+                outside = not 0 <= neighbour[axis] < mask.shape[axis]
+                if outside or not mask[tuple(neighbour)]:
+                    points.append(np.array(index) * np.array(spacing))
+                    break
+            else:
+                continue
+            break
+    return points
+
+
+def _brute_force_hd95(
+    first: NDArray[np.bool_], second: NDArray[np.bool_], spacing: tuple[float, float, float]
+) -> float:
+    one, other = np.array(_surface_points(first, spacing)), np.array(_surface_points(second, spacing))
+    pairs = np.linalg.norm(one[:, None] - other[None], axis=-1)
+    return float(max(np.percentile(pairs.min(axis=1), 95), np.percentile(pairs.min(axis=0), 95)))
+
+
+@given(st.integers(0, 2**32 - 1), thresholds, thresholds, spacings)
+def test_the_distance_equals_a_brute_force_over_all_pairs_of_surface_voxels(
+    seed: int, first_density: float, second_density: float, spacing: tuple[float, float, float]
+) -> None:
+    first, second = _random_mask(seed, first_density), _random_mask(seed + 1, second_density)
+    if first.any() and second.any():
+        expected = _brute_force_hd95(first, second, spacing)
+        assert hausdorff95_mm(first, second, spacing) == pytest.approx(expected, abs=1e-9)
+
+
+@given(st.integers(0, 2**32 - 1), thresholds, spacings)
+def test_the_distance_is_symmetric_and_0_to_itself(
+    seed: int, density: float, spacing: tuple[float, float, float]
+) -> None:
+    first, second = _random_mask(seed, density), _random_mask(seed + 1, 0.3)
+    assert hausdorff95_mm(first, second, spacing) == hausdorff95_mm(second, first, spacing)
+    assert hausdorff95_mm(first, first, spacing) == 0.0
+
+
+@given(label_volumes, label_volumes, st.sampled_from(Region))
+def test_counts_equal_a_brute_force_over_voxels(
+    prediction: NDArray[np.uint8], truth: NDArray[np.uint8], region: Region
+) -> None:
+    hit = wrong = missed = left = 0
+    for found, true in zip(prediction.ravel().tolist(), truth.ravel().tolist(), strict=True):
+        match (found in region.labels, true in region.labels):
+            case (True, True):
+                hit += 1
+            case (True, False):
+                wrong += 1
+            case (False, True):
+                missed += 1
+            case _:
+                left += 1
+    metrics = region_metrics(prediction, truth, region, MM)
+    if hit + missed and left + wrong:
+        assert metrics.dice == pytest.approx(2 * hit / (2 * hit + wrong + missed))
+        assert metrics.sensitivity == pytest.approx(hit / (hit + missed))
+        assert metrics.specificity == pytest.approx(left / (left + wrong))
+
+
+def test_the_worst_distance_is_the_diagonal_of_a_brats_volume() -> None:
+    assert pytest.approx(math.hypot(240, 240, 155), abs=0.005) == WORST_HD95_MM
+
+
+def test_one_voxel_each_is_their_distance_in_millimetres_of_the_grid() -> None:
     first, second = _mask((1, 2, 3)), _mask((4, 2, 7))
     assert hausdorff95_mm(first, second, MM) == pytest.approx(5.0)
-    assert hausdorff95_mm(first, second, (2.0, 1.0, 0.5)) == pytest.approx(np.hypot(6, 2))
+    assert hausdorff95_mm(first, second, (2.0, 1.0, 0.5)) == pytest.approx(math.hypot(6, 2))
+    assert hausdorff95_mm(first, first, MM) == 0.0
+
+
+def test_the_larger_direction_counts() -> None:
+    # Every voxel of the one lies on the other, but the other has a far part of its own.
+    assert hausdorff95_mm(_mask((1, 1, 1)), _mask((1, 1, 1), (1, 1, 7)), MM) == pytest.approx(0.95 * 6)
+
+
+def test_a_twentieth_of_the_surface_may_be_anywhere() -> None:
+    plane = np.zeros((30, 30, 30), np.bool_)
+    plane[:, :, 0] = True
+    stray = plane.copy()
+    stray[:6, :5, 29] = True
+    assert hausdorff95_mm(plane, stray, MM) == 0.0
+    stray[:, :, 29] = True
+    assert hausdorff95_mm(plane, stray, MM) == 29.0
 
 
 def test_only_the_surface_counts() -> None:
@@ -38,34 +133,16 @@ def test_only_the_surface_counts() -> None:
     full[2:7, 2:7, 2:7] = True
     hollow = full.copy()
     hollow[4, 4, 4] = False
-    # The new inner surface (six voxels around the hole) is one voxel beside nothing of the outer one.
-    assert hausdorff95_mm(full, full, MM) == 0.0
-    assert hausdorff95_mm(full, hollow, MM) <= 1.0
+    # The six voxels around the hole are surface now, and lie 1 mm below the outer one.
+    assert hausdorff95_mm(full, hollow, MM) == pytest.approx(_brute_force_hd95(full, hollow, MM))
+    assert 0 <= hausdorff95_mm(full, hollow, MM) <= 1.0
 
 
-@given(st.integers(0, 2**32 - 1))
-def test_the_distance_equals_a_brute_force_over_all_pairs_of_surface_voxels(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    first, second = rng.random((2, 5, 6, 4)) < 0.3
-    spacing = (1.0, 2.0, 0.7)
-    if first.any() and second.any():
-        expected = _brute_force(first, second, spacing)
-        assert hausdorff95_mm(first, second, spacing) == pytest.approx(expected, abs=1e-9)
-
-
-def _brute_force(first: NDArray[np.bool_], second: NDArray[np.bool_], spacing: tuple[float, float, float]) -> float:
-    def surface(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-        padded = np.pad(mask, 1)
-        inner = padded[1:-1, 1:-1, 1:-1].copy()
-        for axis in range(3):
-            for step in (-1, 1):
-                inner &= np.roll(padded, step, axis)[1:-1, 1:-1, 1:-1]
-        points: NDArray[np.float64] = np.argwhere(mask & ~inner) * np.array(spacing)
-        return points
-
-    points = surface(first), surface(second)
-    pairs = np.linalg.norm(points[0][:, None] - points[1][None], axis=-1)
-    return float(max(np.percentile(pairs.min(axis=1), 95), np.percentile(pairs.min(axis=0), 95)))
+def test_the_edge_of_the_volume_is_a_surface() -> None:
+    filled = np.ones((7, 7, 7), np.bool_)
+    assert hausdorff95_mm(filled, _mask((3, 3, 3))[:7, :7, :7], MM) == pytest.approx(
+        _brute_force_hd95(filled, _mask((3, 3, 3))[:7, :7, :7], MM)
+    )
 
 
 def test_sensitivity_and_specificity_count_what_was_found_and_left_out() -> None:
@@ -74,12 +151,33 @@ def test_sensitivity_and_specificity_count_what_was_found_and_left_out() -> None
     prediction = np.zeros_like(truth)
     prediction[0, 0, 1:3] = Label.ET
     metrics = region_metrics(prediction, truth, Region.ET, MM)
-    assert metrics.dice == pytest.approx(0.5)
-    assert metrics.sensitivity == pytest.approx(0.5)
-    assert metrics.specificity == pytest.approx(61 / 62)
+    # Distances 0 and 1 mm in either direction; the percentile lies between the two.
+    assert metrics.hd95_mm == pytest.approx(0.95)
+    assert (metrics.dice, metrics.sensitivity, metrics.specificity) == (0.5, 0.5, 61 / 62)
 
 
-def test_a_region_that_is_empty_in_both_is_perfect() -> None:
-    empty = np.zeros((4, 4, 4), np.uint8)
-    metrics = region_metrics(empty, empty, Region.ET, MM)
-    assert (metrics.dice, metrics.hd95_mm, metrics.sensitivity, metrics.specificity) == (1.0, 0.0, 1.0, 1.0)
+@pytest.mark.parametrize(
+    ("true_voxels", "found_voxels", "expected"),
+    [
+        (0, 0, RegionMetrics(1.0, 0.0, 1.0, 1.0)),
+        (0, 2, RegionMetrics(0.0, WORST_HD95_MM, 0.0, 62 / 64)),
+        (2, 0, RegionMetrics(0.0, WORST_HD95_MM, 0.0, 1.0)),
+        (64, 64, RegionMetrics(1.0, 0.0, 1.0, 1.0)),
+    ],
+)
+def test_empty_masks_follow_the_conventions_of_brats(
+    true_voxels: int, found_voxels: int, expected: RegionMetrics
+) -> None:
+    truth, prediction = np.zeros((2, 4, 4, 4), np.uint8)
+    truth.ravel()[:true_voxels] = Label.ET
+    prediction.ravel()[:found_voxels] = Label.ET
+    assert region_metrics(prediction, truth, Region.ET, MM) == expected
+
+
+def test_regions_are_nested() -> None:
+    truth = np.zeros((4, 4, 4), np.uint8)
+    truth[0, 0] = (Label.NCR, Label.ED, Label.ET, Label.BACKGROUND)
+    prediction = np.where(truth == Label.NCR, np.uint8(Label.ET), truth)
+    dice = {region: region_metrics(prediction, truth, region, MM).dice for region in Region}
+    # Necrosis taken for enhancing tumour: the core and the whole do not notice.
+    assert dice == {Region.ET: pytest.approx(2 / 3), Region.TC: 1.0, Region.WT: 1.0}

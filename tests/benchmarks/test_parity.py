@@ -1,0 +1,229 @@
+"""Parity on both grids: on functions that are known, and on a real bundle, right and deliberately wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from eenet_bench import parity
+from eenet_bench.parity import (
+    BundleParityRow,
+    Form,
+    bundle_parity_table,
+    compare_bundle,
+    compare_on_case,
+    keras_forms,
+    require_bundle_parity,
+)
+from eenet_export.parity import KERAS, ORACLE, ParityLimits
+from eenet_runtime.backends import make_backend
+from eenet_runtime.bundle import MANIFEST_NAME, Artifact, Bundle, Manifest, describe_files, open_bundle
+from eenet_runtime.discovery import find_cases
+from eenet_runtime.errors import BackendError, ExportError, ParityError
+from eenet_runtime.labels import Label
+from eenet_runtime.presets import GeometryPreset
+from eenet_runtime.segmenter import Segmenter
+from tests.synthetic import TINY_2MM, Head, case_files, make_head, write_case
+
+Volume = NDArray[np.float32]
+
+SMALLEST = GeometryPreset("smallest", (32, 32, 24), 2.0, (2, 2, 2))
+"""The smallest network that there is; the synthetic head fits into it."""
+
+
+def _biased(segmenter: Segmenter, bias: float) -> Callable[[Volume], Volume]:
+    """The segmenter's model with more oedema everywhere."""
+
+    def run(volume: Volume) -> Volume:
+        moved = segmenter.backend(volume)
+        moved[..., Label.ED] += np.float32(bias)
+        normalised: Volume = moved / moved.sum(axis=-1, keepdims=True)
+        return normalised
+
+    return run
+
+
+def test_equal_forms_agree_fully_on_both_grids(segmenter_2mm: Segmenter, head: Head, tmp_path: Path) -> None:
+    run = segmenter_2mm.backend
+    forms = [(name, run) for name in (KERAS, ORACLE, "onnx-fp32")]
+    rows = compare_on_case(case_files(tmp_path, "A", head), TINY_2MM, forms)
+    assert {(row.candidate, row.reference) for row in rows} == {
+        (KERAS, ORACLE),
+        ("onnx-fp32", KERAS),
+        ("onnx-fp32", ORACLE),
+    }
+    for row in rows:
+        assert row.max_abs_difference == 0
+        assert row.dice == row.patient_dice == {"ET": 1.0, "TC": 1.0, "WT": 1.0}
+    require_bundle_parity(rows, ParityLimits())
+
+
+def test_the_masks_are_compared_on_the_patients_grid_too(segmenter_2mm: Segmenter, head: Head, tmp_path: Path) -> None:
+    files = case_files(tmp_path, "A", head)
+    right, wrong = segmenter_2mm.backend, _biased(segmenter_2mm, 0.4)
+    forms: list[Form] = [(KERAS, right), (ORACLE, right), ("onnx-fp32", wrong)]
+    row = next(row for row in compare_on_case(files, TINY_2MM, forms) if row.candidate == "onnx-fp32")
+    # Eight times as many voxels: the two grids cannot give the same figure by accident.
+    assert 0 < row.patient_dice["WT"] < 1
+    assert row.patient_dice["WT"] != row.dice["WT"]
+
+
+def _row(patient: float) -> BundleParityRow:
+    same = {"ET": 1.0, "TC": 1.0, "WT": 1.0}
+    return BundleParityRow("A", ORACLE, "onnx-fp32", 0.0, same, patient_dice={**same, "ET": patient})
+
+
+def test_a_mask_that_differs_on_the_patients_grid_alone_is_stopped() -> None:
+    require_bundle_parity([_row(0.9995)], ParityLimits())
+    with pytest.raises(ParityError, match=r"A on the patient's grid: onnx-fp32 against oracle: Dice ET 0\.99000 found"):
+        require_bundle_parity([_row(0.99)], ParityLimits())
+
+
+def test_nothing_compared_is_nothing_proved() -> None:
+    with pytest.raises(ParityError, match="no case was compared"):
+        require_bundle_parity([], ParityLimits())
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> Path:
+    write_case(tmp_path / "cases", "A", make_head())
+    return tmp_path / "cases"
+
+
+def _run(arguments: list[object], monkeypatch: pytest.MonkeyPatch) -> int:
+    """The program itself, with its exit codes."""
+    from eenet_bench.cli import main
+
+    monkeypatch.setattr("sys.argv", ["eenet-bench", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def _pretend_keras(monkeypatch: pytest.MonkeyPatch, segmenter: Segmenter, bias: float) -> None:
+    """Another function in the place of the rebuilt Keras model, so that the command can be run without TensorFlow."""
+    run = _biased(segmenter, bias)
+    monkeypatch.setattr(parity, "keras_forms", lambda bundle: ((KERAS, run), (ORACLE, run)))
+
+
+def test_the_command_prints_both_grids_and_keeps_them_in_a_file(
+    tiny_bundle: Path,
+    segmenter: Segmenter,
+    cases: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _pretend_keras(monkeypatch, segmenter, bias=0.0)
+    assert _run(["parity", tiny_bundle, cases, "--json", tmp_path / "parity.json"], monkeypatch) == 0
+    assert "patient WT" in capsys.readouterr().out
+    content = json.loads((tmp_path / "parity.json").read_text())
+    assert content["bundle_name"] == "tiny"
+    assert content["environment"]["cpu"]
+    assert {row["candidate"] for row in content["rows"]} == {"keras", "onnx-fp32"}
+
+
+def test_the_command_ends_with_4_beyond_the_limits_after_showing_the_figures(
+    tiny_bundle: Path,
+    segmenter: Segmenter,
+    cases: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _pretend_keras(monkeypatch, segmenter, bias=0.01)
+    assert _run(["parity", tiny_bundle, cases], monkeypatch) == 4
+    printed = capsys.readouterr()
+    assert "patient WT" in printed.out
+    assert "onnx-fp32 against keras: probabilities differ by" in printed.err
+    # The same figures pass where the caller allows them.
+    assert _run(["parity", tiny_bundle, cases, "--max-difference", "0.1", "--min-dice", "0"], monkeypatch) == 0
+
+
+def test_engines_are_listed_with_the_reason_or_refused_by_name(
+    tiny_bundle: Path, segmenter: Segmenter, cases: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _pretend_keras(monkeypatch, segmenter, bias=0.0)
+    found = find_cases(cases).cases
+    with pytest.raises(BackendError, match="unknown backend 'abacus'; known backends: onnxruntime"):
+        compare_bundle(open_bundle(tiny_bundle), found, ["abacus"])
+    monkeypatch.setattr(parity, "chosen_backends", lambda asked: ("abacus", "onnxruntime"))
+    report = compare_bundle(open_bundle(tiny_bundle), found)
+    assert "abacus did not run: unknown backend 'abacus'" in bundle_parity_table(report)
+    assert {row.candidate for row in report.rows} == {KERAS, "onnx-fp32"}
+
+
+@pytest.mark.tf
+def test_a_bundle_without_the_networks_weights_is_refused(tiny_bundle: Path) -> None:
+    with pytest.raises(ExportError, match=r"weights\.safetensors: no such file"):
+        keras_forms(open_bundle(tiny_bundle))
+
+
+@pytest.mark.tf
+@pytest.mark.slow
+def test_a_real_network_agrees_with_its_export_and_not_with_a_graph_that_computes_something_else(
+    tmp_path: Path, head: Head
+) -> None:
+    import keras
+
+    from eenet_train.network import build_eenet
+
+    keras.utils.set_random_seed(1)
+    right = open_bundle(_exported(build_eenet(SMALLEST), tmp_path / "right"))
+    wrong = open_bundle(_sharpened(right, tmp_path / "wrong"))
+    forms: list[Form] = [*keras_forms(right), ("right", make_backend(right)), ("wrong", make_backend(wrong))]
+    rows = compare_on_case(case_files(tmp_path, "A", head), SMALLEST, forms)
+    agreeing = [row for row in rows if row.candidate != "wrong"]
+    assert {(row.candidate, row.reference) for row in agreeing} == {
+        (KERAS, ORACLE),
+        ("right", KERAS),
+        ("right", ORACLE),
+    }
+    require_bundle_parity(agreeing, ParityLimits())
+    with pytest.raises(ParityError, match="case A: wrong against keras: probabilities differ by"):
+        require_bundle_parity(rows, ParityLimits())
+    # On the network's grid its masks are right. Between voxels they are not, and patients get those masks.
+    wrong_rows = [row for row in rows if row.candidate == "wrong"]
+    assert all(value > 0.999 for row in wrong_rows for value in row.dice.values())
+    assert all(min(row.patient_dice.values()) < 0.999 for row in wrong_rows)
+
+
+def _exported(model: Any, folder: Path) -> Path:
+    """A bundle of a network, without the gate of the export."""
+    from eenet_export.convert import INPUT_NAME, OUTPUT_NAME, write_model
+    from eenet_train.weights import WeightPrecision
+
+    folder.mkdir()
+    files = write_model(model, folder, WeightPrecision.FP32)
+    artifact = Artifact("onnx", files.graph.name, "fp32", "fp32", INPUT_NAME, OUTPUT_NAME)
+    described = describe_files(folder, (files.graph.name, files.weights.name))
+    (folder / MANIFEST_NAME).write_text(Manifest("random", SMALLEST, (artifact,), described).to_json())
+    return folder
+
+
+def _sharpened(bundle: Bundle, folder: Path) -> Path:
+    """A copy whose graph multiplies the last logits by 1.5: other probabilities, the same largest class."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    manifest = bundle.manifest
+    shutil.copytree(bundle.folder, folder)
+    path = folder / manifest.artifacts[0].path
+    model = onnx.load(path, load_external_data=False)
+    index = next(i for i, node in enumerate(model.graph.node) if node.op_type == "Softmax")
+    softmax = model.graph.node[index]
+    factor = numpy_helper.from_array(np.array(1.5, np.float32), "factor")
+    model.graph.initializer.append(factor)
+    model.graph.node.insert(index, helper.make_node("Mul", [softmax.input[0], "factor"], ["sharpened"]))
+    softmax.input[0] = "sharpened"
+    path.write_bytes(model.SerializeToString())
+    names = tuple(entry.path for entry in manifest.files)
+    (folder / MANIFEST_NAME).write_text(replace(manifest, files=describe_files(folder, names)).to_json())
+    return folder
