@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from eenet_runtime.labels import Region
+from eenet_train.recipe import LossName
 
 pytestmark = pytest.mark.tf
 
@@ -36,18 +37,18 @@ def test_soft_dice_of_a_region_is_twice_the_overlap_over_the_sizes(region: Regio
 
 
 def test_class_numbers_and_whole_shares_give_the_same_loss() -> None:
-    from eenet_train.losses import DiceCrossEntropy
+    from eenet_train.losses import RegionLoss
 
-    loss = DiceCrossEntropy()
+    loss = RegionLoss()
     assert float(loss(LABELS, _probabilities())) == pytest.approx(float(loss(ONE_HOT, _probabilities())), rel=1e-6)
 
 
 def test_a_perfect_prediction_costs_nothing_also_where_regions_are_empty() -> None:
-    from eenet_train.losses import DiceCrossEntropy
+    from eenet_train.losses import RegionLoss
 
-    assert float(DiceCrossEntropy()(LABELS, ONE_HOT)) == pytest.approx(0, abs=1e-5)
+    assert float(RegionLoss()(LABELS, ONE_HOT)) == pytest.approx(0, abs=1e-5)
     nothing = np.zeros_like(LABELS)
-    assert float(DiceCrossEntropy()(nothing, np.eye(4, dtype=np.float32)[nothing])) == pytest.approx(0, abs=1e-5)
+    assert float(RegionLoss()(nothing, np.eye(4, dtype=np.float32)[nothing])) == pytest.approx(0, abs=1e-5)
 
 
 def test_shares_are_served_best_by_the_same_shares() -> None:
@@ -57,3 +58,76 @@ def test_shares_are_served_best_by_the_same_shares() -> None:
     best = float(soft_dice(shares, shares, Region.WT)[0])
     assert best == pytest.approx(1.0, abs=1e-5)
     assert float(soft_dice(shares, np.round(shares), Region.WT)[0]) < best
+
+
+def test_an_empty_region_costs_more_with_every_voxel_predicted_in_it() -> None:
+    from eenet_train.losses import soft_dice
+
+    nothing = np.zeros((1, 4, 5, 6), np.uint8)
+    few, many = (np.eye(4, dtype=np.float32)[(np.arange(120) < count).reshape(1, 4, 5, 6) * 3] for count in (1, 60))
+    dice = [float(soft_dice(nothing, values, Region.ET)[0]) for values in (few, many)]
+    assert dice == pytest.approx([1 / 2, 1 / 61])
+
+
+def test_focal_loss_without_focus_is_the_cross_entropy() -> None:
+    from eenet_train.losses import cross_entropy, focal_loss
+
+    plain = float(cross_entropy(LABELS, _probabilities())[0])
+    assert float(focal_loss(LABELS, _probabilities(), gamma=0.0)[0]) == pytest.approx(plain, rel=1e-6)
+
+
+def test_focal_loss_of_one_class_is_its_formula() -> None:
+    from eenet_train.losses import focal_loss
+
+    true = np.take_along_axis(_probabilities(), LABELS[..., None].astype(np.intp), axis=-1)
+    expected = np.mean(-((1 - true) ** 2) * np.log(true))
+    assert float(focal_loss(LABELS, _probabilities())[0]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_generalised_dice_weighs_classes_by_the_inverse_square_of_their_size() -> None:
+    from eenet_train.losses import generalised_dice_loss
+
+    predicted, overlap, sizes = _probabilities(), 0.0, 0.0
+    for label in range(4):
+        truth = np.equal(LABELS, label)
+        weight = 1 / truth.sum() ** 2
+        overlap += weight * predicted[..., label][truth].sum()
+        sizes += weight * (predicted[..., label].sum() + truth.sum())
+    assert float(generalised_dice_loss(LABELS, predicted)[0]) == pytest.approx(1 - 2 * overlap / sizes, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", list(LossName))
+def test_every_loss_is_least_for_the_truth_and_survives_being_saved(name: LossName) -> None:
+    import keras
+
+    from eenet_train.losses import build_loss
+
+    loss = build_loss(name)
+    assert float(loss(LABELS, ONE_HOT)) == pytest.approx(0, abs=1e-4)
+    assert float(loss(LABELS, _probabilities())) > 0.1
+    again = keras.losses.deserialize(keras.losses.serialize(loss))
+    assert float(again(LABELS, _probabilities())) == float(loss(LABELS, _probabilities()))
+
+
+def test_a_batch_costs_what_its_volumes_cost_one_by_one() -> None:
+    from eenet_train.losses import cross_entropy, soft_dice_loss
+
+    labels = np.concatenate([LABELS, np.zeros_like(LABELS)])
+    probabilities = np.concatenate([_probabilities(), _probabilities()[:, ::-1]])
+    for loss in (cross_entropy, soft_dice_loss):
+        together = np.asarray(loss(labels, probabilities))
+        singles = [float(loss(labels[i : i + 1], probabilities[i : i + 1])[0]) for i in range(2)]
+        assert together == pytest.approx(singles, rel=1e-6)
+
+
+def test_certainty_in_the_wrong_class_is_finite_with_a_finite_gradient() -> None:
+    import tensorflow as tf
+
+    from eenet_train.losses import RegionLoss
+
+    wrong = tf.constant(np.roll(ONE_HOT, 1, axis=-1))
+    with tf.GradientTape() as tape:
+        tape.watch(wrong)
+        loss = RegionLoss()(LABELS, wrong)
+    assert np.isfinite(float(loss))
+    assert np.isfinite(np.asarray(tape.gradient(loss, wrong))).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,11 +66,11 @@ def test_the_oracle_is_the_same_function_at_a_small_size(small: Any, volume: np.
 def test_the_gradient_reaches_every_trainable_weight(small: Any, volume: np.ndarray) -> None:
     import tensorflow as tf
 
-    from eenet_train.losses import DiceCrossEntropy
+    from eenet_train.losses import RegionLoss
 
     labels = np.random.default_rng(1).integers(0, 4, (1, *SMALL.shape)).astype(np.uint8)
     with tf.GradientTape() as tape:
-        loss = DiceCrossEntropy()(labels, small(volume, training=False))
+        loss = RegionLoss()(labels, small(volume, training=False))
     gradients = tape.gradient(loss, small.trainable_variables)
     silent = [
         weight.path
@@ -77,3 +78,72 @@ def test_the_gradient_reaches_every_trainable_weight(small: Any, volume: np.ndar
         if gradient is None or not np.asarray(gradient).any()
     ]
     assert silent == []
+
+
+def test_a_second_network_has_the_names_of_the_first(small: Any) -> None:
+    from eenet_train.network import build_eenet
+
+    again = build_eenet(SMALL)
+    assert [layer.name for layer in again.layers] == [layer.name for layer in small.layers]
+
+
+def test_weights_carry_over_to_another_height_and_width(small: Any) -> None:
+    from eenet_train.network import build_eenet, copy_weights
+
+    wider = build_eenet(GeometryPreset("wider", (64, 96, 24), 1.0, (2, 2, 2)))
+    normalization = small.get_layer("normalization")
+    kept = normalization.get_weights()
+    try:
+        # Values that differ from a new network's, in the one layer that computes with copies of its weights.
+        normalization.set_weights([np.full(3, 0.5), np.full(3, 4.0), np.zeros((), np.int32)])
+        copy_weights(small, wider)
+    finally:
+        normalization.set_weights(kept)
+    assert np.array_equal(wider.get_layer("L4_Dec").get_weights()[0], small.get_layer("L4_Dec").get_weights()[0])
+    assert np.allclose(wider.get_layer("normalization").variance, 4.0)
+
+
+def test_weights_do_not_carry_over_to_other_layers(small: Any) -> None:
+    import keras
+
+    from eenet_train.network import copy_weights
+
+    inputs = keras.Input((4,))
+    with pytest.raises(ValueError, match="the same layers"):
+        copy_weights(small, keras.Model(inputs, keras.layers.Dense(2)(inputs)))
+
+
+def test_a_saved_network_comes_back_the_same(small: Any, volume: np.ndarray, tmp_path: Path) -> None:
+    import keras
+
+    small.save(tmp_path / "network.keras")
+    loaded = keras.saving.load_model(tmp_path / "network.keras")
+    assert [layer.name for layer in loaded.layers] == [layer.name for layer in small.layers]
+    assert np.abs(np.asarray(loaded(volume)) - np.asarray(small(volume))).max() < 1e-6
+
+
+def test_under_mixed_precision_statistics_and_probabilities_stay_in_fp32() -> None:
+    import keras
+
+    from eenet_train.network import build_eenet
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = build_eenet(SMALL)
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert model.get_layer("Conv3D_1_L1").compute_dtype == "float16"
+    assert model.get_layer("GroupNorm_1_L1").statistics_dtype == "float32"
+    assert model.output.dtype == "float32"
+
+
+def test_depth_upsampling_is_that_of_keras() -> None:
+    import keras
+
+    from eenet_train.network import DepthUpsampling
+
+    values = np.random.default_rng(0).normal(size=(2, 3, 4, 5, 6)).astype(np.float32)
+    expected = keras.layers.UpSampling3D((1, 1, 3))(values)
+    assert np.array_equal(DepthUpsampling(3)(values), expected)
+    assert DepthUpsampling(3).compute_output_shape(values.shape) == expected.shape

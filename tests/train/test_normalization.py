@@ -59,3 +59,62 @@ def test_shapes_that_cannot_be_grouped_are_refused(shape: tuple[int, ...]) -> No
 
     with pytest.raises(ValueError, match="found, expected"):
         StagedGroupNormalization().build(shape)
+
+
+def test_its_gradient_is_that_of_keras() -> None:
+    import keras
+    import tensorflow as tf
+
+    from eenet_train.normalization import StagedGroupNormalization
+
+    rng = np.random.default_rng(0)
+    values = tf.constant(rng.normal(1, 2, (1, 6, 5, 4, 16)), tf.float32)
+    weighting = tf.constant(rng.normal(size=values.shape), tf.float32)
+
+    def gradients(layer: keras.layers.Layer) -> list[NDArray[np.float32]]:
+        layer.build(values.shape)
+        layer.set_weights([np.linspace(0.5, 2, 16), np.linspace(-1, 1, 16)])
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            total = tf.reduce_sum(layer(values) * weighting)
+        return [np.asarray(part) for part in tape.gradient(total, [values, *layer.trainable_variables])]
+
+    ours = gradients(StagedGroupNormalization())
+    theirs = gradients(keras.layers.GroupNormalization(groups=8, epsilon=1e-3))
+    for found, expected in zip(ours, theirs, strict=True):
+        assert np.allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_half_precision_input_is_normalised_in_fp32() -> None:
+    from eenet_train.normalization import StagedGroupNormalization
+
+    # Squares of these deviations overflow FP16 (65504), and their sums all the more.
+    values = np.random.default_rng(0).normal(0, 500, (1, 8, 8, 8, 16)).astype(np.float16)
+    result = np.asarray(StagedGroupNormalization(dtype="mixed_float16")(values))
+    assert result.dtype == np.float16
+    # Half a unit in the last place of FP16 between 2 and 4 is 1e-3; no value of this draw lies beyond 4.
+    assert np.abs(result - _reference(values.astype(np.float32))).max() < 1.1e-3
+
+
+def test_statistics_in_float64_are_exact() -> None:
+    from eenet_train.normalization import StagedGroupNormalization
+
+    # A mean far above the spread takes the digits away from FP32 statistics.
+    values = np.random.default_rng(0).normal(1000, 1, (1, 8, 8, 8, 16)).astype(np.float32)
+    expected = _reference(values)
+    oracle = np.abs(np.asarray(StagedGroupNormalization(statistics_dtype="float64")(values)) - expected).max()
+    network = np.abs(np.asarray(StagedGroupNormalization()(values)) - expected).max()
+    assert oracle < 1e-6 < network
+
+
+def test_its_settings_survive_serialisation() -> None:
+    import keras
+
+    from eenet_train.normalization import StagedGroupNormalization
+
+    layer = StagedGroupNormalization(groups=4, epsilon=1e-5, statistics_dtype="float64", name="norm")
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    assert isinstance(again, StagedGroupNormalization)
+    assert again.get_config() == layer.get_config()
+    with pytest.raises(ValueError, match="expected 'float32' or 'float64'"):
+        StagedGroupNormalization(statistics_dtype="float16")  # type: ignore[arg-type]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -13,7 +15,15 @@ from eenet_runtime.labels import Label, Modality
 from eenet_train.phantom.anatomy import Head, pose_head, push_aside, render_head
 from eenet_train.phantom.generate import case_id, make_phantom
 from eenet_train.phantom.scanner import CONTRASTS, scan
-from eenet_train.phantom.settings import Phantom, PhantomSettings, ScannerSettings, TumourSettings
+from eenet_train.phantom.settings import (
+    HARD,
+    STANDARD,
+    Difficulty,
+    Phantom,
+    PhantomSettings,
+    ScannerSettings,
+    TumourSettings,
+)
 from eenet_train.phantom.template import Template, load_template
 from eenet_train.phantom.tumour import (
     Lesions,
@@ -78,6 +88,40 @@ def test_negative_seeds_and_indices_are_refused(seed: int, index: int) -> None:
 
 def test_the_case_name_tells_seed_and_index() -> None:
     assert case_id(7, 12) == "Phantom_0007_0012"
+
+
+def test_the_name_of_a_harder_phantom_says_so_and_one_with_other_settings_is_neither() -> None:
+    assert case_id(7, 12, HARD) == "PhantomHard_0007_0012"
+    own = PhantomSettings(scanner=ScannerSettings(bias=0.5))
+    assert case_id(7, 12, own) == "PhantomOwn_0007_0012"
+    assert Difficulty("hard").settings == HARD
+
+
+def test_a_fainter_tumour_is_nearer_to_white_matter_and_full_contrast_is_the_table_itself() -> None:
+    for contrast in CONTRASTS.values():
+        assert contrast.with_conspicuity(1.0) == contrast
+        faint = contrast.with_conspicuity(0.5)
+        assert faint.enhancing - faint.white == pytest.approx(0.5 * (contrast.enhancing - contrast.white))
+        assert (faint.grey, faint.csf, faint.vessel) == (contrast.grey, contrast.csf, contrast.vessel)
+
+
+def test_harder_phantoms_are_noisier_and_their_tumours_stand_out_less(
+    head_and_lesions: tuple[Head, Lesions],
+) -> None:
+    head, lesions = head_and_lesions
+    clear = replace(HARD.scanner, noise=(0.001, 0.001), thick_slice=0.0, bias=0.0, contrast_spread=0.0)
+    tumour = (lesions.labels == Label.ED) & (lesions.infiltration > 0.9)
+    healthy = (lesions.labels == 0) & (head.white > 0.95)
+
+    def standing_out(conspicuity: float) -> float:
+        settings = replace(clear, conspicuity=(conspicuity, conspicuity))
+        image = scan(np.random.default_rng(0), head, lesions, settings)[Modality.FLAIR]
+        return float(np.median(image[tumour]) / np.median(image[healthy]))
+
+    assert 1 < standing_out(0.6) < standing_out(1.0)
+    noise = HARD.scanner.noise
+    assert noise[0] > STANDARD.scanner.noise[0]
+    assert noise[1] > STANDARD.scanner.noise[1]
 
 
 def test_a_phantom_has_the_grid_of_brats(phantom: Phantom) -> None:

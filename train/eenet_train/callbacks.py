@@ -1,24 +1,31 @@
-"""What happens around an epoch beyond Keras' own callbacks: seeds, validation, checkpoint, time budget."""
+"""What happens around an epoch beyond Keras' own callbacks: seeds, logs, validation, checkpoint, time budget."""
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import keras
 import numpy as np
 
-from eenet_runtime.errors import OutputError
+from eenet_runtime.errors import TrainingError
 from eenet_runtime.files import make_output_folder, open_for_replace
 from eenet_runtime.labels import Region
+from eenet_train.checkpoint import copy_averaged_weights, save_checkpoint
 from eenet_train.data import PreparedCase
+from eenet_train.input_pipeline import InputWait
 from eenet_train.network import copy_weights
+from eenet_train.optimizer import plateau_rate
+from eenet_train.recipe import Schedule
 from eenet_train.run_folder import RegionScores, RunFolder, RunRecord, write_record
+from eenet_train.samples import centred_sample
 from eenet_train.validation import CaseScores, mean_scores, validate
+
+MEAN: Final = "mean"
+"""Stands for all cases in the table of validations."""
 
 
 class SeedEpoch(keras.callbacks.Callback):
@@ -38,6 +45,123 @@ class SeedEpoch(keras.callbacks.Callback):
             if generator is not None:
                 drawn = np.random.SeedSequence((self.seed, epoch, index)).generate_state(2)
                 generator.state.assign(drawn.astype(generator.state.dtype))
+
+
+class RequireFiniteLoss(keras.callbacks.Callback):
+    """End a training that has left the numbers, before its weights replace the last good ones.
+
+    Args:
+        run: named in the message.
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        super().__init__()
+        self.run = run
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Look at the epoch's mean loss.
+
+        Raises:
+            TrainingError: it is infinite or not a number.
+        """
+        loss = float((logs or {})["loss"])
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"{self.run.path}: the loss of epoch {epoch + 1} is {loss}, expected a finite number; what the epochs "
+                "before it left is unchanged; train anew with a lower learning rate"
+            )
+
+
+class EpochLog(keras.callbacks.Callback):
+    """A line in the run's `log`, and one in its `timing`, for each epoch.
+
+    Args:
+        run: where they are written.
+        steps_per_epoch: samples of an epoch.
+        wait: measures the time that was spent waiting for samples.
+    """
+
+    def __init__(self, run: RunFolder, steps_per_epoch: int, wait: InputWait) -> None:
+        super().__init__()
+        self.run = run
+        self.steps_per_epoch = steps_per_epoch
+        self.wait = wait
+        self.started = 0.0
+        self.seconds = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Start the clock."""
+        self.seconds = 0.0
+        self.wait.take()
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Time the steps alone: validation and checkpoints come between epochs."""
+        self.started = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Add the step's time."""
+        self.seconds += time.monotonic() - self.started
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Write the lines; the learning rate is the one that the next step takes, as in TensorBoard."""
+        logs = logs or {}
+        held_out = f"{float(logs['val_loss']):.9g}" if "val_loss" in logs else ""
+        rate = float(self.model.optimizer.learning_rate)
+        steps = (epoch + 1) * self.steps_per_epoch
+        self.run.log.append(epoch + 1, [(str(steps), f"{float(logs['loss']):.9g}", held_out, f"{rate:.6g}")])
+        share = self.wait.take() / self.seconds if self.seconds else 0.0
+        self.run.timing.append(epoch + 1, [(f"{self.seconds:.3f}", f"{share:.4f}")])
+
+
+class PlateauRate(keras.callbacks.Callback):
+    """Set the learning rate of each epoch from the losses in the run's log.
+
+    Args:
+        run: whose log.
+        schedule: the rule.
+    """
+
+    def __init__(self, run: RunFolder, schedule: Schedule) -> None:
+        super().__init__()
+        self.run = run
+        self.schedule = schedule
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Set the rate."""
+        losses = [float(row[2]) for row in self.run.log.rows()]
+        self.model.optimizer.learning_rate = plateau_rate(self.schedule, losses)
+
+
+class HeldOutLoss(keras.callbacks.Callback):
+    """The loss on one crop of each held-out case, after each epoch, as `val_loss` in its logs.
+
+    Args:
+        network: a copy of the trained network at the crops' geometry; it is given the weights that would be exported.
+        cases: held-out cases; without any nothing happens.
+        crop: H and W.
+        loss: what the training minimises.
+    """
+
+    def __init__(
+        self, network: keras.Model, cases: Sequence[PreparedCase], crop: tuple[int, int], loss: keras.losses.Loss
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.cases = cases
+        self.crop = crop
+        self.loss = loss
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Measure it."""
+        if not self.cases or logs is None:
+            return
+        copy_result(self.model, self.network)
+        losses = []
+        for case in self.cases:
+            sample = centred_sample(case, self.crop)
+            probabilities = self.network.predict_on_batch(sample.volume[None])
+            losses.append(float(self.loss(sample.target[None], probabilities)))
+        logs["val_loss"] = float(np.mean(losses))
 
 
 class WholeVolumeValidation(keras.callbacks.Callback):
@@ -63,54 +187,90 @@ class WholeVolumeValidation(keras.callbacks.Callback):
         self.every = every
         self.epochs = epochs
         self.latest: RegionScores | None = None
+        self.epoch = -1
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Validate if it is time."""
         last = epoch + 1 == self.epochs or self.model.stop_training
         if not self.cases or not (last or (epoch + 1) % self.every == 0):
             return
-        copy_weights(self.model, self.whole)
+        copy_result(self.model, self.whole)
         scores = validate(self.whole, self.cases)
-        self.latest = mean_scores(scores)
-        _append_scores(self.run, epoch + 1, scores, self.latest)
+        self.latest, self.epoch = mean_scores(scores), epoch
+        self.run.validation.append(epoch + 1, _score_rows(scores, self.latest))
         if logs is not None:
             logs.update({f"val_dice_{region}": getattr(self.latest, region) for region in Region})
 
+    def is_best(self) -> bool:
+        """Whether no earlier validation of the run had a mean Dice as high as the latest; the table is the memory."""
+        means: dict[int, list[float]] = {}
+        for epoch, case, _, dice in self.run.validation.rows():
+            if case == MEAN:
+                means.setdefault(int(epoch), []).append(float(dice))
+        latest = max(means)
+        return all(sum(means[latest]) > sum(values) for epoch, values in means.items() if epoch != latest)
+
 
 class SaveRun(keras.callbacks.Callback):
-    """After each epoch: the checkpoint, the network at full geometry, and the record of the run.
+    """After each epoch: the network at full geometry, the record of the run, and the checkpoint.
 
     Args:
-        whole: the network at the full geometry; it is given the trained weights.
+        whole: the network at the full geometry; it is given the weights that would be exported.
         run: where to write.
         record: what stays the same during the run.
         validation: where the latest scores are.
+        steps_per_epoch: samples of an epoch.
     """
 
     def __init__(
-        self, whole: keras.Model, run: RunFolder, record: RunRecord, validation: WholeVolumeValidation
+        self,
+        whole: keras.Model,
+        run: RunFolder,
+        record: RunRecord,
+        validation: WholeVolumeValidation,
+        steps_per_epoch: int,
     ) -> None:
         super().__init__()
         self.whole = whole
         self.run = run
         self.record = record
         self.validation = validation
+        self.steps_per_epoch = steps_per_epoch
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write the three files, each under its name only when it is complete."""
-        make_output_folder(self.run.checkpoint.parent)
-        with open_for_replace(self.run.checkpoint) as temporary:
-            self.model.save_weights(temporary)
-        copy_weights(self.model, self.whole)
-        with open_for_replace(self.run.model) as temporary:
-            self.whole.save(temporary)
+        """Write the files, each under its name only when it is complete.
+
+        The checkpoint comes last, because from it a resumed training concludes which epochs are done with.
+        """
+        copy_result(self.model, self.whole)
         self.record = dataclasses.replace(
             self.record,
-            steps_done=int(self.model.optimizer.iterations),
+            steps_done=(epoch + 1) * self.steps_per_epoch,
             loss=float((logs or {})["loss"]),
             validation_dice=self.validation.latest or self.record.validation_dice,
         )
-        write_record(self.run, self.record)
+        save_result(self.whole, self.run, self.record)
+        if self.validation.epoch == epoch and self.validation.is_best():
+            save_result(self.whole, self.run.best, self.record)
+        save_checkpoint(self.model, self.run.checkpoint, self.record.steps_done)
+
+
+def copy_result(model: keras.Model, target: keras.Model) -> None:
+    """Give a copy of the trained network the weights that would be exported: averaged ones where they are kept."""
+    copy_weights(model, target)
+    copy_averaged_weights(model, target)
+
+
+def save_result(network: keras.Model, folder: RunFolder, record: RunRecord) -> None:
+    """Write a network and the record of it, the record last.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    make_output_folder(folder.path)
+    with open_for_replace(folder.model) as temporary:
+        network.save(temporary)
+    write_record(folder, record)
 
 
 class TimeBudget(keras.callbacks.Callback):
@@ -131,17 +291,7 @@ class TimeBudget(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-def _append_scores(run: RunFolder, epoch: int, scores: Sequence[CaseScores], mean: RegionScores) -> None:
-    rows = [(score.case_id, score.dice) for score in scores]
-    rows.append(("mean", mean))
-    with contextlib.ExitStack() as stack:
-        try:
-            stream = stack.enter_context(run.validation.open("a", newline="", encoding="utf-8"))
-        except OSError as error:
-            raise OutputError(f"{run.validation}: cannot be written ({error.strerror or error})") from error
-        writer = csv.writer(stream)
-        if stream.tell() == 0:
-            writer.writerow(("epoch", "case", "region", "dice"))
-        for case_id, values in rows:
-            for region in Region:
-                writer.writerow((epoch, case_id, region.value, f"{getattr(values, region):.6f}"))
+def _score_rows(scores: Sequence[CaseScores], mean: RegionScores) -> list[tuple[str, str, str]]:
+    """Case, region and Dice, for every case and for the mean over them."""
+    named = [*((score.case_id, score.dice) for score in scores), (MEAN, mean)]
+    return [(name, region.value, f"{getattr(dice, region):.6f}") for name, dice in named for region in Region]

@@ -1,4 +1,4 @@
-"""Command line of the training room: `eenet-train`."""
+"""`eenet-train`: parse, call one library function, print. Heavy imports wait until a command needs them."""
 
 from __future__ import annotations
 
@@ -8,24 +8,86 @@ from typing import Annotated
 
 import typer
 
-from eenet_runtime.cli_support import new_app, run_app
+from eenet_runtime.cli_support import ExitCode, new_app, run_app
+from eenet_runtime.presets import EENET_FAST, PRESETS
 from eenet_train.phantom.layouts import PhantomLayout
+from eenet_train.phantom.settings import Difficulty
 from eenet_train.tensorflow_setup import set_tensorflow_defaults
 
 app = new_app("Make phantoms and train EENet.")
 
+DataArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        help="Cases in a BraTS, Decathlon, nnU-Net or flat layout; those without a label are ignored "
+        "(default: the folder of --config or of the run that is resumed).",
+        show_default=False,
+    ),
+]
+RunOption = Annotated[
+    Path, typer.Option("--output", "-o", help="Run folder: checkpoints, logs, model.keras, run.json.")
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", help="Settings of another run (its config.yaml); options change them.", show_default=False
+    ),
+]
+PresetOption = Annotated[
+    str | None, typer.Option(help=f"Geometry: {', '.join(PRESETS)} [default: {EENET_FAST.name}].", show_default=False)
+]
+RecipeOption = Annotated[
+    str | None, typer.Option(help="Recipe: eenet (ours) or paper [default: eenet].", show_default=False)
+]
+StepsOption = Annotated[int | None, typer.Option(min=1, help="Samples to read in all.", show_default=False)]
+EpochsOption = Annotated[int | None, typer.Option(min=1, help="Epochs, instead of --steps [default: 300].")]
+EpochStepsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Samples between two checkpoints [default: the training cases, 25 with --steps]."),
+]
+CropOption = Annotated[
+    tuple[int, int] | None,
+    typer.Option(metavar="H W", help="Train on crops of H x W voxels, multiples of 32 [default: whole volumes]."),
+]
+RateOption = Annotated[float | None, typer.Option(help="Highest learning rate [default: the recipe's].")]
+WarmupOption = Annotated[int | None, typer.Option(min=0, help="Steps of linear rise to it [default: the recipe's].")]
+ValidationOption = Annotated[int | None, typer.Option(min=0, help="Cases held out, without folds [default: 4].")]
+FoldsOption = Annotated[int | None, typer.Option(min=2, help="Stratified folds of a cross-validation.")]
+FoldOption = Annotated[int | None, typer.Option(min=0, help="The fold to hold out, from 0.")]
+EveryOption = Annotated[int | None, typer.Option(min=1, help="Epochs between two validations [default: 4].")]
+EncoderOption = Annotated[
+    str | None,
+    typer.Option(help="First weights of the 2D encoder: none, imagenet, or a file of EfficientNet-B0 [default: none]."),
+]
+WeightsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--weights", help="First weights of the whole network: a run, a bundle, or a checkpoint (.keras, .h5)."
+    ),
+]
+AccumulateOption = Annotated[
+    int | None, typer.Option(min=1, help="Samples whose gradients are averaged for a step of the weights [default: 1].")
+]
+DevicesOption = Annotated[int | None, typer.Option(min=1, help="GPUs that share the work [default: 1].")]
+PrecisionOption = Annotated[
+    str | None, typer.Option(help="float32, mixed_float16 or mixed_bfloat16 [default: float32].")
+]
+SeedOption = Annotated[
+    int | None, typer.Option(min=0, help="Seed of split, samples, first weights and dropout [default: 0].")
+]
+CacheOption = Annotated[
+    Path | None, typer.Option(help="Folder for prepared cases [default: cache in the run folder].", show_default=False)
+]
+MinutesOption = Annotated[float | None, typer.Option(min=0, help="Stop after the epoch in which this time has passed.")]
 
-@app.callback()
-def _options() -> None:
-    """Make phantoms and train EENet."""
 
-
-@app.command()
+@app.command("phantom")
 def phantom(
     output: Annotated[Path, typer.Argument(help="Folder for the cases; cases already there are kept.")],
     cases: Annotated[int, typer.Option(min=1, help="How many.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the set: same seed, same cases.")] = 0,
     layout: Annotated[PhantomLayout, typer.Option(help="Names, channels and label values.")] = PhantomLayout.BRATS2020,
+    difficulty: Annotated[Difficulty, typer.Option(help="How clear tumours and images are.")] = Difficulty.STANDARD,
     first_index: Annotated[int, typer.Option(min=0, help="Number of the first case of the set.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes; each needs about 1 GB of memory.")] = 1,
 ) -> None:
@@ -34,71 +96,134 @@ def phantom(
 
     def show(progress: PhantomDone) -> None:
         kept = " (kept)" if progress.reused else ""
-        typer.echo(f"{progress.done}/{progress.total} {progress.case_id}{kept}")
+        typer.echo(f"[{progress.done}/{progress.total}] {progress.case_id}{kept}", err=True)
 
     write_phantoms(
-        output, cases=cases, seed=seed, layout=layout, workers=workers, first_index=first_index, progress=show
+        output,
+        cases=cases,
+        seed=seed,
+        layout=layout,
+        workers=workers,
+        first_index=first_index,
+        settings=difficulty.settings,
+        progress=show,
     )
 
 
-@app.command()
-def fit(
-    data: Annotated[Path, typer.Argument(help="Folder of cases with labels, in any known layout.")],
-    output: Annotated[Path, typer.Option(help="Run folder: checkpoints, logs, model.keras, run.json.")],
-    preset: Annotated[str, typer.Option(help="Geometry preset.")] = "eenet-fast",
-    steps: Annotated[int, typer.Option(help="Gradient steps in all.")] = 600,
-    steps_per_epoch: Annotated[int, typer.Option(help="Steps between two checkpoints.")] = 25,
-    crop: Annotated[
-        tuple[int, int] | None, typer.Option(help="Train on crops of H W voxels, multiples of 32 (default: whole).")
-    ] = None,
-    learning_rate: Annotated[float, typer.Option(help="Highest learning rate of Nadam.")] = 1e-3,
-    warmup_steps: Annotated[int, typer.Option(help="Steps of linear warm-up.")] = 30,
-    validation: Annotated[int, typer.Option(help="Cases held out for validation.")] = 4,
-    validate_every: Annotated[int, typer.Option(help="Epochs between two validations.")] = 4,
-    encoder_weights: Annotated[str, typer.Option(help="imagenet, none, or a file of EfficientNet-B0.")] = "none",
-    seed: Annotated[int, typer.Option(help="Seed of the split, the samples and the first weights.")] = 0,
-    cache: Annotated[Path | None, typer.Option(help="Folder of prepared cases (default: in the run folder).")] = None,
-    max_minutes: Annotated[float | None, typer.Option(help="Stop after the epoch in which this has passed.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last checkpoint of OUTPUT.")] = False,
+@app.command("check")
+def check(
+    data: Annotated[Path, typer.Argument(help="Cases in any known layout.")],
+    workers: Annotated[int, typer.Option(min=1, help="Processes; each needs about 0.6 GB of memory.")] = 1,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write everything to this file.")] = None,
 ) -> None:
-    """Train a network on the cases of a folder."""
-    from eenet_runtime.presets import preset_by_name
-    from eenet_train.data import prepare_dataset
-    from eenet_train.encoder_weights import EncoderWeights
-    from eenet_train.fit import FitSettings, check_run
-    from eenet_train.fit import fit as train
-    from eenet_train.run_folder import RunFolder
+    """Tell what a data set holds and all that would stop a training (exit code 3 if anything would)."""
+    from eenet_runtime.files import write_atomically
+    from eenet_train.check import check_dataset
+    from eenet_train.check_table import check_json, check_table
 
-    settings = FitSettings(
-        preset=preset_by_name(preset),
-        steps=steps,
-        steps_per_epoch=steps_per_epoch,
-        crop=crop,
+    found = check_dataset(data, workers=workers, report=_show_reading if sys.stderr.isatty() else None)
+    typer.echo(check_table(found))
+    if json_file is not None:
+        write_atomically(json_file, check_json(found).encode())
+    if found.bad:
+        raise typer.Exit(ExitCode.SOME_CASES_FAILED)
+
+
+@app.command("fit")
+def fit(
+    output: RunOption,
+    data: DataArgument = None,
+    config: ConfigOption = None,
+    preset: PresetOption = None,
+    recipe: RecipeOption = None,
+    steps: StepsOption = None,
+    epochs: EpochsOption = None,
+    steps_per_epoch: EpochStepsOption = None,
+    crop: CropOption = None,
+    learning_rate: RateOption = None,
+    warmup_steps: WarmupOption = None,
+    validation: ValidationOption = None,
+    folds: FoldsOption = None,
+    fold: FoldOption = None,
+    validate_every: EveryOption = None,
+    encoder_weights: EncoderOption = None,
+    weights: WeightsOption = None,
+    accumulate: AccumulateOption = None,
+    devices: DevicesOption = None,
+    precision: PrecisionOption = None,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Use only kernels that give the same bits each time; slower.")
+    ] = False,
+    seed: SeedOption = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Train without the cases that cannot be used; the run names them.")
+    ] = False,
+    cache: CacheOption = None,
+    max_minutes: MinutesOption = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on after the last checkpoint of the run folder, with its settings.")
+    ] = False,
+) -> None:
+    """Train a network on the cases of a folder; a stopped training goes on with --resume."""
+    from eenet_train.options import FitOptions
+    from eenet_train.run_folder import RunFolder
+    from eenet_train.start import start_training
+
+    options = FitOptions(
+        preset=preset,
+        recipe=recipe,
         learning_rate=learning_rate,
         warmup_steps=warmup_steps,
+        steps=steps,
+        steps_per_epoch=steps_per_epoch,
+        epochs=epochs,
+        crop=crop,
+        accumulate=accumulate,
+        devices=devices,
+        precision=precision,
+        deterministic=deterministic or None,
         seed=seed,
         validation_cases=validation,
+        folds=folds,
+        fold=fold,
         validate_every=validate_every,
-        encoder_weights=EncoderWeights.parse(encoder_weights),
+        encoder_weights=encoder_weights,
+        initial_weights=weights,
+        data=None if data is None else str(data),
+        skip_bad=skip_bad or None,
     )
-    run = RunFolder(output)
-    check_run(run, settings, resume=resume)
-    on_terminal = sys.stdout.isatty()
-    cases = prepare_dataset(data, cache or run.cache, settings.preset, _show_progress if on_terminal else None)
-    typer.echo(f"{len(cases)} cases prepared, {settings.steps} steps in {settings.epochs} epochs")
-    record = train(cases, output, settings, resume=resume, max_minutes=max_minutes, verbose=1 if on_terminal else 2)
-    typer.echo(f"{run.model}: {record.steps_done} of {record.steps_planned} steps, loss {record.loss:.4f}")
+    record = start_training(
+        output,
+        options,
+        config=config,
+        cache=cache,
+        resume=resume,
+        max_minutes=max_minutes,
+        # A bar only where somebody can see it move; in a file it would be thousands of lines.
+        verbose=1 if sys.stdout.isatty() else 2,
+        report=_show_progress if sys.stderr.isatty() else None,
+        say=typer.echo,
+    )
+    typer.echo(
+        f"{RunFolder(output).model}: {record.steps_done} of {record.steps_planned} steps, loss {record.loss:.4f}"
+    )
+    if record.skipped_cases:
+        typer.echo(f"left out {len(record.skipped_cases)} cases: {', '.join(record.skipped_cases)}")
     if record.validation_dice is not None:
         scores = record.validation_dice
         typer.echo(f"validation Dice: ET {scores.ET:.3f}, TC {scores.TC:.3f}, WT {scores.WT:.3f}")
 
 
 def _show_progress(done: int, total: int) -> None:
-    typer.echo(f"\rpreparing cases: {done}/{total}", nl=done == total)
+    typer.echo(f"\rpreparing cases: {done}/{total}", nl=done == total, err=True)
+
+
+def _show_reading(done: int, total: int) -> None:
+    typer.echo(f"\rreading cases: {done}/{total}", nl=done == total, err=True)
 
 
 def main() -> None:
-    """Entry point: a user's error is one line and exit code 2."""
+    """Entry point of `eenet-train`."""
     set_tensorflow_defaults()
     run_app(app, "eenet-train")
 

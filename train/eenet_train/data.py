@@ -1,4 +1,4 @@
-"""Training data: cases decoded and prepared once, kept on disk, and the samples that a step reads.
+"""Training data: cases decoded and prepared once, and kept on disk.
 
 Targets are fractions: on a grid coarser than the file's, each class' 0/1 volume is resampled like an image, so a
 voxel that a thin enhancing rim fills to three eighths says so. At inference the probabilities are interpolated back
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from eenet_runtime.case_files import CaseFiles
 from eenet_runtime.discovery import find_cases
-from eenet_runtime.errors import TrainingError
+from eenet_runtime.errors import CaseError, TrainingError
 from eenet_runtime.files import make_output_folder, open_for_replace, sha256_of_file
 from eenet_runtime.grid import to_network_axes
 from eenet_runtime.labels import CHANNEL_ORDER, NUM_CLASSES, Label
@@ -33,12 +33,8 @@ CACHE_VERSION: Final = 1
 """Raise it when the same files would be prepared differently."""
 FULL: Final = 255
 """A stored target holds fractions in 255ths: the four classes of a voxel add up to this."""
-
-TUMOUR_SHARE: Final = 0.85
-"""Share of the crops that are centred near the tumour; the others lie anywhere."""
-LARGEST_SCALE: Final = 0.1
-LARGEST_SHIFT: Final = 0.1
-"""Intensities of each modality are multiplied by 1 +- scale and moved by +- shift (standard deviations)."""
+SHOWN_REASONS: Final = 2
+"""Unusable cases whose reason an error message gives."""
 
 
 @dataclass(frozen=True)
@@ -63,41 +59,63 @@ class PreparedCase:
         """The fractions, mapped into memory and read where they are used."""
         return np.asanyarray(np.load(self.target_path, mmap_mode="r"))
 
+    def tumour_voxels(self) -> float:
+        """Size of the whole tumour, in voxels of the network's grid."""
+        return float(self.target()[..., 1:].sum(dtype=np.int64)) / FULL
+
 
 @dataclass(frozen=True)
-class Sample:
-    """What one gradient step reads.
+class SkippedCase:
+    """A case that cannot be trained on.
 
     Attributes:
-        volume: float32 (h, w, D, 4).
-        target: float32 (h, w, D, 4), fractions that add up to 1.
+        case_id: its name.
+        reason: why, with the file, what was found and what was expected.
     """
 
-    volume: NDArray[np.float32]
-    target: NDArray[np.float32]
+    case_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PreparedDataset:
+    """A folder of cases, ready.
+
+    Attributes:
+        cases: in order of their names.
+        skipped: left out, where the caller asked for that.
+    """
+
+    cases: tuple[PreparedCase, ...]
+    skipped: tuple[SkippedCase, ...] = ()
 
 
 def prepare_dataset(
-    data: Path, cache: Path, preset: GeometryPreset, report: Callable[[int, int], None] | None = None
-) -> tuple[PreparedCase, ...]:
+    data: Path,
+    cache: Path,
+    preset: GeometryPreset,
+    report: Callable[[int, int], None] | None = None,
+    *,
+    validation: int = 0,
+    skip_bad: bool = False,
+) -> PreparedDataset:
     """Prepare every case with a label below a folder, unless the cache already holds it.
 
     Entries are named after the content of the files, the preset and the version of this code, and written under
-    another name first: an interrupted preparation goes on where it stopped.
+    another name first: an interrupted preparation goes on where it stopped. Cases without a label are passed over;
+    a case that cannot be used is an error, but only after all have been looked at, so that one message tells of all.
 
     Args:
         data: a folder in any layout that the runtime knows.
         cache: where prepared cases are kept; made if it does not exist.
         preset: geometry of the network.
         report: called with the cases done and the cases in all.
-
-    Returns:
-        The cases, in order of their names.
+        validation: cases that will be held out; too few cases are then refused before any is prepared.
+        skip_bad: leave out cases that cannot be used, instead of refusing them all.
 
     Raises:
         DatasetError: no such folder, or no case in it.
-        TrainingError: no case has a label.
-        CaseError: a case that cannot be read.
+        TrainingError: no case has a label, fewer have one than are needed, or some cannot be used.
         OutputError: the cache cannot be written.
     """
     found = find_cases(data)
@@ -105,15 +123,42 @@ def prepare_dataset(
     if not cases:
         reason = f"; the first one refused: {found.refused[0].reason}" if found.refused else ""
         raise TrainingError(f"{data}: {len(found.cases)} cases found, none with a label; training needs labels{reason}")
+    _require_cases(len(cases), validation)
     make_output_folder(cache)
-    prepared = []
+    prepared: list[PreparedCase] = []
+    skipped = [SkippedCase(refused.case_id, refused.reason) for refused in found.refused]
     # Decompression and array work let go of the interpreter's lock, so two threads are nearly twice as quick.
     with ThreadPoolExecutor(max_workers=2) as pool:
-        for entry in pool.map(lambda case: prepare_training_case(case, cache, preset), cases):
-            prepared.append(entry)
+        attempts = pool.map(lambda case: _prepared_or_reason(case, cache, preset), cases)
+        for done, attempt in enumerate(attempts, start=1):
+            if isinstance(attempt, PreparedCase):
+                prepared.append(attempt)
+            else:
+                skipped.append(attempt)
             if report is not None:
-                report(len(prepared), len(cases))
-    return tuple(prepared)
+                report(done, len(cases))
+    if skipped and not skip_bad:
+        raise TrainingError(_unusable_message(data, [case.reason for case in skipped]))
+    _require_cases(len(prepared), validation)
+    return PreparedDataset(tuple(prepared), tuple(sorted(skipped, key=lambda case: case.case_id)))
+
+
+def _prepared_or_reason(files: CaseFiles, cache: Path, preset: GeometryPreset) -> PreparedCase | SkippedCase:
+    """The prepared case, or why it cannot be used."""
+    try:
+        return prepare_training_case(files, cache, preset)
+    except CaseError as error:
+        return SkippedCase(files.case_id, str(error))
+
+
+def _unusable_message(data: Path, reasons: Sequence[str]) -> str:
+    """How many cases are unusable, and the first two reasons: more would make no line that can be read."""
+    count = len(reasons)
+    more = f"; and {count - SHOWN_REASONS} more" if count > SHOWN_REASONS else ""
+    return (
+        f"{data}: {count} case{'s' * (count != 1)} cannot be used: {'; '.join(reasons[:SHOWN_REASONS])}{more}; "
+        f"'eenet-train check {data}' lists them all; mend them, or train without them with --skip-bad"
+    )
 
 
 def prepare_training_case(files: CaseFiles, cache: Path, preset: GeometryPreset) -> PreparedCase:
@@ -128,10 +173,23 @@ def prepare_training_case(files: CaseFiles, cache: Path, preset: GeometryPreset)
     if not (entry.volume_path.is_file() and entry.target_path.is_file()):
         images = read_case(files)
         network_input = prepare(images, preset)
-        labels = to_network_axes(read_label(files, images), images.grid)
+        stored = read_label(files, images)
+        require_tumour(files, stored)
+        labels = to_network_axes(stored, images.grid)
         _save(entry.volume_path, network_input.volume.astype(np.float16))
         _save(entry.target_path, label_fractions(labels, network_input.placement))
     return entry
+
+
+def require_tumour(files: CaseFiles, labels: NDArray[np.uint8]) -> None:
+    """Refuse a label without any tumour: in a data set of patients with tumours it is a file gone wrong.
+
+    Raises:
+        CaseError: all voxels are background.
+    """
+    if not labels.any():
+        expected = ", ".join(map(str, sorted(files.scheme.file_values[1:])))
+        raise CaseError(f"{files.label}: no tumour voxel found, expected some with the values {expected}")
 
 
 def label_fractions(labels: NDArray[np.uint8], placement: Placement) -> NDArray[np.uint8]:
@@ -162,70 +220,30 @@ def split_cases(
     Raises:
         TrainingError: nothing would be left to train on.
     """
-    if validation < 0 or validation >= len(cases):
-        raise TrainingError(
-            f"{validation} validation cases asked for among {len(cases)} cases with labels; at least one must be left "
-            "to train on"
-        )
+    _require_cases(len(cases), validation)
     order = np.random.default_rng(seed).permutation(len(cases))
     held_out = set(order[len(cases) - validation :].tolist())
     training = tuple(case for index, case in enumerate(cases) if index not in held_out)
     return training, tuple(case for index, case in enumerate(cases) if index in held_out)
 
 
-def training_sample(cases: Sequence[PreparedCase], crop: tuple[int, int], seed: int, step: int) -> Sample:
-    """The sample of one gradient step; the same arguments give the same sample.
-
-    Every case comes once before any comes again. Crops have the full depth, because the depth strides need it.
-
-    Args:
-        cases: the training cases.
-        crop: size along H and W.
-        seed: of the whole training.
-        step: number of the gradient step, from 0.
-    """
-    lap, position = divmod(step, len(cases))
-    case = cases[np.random.default_rng((seed, 0, lap)).permutation(len(cases))[position]]
-    rng = np.random.default_rng((seed, 1, step))
-    target = case.target()
-    top, left = _crop_corner(target, crop, rng)
-    window = np.s_[top : top + crop[0], left : left + crop[1]]
-    volume = case.volume()[window].astype(np.float32)
-    fractions = target[window].astype(np.float32) / FULL
-    if rng.random() < 0.5:
-        volume, fractions = volume[:, ::-1], fractions[:, ::-1]
-    return Sample(_vary_intensities(volume, rng), np.ascontiguousarray(fractions))
-
-
-def _crop_corner(target: NDArray[np.uint8], crop: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
-    """Lowest H and W of a crop that lies inside the volume."""
-    room = np.subtract(target.shape[:2], crop, dtype=np.int64)
-    corner = rng.integers(0, room + 1)
-    # Columns of the volume by how much tumour they hold: small parts count as much as large ones would in any
-    # single slice, and enhancing tumour is asked for half of the time because it is the smallest class.
-    wanted = [Label.ET] if rng.random() < 0.5 else [Label.NCR, Label.ED, Label.ET]
-    if room.any() and rng.random() < TUMOUR_SHARE:
-        columns = np.argwhere((target[..., wanted] > FULL // 2).any(axis=(2, 3)))
-        if len(columns):
-            jitter = rng.integers(-(np.array(crop) // 4), np.array(crop) // 4 + 1)
-            centre = columns[rng.integers(len(columns))] + jitter
-            corner = np.clip(centre - np.array(crop) // 2, 0, room)
-    return int(corner[0]), int(corner[1])
-
-
-def _vary_intensities(volume: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Scale and shift each modality a little; the background stays exactly 0, as it is at inference."""
-    scale = rng.uniform(1 - LARGEST_SCALE, 1 + LARGEST_SCALE, len(CHANNEL_ORDER)).astype(np.float32)
-    shift = rng.uniform(-LARGEST_SHIFT, LARGEST_SHIFT, len(CHANNEL_ORDER)).astype(np.float32)
-    return np.where(volume == 0, np.float32(0), volume * scale + shift)
+def _require_cases(count: int, validation: int) -> None:
+    if not 0 <= validation < count:
+        raise TrainingError(
+            f"{validation} validation cases asked for among {count} cases with labels; expected 0 or more, and at "
+            "least one must be left to train on"
+        )
 
 
 def _cache_key(files: CaseFiles, preset: GeometryPreset) -> str:
     """Name of a cache entry: all that its content depends on."""
     assert files.label is not None
-    hashes = {path: sha256_of_file(path) for path in {source.path for source in files.images.values()}}
+    try:
+        hashes = {path: sha256_of_file(path) for path in {source.path for source in files.images.values()}}
+        label = (files.scheme.file_values, sha256_of_file(files.label))
+    except OSError as error:
+        raise CaseError(f"{error.filename or files.label}: cannot be read ({error.strerror or error})") from error
     images = [(m.value, hashes[files.images[m].path], files.images[m].channel) for m in CHANNEL_ORDER]
-    label = (files.scheme.file_values, sha256_of_file(files.label))
     content = json.dumps([CACHE_VERSION, NORMALIZATION, asdict(preset), images, label], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 

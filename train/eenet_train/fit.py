@@ -5,102 +5,42 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from eenet_runtime.errors import TrainingError
 from eenet_runtime.files import make_output_folder, write_atomically
-from eenet_runtime.labels import CHANNEL_ORDER, NUM_CLASSES
+from eenet_runtime.labels import CHANNEL_ORDER
 from eenet_runtime.normalization import NORMALIZATION
-from eenet_runtime.presets import GeometryPreset
-from eenet_train.callbacks import SaveRun, SeedEpoch, TimeBudget, WholeVolumeValidation
-from eenet_train.data import PreparedCase, split_cases, training_sample
+from eenet_train.callbacks import (
+    EpochLog,
+    HeldOutLoss,
+    PlateauRate,
+    RequireFiniteLoss,
+    SaveRun,
+    SeedEpoch,
+    TimeBudget,
+    WholeVolumeValidation,
+)
+from eenet_train.checkpoint import load_checkpoint
+from eenet_train.checkpoint_loading import load_by_name
+from eenet_train.data import PreparedCase, PreparedDataset, split_cases
+from eenet_train.devices import device_strategy, dtype_policy
 from eenet_train.encoder_weights import NO_WEIGHTS, EncoderWeights
-from eenet_train.losses import DiceCrossEntropy
+from eenet_train.environment import environment_json
+from eenet_train.folds import assign_folds, grades
+from eenet_train.input_pipeline import InputWait, training_dataset
+from eenet_train.losses import build_loss
 from eenet_train.network import build_eenet
+from eenet_train.optimizer import build_optimizer
 from eenet_train.run_folder import RunFolder, RunRecord, Versions, read_record
-
-GRADIENT_NORM: Final = 1.0
-"""Longer gradients (all weights together) are shortened to this: with one crop for a batch, single steps are wild."""
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """Everything that decides the result of a training, beside the data.
-
-    Attributes:
-        preset: geometry of the network.
-        steps: gradient steps in all, a multiple of `steps_per_epoch`.
-        steps_per_epoch: steps between two checkpoints and log lines.
-        crop: size of the training crops along H and W, multiples of 32; None trains on whole volumes.
-        learning_rate: highest rate of Nadam; it rises to it linearly and falls to 0 along a cosine.
-        warmup_steps: length of the rise.
-        seed: of the split, the samples, the first weights and the dropout.
-        validation_cases: cases held out.
-        validate_every: epochs between two validations.
-        encoder_weights: first weights of the 2D encoder.
-
-    Raises:
-        TrainingError: numbers that make no training.
-        GeometryError: a crop in which the network cannot be built.
-    """
-
-    preset: GeometryPreset
-    steps: int = 600
-    steps_per_epoch: int = 25
-    crop: tuple[int, int] | None = None
-    learning_rate: float = 1e-3
-    warmup_steps: int = 30
-    seed: int = 0
-    validation_cases: int = 4
-    validate_every: int = 4
-    encoder_weights: EncoderWeights = NO_WEIGHTS
-
-    def __post_init__(self) -> None:
-        if min(self.steps, self.steps_per_epoch, self.validate_every) < 1 or self.steps % self.steps_per_epoch:
-            raise TrainingError(
-                f"{self.steps} steps in epochs of {self.steps_per_epoch}, validated every {self.validate_every}: "
-                "expected positive numbers, and steps that are a multiple of the steps of an epoch"
-            )
-        if not 0 <= self.warmup_steps < self.steps:
-            raise TrainingError(f"{self.warmup_steps} warm-up steps found, expected fewer than the {self.steps} steps")
-        if not self.learning_rate > 0:
-            raise TrainingError(f"learning rate {self.learning_rate} found, expected a positive number")
-        if any(size > limit for size, limit in zip(self.crop_size, self.preset.shape, strict=False)):
-            raise TrainingError(f"crop {self.crop_size} found, expected at most {self.preset.shape[:2]} (H, W)")
-        _ = self.crop_preset
-
-    @property
-    def crop_size(self) -> tuple[int, int]:
-        """H and W of what a step reads."""
-        return self.crop or self.preset.shape[:2]
-
-    @property
-    def crop_preset(self) -> GeometryPreset:
-        """Geometry of the network that is trained: the preset's, but for H and W."""
-        shape = (*self.crop_size, self.preset.shape[2])
-        return dataclasses.replace(self.preset, name=f"{self.preset.name}-crop", shape=shape)
-
-    @property
-    def epochs(self) -> int:
-        """Epochs in all."""
-        return self.steps // self.steps_per_epoch
-
-    def to_json(self) -> str:
-        """The settings as JSON text, one line for each."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        fields["preset"] = dataclasses.asdict(self.preset)
-        fields["encoder_weights"] = str(self.encoder_weights)
-        return json.dumps(fields, indent=2) + "\n"
+from eenet_train.settings import FitSettings, difference, read_settings
 
 
 def fit(
-    cases: Sequence[PreparedCase],
+    dataset: PreparedDataset,
     output: Path,
     settings: FitSettings,
     *,
@@ -111,7 +51,7 @@ def fit(
     """Train a network.
 
     Args:
-        cases: prepared cases, see `eenet_train.data.prepare_dataset`.
+        dataset: prepared cases, see `eenet_train.data.prepare_dataset`.
         output: the run folder; new, unless `resume`.
         settings: what to do.
         resume: go on after the last checkpoint in `output`, with the same settings and cases; a run that has none
@@ -123,52 +63,69 @@ def fit(
         The record of the run, as in its `run.json`.
 
     Raises:
-        TrainingError: the folder holds something else, or the run was started with other settings or cases.
+        TrainingError: the folder holds something else, the run was started with other settings or cases, weights that
+            do not fit, or too few devices.
         OutputError: the folder cannot be written.
     """
     run = RunFolder(output)
-    training, held_out = split_cases(cases, settings.validation_cases, settings.seed)
-    record = RunRecord(
-        preset=settings.preset,
-        modalities=CHANNEL_ORDER,
-        normalization=NORMALIZATION,
-        training_cases=tuple(case.case_id for case in training),
-        validation_cases=tuple(case.case_id for case in held_out),
-        steps_done=0,
-        steps_planned=settings.steps,
-        loss=float("nan"),
-        validation_dice=None,
-        encoder_weights=str(settings.encoder_weights),
-        versions=Versions.installed(),
-    )
+    training, held_out = split_dataset(dataset.cases, settings)
+    record = _new_record(settings, dataset, training, held_out)
     check_run(run, settings, resume=resume)
     make_output_folder(run.path)
-    write_atomically(run.config, settings.to_json().encode())
-    resumed = resume and run.checkpoint.is_file()
+    write_atomically(run.config, settings.to_yaml().encode())
+    if settings.deterministic:
+        tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(settings.seed)
-    model = compiled_network(settings)
+    resumed = resume and run.checkpoint.is_file()
+    model = compiled_network(settings, first_weights=not resumed)
+    steps_done = 0
     if resumed:
         record = _resumed_record(run, record)
-        _load_checkpoint(model, run)
-    first_epoch = int(model.optimizer.iterations) // settings.steps_per_epoch
+        steps_done = load_checkpoint(model, run.checkpoint)
+    write_atomically(run.split, _split_json(dataset, training, held_out).encode())
+    write_atomically(run.environment, environment_json().encode())
+    first_epoch = steps_done // settings.steps_per_epoch
+    for table in (run.log, run.timing, run.validation):
+        table.keep_until(first_epoch)
     if first_epoch >= settings.epochs:
         return read_record(run)
-    whole = build_eenet(settings.preset)
+    wait = InputWait()
     model.fit(
-        training_dataset(training, settings, first_epoch * settings.steps_per_epoch),
+        training_dataset(training, settings, steps_done, wait),
         epochs=settings.epochs,
         initial_epoch=first_epoch,
-        steps_per_epoch=settings.steps_per_epoch,
-        callbacks=_callbacks(whole, held_out, run, record, settings, resumed, max_minutes),
+        steps_per_epoch=settings.batches_per_epoch,
+        callbacks=_callbacks(held_out, run, record, settings, wait, max_minutes),
+        shuffle=False,  # The samples already come in the order that their numbers say.
         verbose=verbose,
     )
     return read_record(run)
 
 
+def split_dataset(
+    cases: Sequence[PreparedCase], settings: FitSettings
+) -> tuple[tuple[PreparedCase, ...], tuple[PreparedCase, ...]]:
+    """Training and held-out cases: a stratified fold where the settings ask for one, else drawn by the seed.
+
+    Raises:
+        TrainingError: too few cases, or grades that cannot be read.
+    """
+    if not settings.folds:
+        return split_cases(cases, settings.validation_cases, settings.seed)
+    known = grades(Path(settings.data)) if settings.data else {}
+    sizes = {case.case_id: case.tumour_voxels() for case in cases}
+    fold_of = assign_folds(
+        [case.case_id for case in cases], settings.folds, settings.seed, grades=known, whole_tumour_ml=sizes
+    )
+    training = tuple(case for case in cases if fold_of[case.case_id] != settings.fold)
+    return training, tuple(case for case in cases if fold_of[case.case_id] == settings.fold)
+
+
 def check_run(run: RunFolder, settings: FitSettings, *, resume: bool) -> None:
     """Check that a training may write into a folder; nothing is changed.
 
-    A folder that holds nothing but prepared cases counts as empty.
+    A folder that holds nothing but prepared cases counts as empty. Where the data lie is no setting that a resumed
+    run must keep: they may have moved.
 
     Raises:
         TrainingError: the folder holds something else, a run that is not to be resumed, or one with other settings.
@@ -179,65 +136,101 @@ def check_run(run: RunFolder, settings: FitSettings, *, resume: bool) -> None:
         return
     if not resume:
         raise TrainingError(f"{run.path}: holds a run already; go on with --resume, or choose another folder")
-    before, now = json.loads(run.config.read_text(encoding="utf-8")), json.loads(settings.to_json())
-    changed = [name for name in now if before.get(name) != now[name]]
+    before = dataclasses.replace(read_settings(run.config), data=settings.data)
+    changed = difference(before, settings)
     if changed:
-        name = changed[0]
-        raise TrainingError(
-            f"{run.config}: the run was started with {name} = {before.get(name)}, now {now[name]}; a resumed run "
-            "keeps its settings"
-        )
+        raise TrainingError(f"{run.config}: the run was started with {changed}; a resumed run keeps its settings")
 
 
-def compiled_network(settings: FitSettings) -> keras.Model:
-    """The network at the crop's geometry, with its loss and optimizer."""
-    model = build_eenet(settings.crop_preset, encoder_weights=settings.encoder_weights)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if settings.warmup_steps else settings.learning_rate,
-        decay_steps=settings.steps - settings.warmup_steps,
-        warmup_target=settings.learning_rate if settings.warmup_steps else None,
-        warmup_steps=settings.warmup_steps,
-    )
-    model.compile(optimizer=keras.optimizers.Nadam(schedule, global_clipnorm=GRADIENT_NORM), loss=DiceCrossEntropy())
-    # The optimizer's variables must exist before a checkpoint can be read into them.
-    model.optimizer.build(model.trainable_variables)
+def compiled_network(settings: FitSettings, *, first_weights: bool = True) -> keras.Model:
+    """The network at the crop's geometry, with its loss and optimizer.
+
+    Args:
+        settings: of the training.
+        first_weights: load the weights that the training starts from; a checkpoint replaces them anyway.
+
+    Raises:
+        TrainingError: weights that do not fit, or too few devices.
+    """
+    encoder = EncoderWeights.parse(settings.encoder_weights) if first_weights else NO_WEIGHTS
+    recipe = settings.recipe
+    with device_strategy(settings.devices).scope(), dtype_policy(settings.precision):
+        model = build_eenet(settings.crop_preset, encoder_weights=encoder)
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.BatchNormalization) and recipe.batch_norm_momentum is not None:
+                layer.momentum = recipe.batch_norm_momentum
+        if first_weights and settings.initial_weights:
+            load_by_name(model, Path(settings.initial_weights), strict=True)
+        optimizer = build_optimizer(recipe, settings.steps, settings.accumulate, settings.devices)
+        model.compile(optimizer=optimizer, loss=build_loss(recipe.loss))
+        # The optimizer's variables must exist before a checkpoint can be read into them.
+        model.optimizer.build(model.trainable_variables)
     return model
 
 
-def training_dataset(cases: Sequence[PreparedCase], settings: FitSettings, first_step: int) -> Any:
-    """Batches of one sample from `first_step` to the last: (1, h, w, D, 4) images, (1, h, w, D, 4) fractions."""
-
-    def sample(step: np.int64) -> tuple[Any, Any]:
-        drawn = training_sample(cases, settings.crop_size, settings.seed, int(step))
-        return drawn.volume[None], drawn.target[None]
-
-    def load(step: Any) -> tuple[Any, Any]:
-        volume, target = tf.numpy_function(sample, [step], [tf.float32, tf.float32])
-        shape = (1, *settings.crop_preset.shape)
-        return tf.ensure_shape(volume, (*shape, len(CHANNEL_ORDER))), tf.ensure_shape(target, (*shape, NUM_CLASSES))
-
-    return tf.data.Dataset.range(first_step, settings.steps).map(load).prefetch(2)
-
-
 def _callbacks(
-    whole: keras.Model,
     held_out: Sequence[PreparedCase],
     run: RunFolder,
     record: RunRecord,
     settings: FitSettings,
-    resumed: bool,
+    wait: InputWait,
     max_minutes: float | None,
 ) -> list[keras.callbacks.Callback]:
-    """In the order in which they run: the clock first, so that the last epoch is known as such; the save last."""
+    """In the order in which they run: the clock first, so that the last epoch is known as such; the save last.
+
+    A kill between two of them repeats the epoch on resume, and `fit` first drops what it left in the logs.
+    """
+    whole = build_eenet(settings.preset)
+    cropped = whole if settings.crop_size == settings.preset.shape[:2] else build_eenet(settings.crop_preset)
     validation = WholeVolumeValidation(whole, held_out, run, settings.validate_every, settings.epochs)
+    schedule = settings.recipe.schedule
     return [
         SeedEpoch(settings.seed),
+        RequireFiniteLoss(run),
         *([TimeBudget(max_minutes)] if max_minutes is not None else []),
-        keras.callbacks.CSVLogger(str(run.log), append=resumed),
+        *([PlateauRate(run, schedule)] if schedule.kind == "plateau" else []),
+        HeldOutLoss(cropped, held_out, settings.crop_size, build_loss(settings.recipe.loss)),
+        EpochLog(run, settings.steps_per_epoch, wait),
         validation,
         keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False),
-        SaveRun(whole, run, record, validation),
+        SaveRun(whole, run, record, validation, settings.steps_per_epoch),
     ]
+
+
+def _new_record(
+    settings: FitSettings,
+    dataset: PreparedDataset,
+    training: Sequence[PreparedCase],
+    held_out: Sequence[PreparedCase],
+) -> RunRecord:
+    # The record travels with the model; the folders of this machine do not.
+    return RunRecord(
+        preset=settings.preset,
+        modalities=CHANNEL_ORDER,
+        normalization=NORMALIZATION,
+        training_cases=tuple(case.case_id for case in training),
+        validation_cases=tuple(case.case_id for case in held_out),
+        steps_done=0,
+        steps_planned=settings.steps,
+        loss=float("nan"),
+        validation_dice=None,
+        encoder_weights=Path(settings.encoder_weights).name,
+        versions=Versions.installed(),
+        recipe=settings.recipe.name,
+        initial_weights=Path(settings.initial_weights).name,
+        skipped_cases=tuple(case.case_id for case in dataset.skipped),
+        fold=settings.fold,
+        folds=settings.folds,
+    )
+
+
+def _split_json(dataset: PreparedDataset, training: Sequence[PreparedCase], held_out: Sequence[PreparedCase]) -> str:
+    content = {
+        "training": [case.case_id for case in training],
+        "validation": [case.case_id for case in held_out],
+        "skipped": {case.case_id: case.reason for case in dataset.skipped},
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def _resumed_record(run: RunFolder, record: RunRecord) -> RunRecord:
@@ -256,10 +249,3 @@ def _resumed_record(run: RunFolder, record: RunRecord) -> RunRecord:
             f"({len(record.training_cases)} and {len(record.validation_cases)}); a resumed run needs the same"
         )
     return dataclasses.replace(record, loss=before.loss, validation_dice=before.validation_dice)
-
-
-def _load_checkpoint(model: keras.Model, run: RunFolder) -> None:
-    try:
-        model.load_weights(run.checkpoint)
-    except (ValueError, OSError, KeyError) as error:
-        raise TrainingError(f"{run.checkpoint}: not a checkpoint of this network ({error})") from error

@@ -4,6 +4,8 @@ The paper names no loss (network.md); this sum is the field's usual choice, see 
 Nature Methods 18 (2021), doi 10.1038/s41592-020-01008-z. All functions return one value for each volume of the
 batch, and take sums over one axis at a time: millions of FP32 numbers in one accumulator lose digits.
 
+Focal loss and generalised Dice are there for recipes of one's own; `build_loss` finds a loss by its name.
+
 The truth may be class numbers or, on a grid coarser than the labels' own, the share of each class in a voxel.
 """
 
@@ -15,6 +17,7 @@ import keras
 from keras import ops
 
 from eenet_runtime.labels import NUM_CLASSES, Region
+from eenet_train.recipe import LossName
 
 SMOOTHING_VOXELS: Final = 1.0
 """Added to both sides of the Dice fraction: an empty region that is predicted empty then has Dice 1, not 0/0."""
@@ -87,17 +90,79 @@ def soft_dice_loss(labels: Any, probabilities: Any) -> Any:
     return 1.0 - sum(dice) / len(dice)
 
 
+def focal_loss(labels: Any, probabilities: Any, gamma: float = 2.0) -> Any:
+    """Mean over the voxels of -(1 - p)^gamma log(p) for each class, weighted by the classes' shares.
+
+    Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, doi 10.1109/ICCV.2017.324, eq. 4, summed over the
+    classes so that shares count as they do in `cross_entropy`; gamma 0 is the cross-entropy.
+
+    Args:
+        labels, probabilities: as in `cross_entropy`.
+        gamma: how little voxels count that are already right.
+
+    Returns:
+        (B,), in nats.
+    """
+    truth = _fractions(labels, probabilities.dtype)
+    known = ops.maximum(probabilities, SMALLEST_PROBABILITY)
+    losses = -ops.sum(truth * ops.power(ops.maximum(1.0 - known, 0.0), gamma) * ops.log(known), axis=-1)
+    for _ in range(3):
+        losses = ops.mean(losses, axis=-1)
+    return losses
+
+
+def generalised_dice_loss(labels: Any, probabilities: Any) -> Any:
+    """1 - 2 sum_l w_l sum(min(p, t)) / sum_l w_l sum(p + t) over the four classes, w_l = 1 / max(sum(t), 1)^2.
+
+    Sudre et al., "Generalised Dice Overlap as a Deep Learning Loss Function for Highly Unbalanced Segmentations",
+    DLMIA 2017, doi 10.1007/978-3-319-67558-9_28; min(p, t) for their p t as in `soft_dice`. A class that is absent has
+    the weight of one voxel, where the paper's would be infinite.
+
+    Args:
+        labels, probabilities: as in `cross_entropy`.
+
+    Returns:
+        (B,), between 0 and 1.
+    """
+    truth = _fractions(labels, probabilities.dtype)
+    overlap, sizes = 0.0, 0.0
+    for index in range(NUM_CLASSES):
+        t, p = truth[..., index], probabilities[..., index]
+        voxels = _sum_over_volume(t)
+        weight = 1.0 / ops.square(ops.maximum(voxels, 1.0))
+        overlap += weight * _sum_over_volume(ops.minimum(p, t))
+        sizes += weight * (_sum_over_volume(p) + voxels)
+    return 1.0 - 2.0 * overlap / sizes
+
+
+def build_loss(name: LossName) -> keras.losses.Loss:
+    """The loss of a recipe, for `model.compile`."""
+    return RegionLoss(loss=str(name), name=str(name))
+
+
 @keras.saving.register_keras_serializable(package="eenet")
-class DiceCrossEntropy(keras.losses.Loss):
-    """Cross-entropy plus `soft_dice_loss`, for `model.compile`.
+class RegionLoss(keras.losses.Loss):
+    """A loss of this module for `model.compile`.
 
     y_true: (B, H, W, D) network class numbers, uint8 or any dtype that holds 0 to 3, or (B, H, W, D, 4) shares of
     the classes; y_pred: (B, H, W, D, 4) softmax.
+
+    Args:
+        loss: a `LossName`.
     """
 
-    def __init__(self, name: str = "dice_cross_entropy", **kwargs: Any) -> None:
+    def __init__(self, loss: str = LossName.DICE_CROSS_ENTROPY, name: str = "region_loss", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
+        self.loss = LossName(loss)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """One value for each volume, (B,)."""
+        if self.loss is LossName.DICE_FOCAL:
+            return focal_loss(y_true, y_pred) + soft_dice_loss(y_true, y_pred)
+        if self.loss is LossName.GENERALISED_DICE:
+            return cross_entropy(y_true, y_pred) + generalised_dice_loss(y_true, y_pred)
         return cross_entropy(y_true, y_pred) + soft_dice_loss(y_true, y_pred)
+
+    def get_config(self) -> dict[str, Any]:
+        """What the constructor needs to make the same loss again."""
+        return {**super().get_config(), "loss": str(self.loss)}

@@ -14,6 +14,7 @@ from eenet_runtime.errors import TrainingError
 from eenet_runtime.files import write_atomically
 from eenet_runtime.labels import Modality
 from eenet_runtime.presets import GeometryPreset
+from eenet_train.epoch_table import EpochTable
 
 RECORD_SCHEMA: Final = 1
 
@@ -30,18 +31,46 @@ class RunFolder:
 
     @property
     def config(self) -> Path:
-        """All settings of the training, written before its first step."""
-        return self.path / "config.json"
+        """All settings of the training (`FitSettings`), written before its first step; it reproduces the run."""
+        return self.path / "config.yaml"
 
     @property
-    def log(self) -> Path:
-        """Loss, a line for each epoch."""
-        return self.path / "log.csv"
+    def split(self) -> Path:
+        """Cases to train on, held out and left out."""
+        return self.path / "split.json"
 
     @property
-    def validation(self) -> Path:
-        """Dice of each validation case and region, for each validated epoch."""
-        return self.path / "validation.csv"
+    def environment(self) -> Path:
+        """What the last start of the training ran on: packages, commit, devices."""
+        return self.path / "environment.json"
+
+    @property
+    def log(self) -> EpochTable:
+        """A line for each epoch.
+
+        Samples read so far, mean loss, loss on crops of the held-out cases, and the learning rate reached.
+        """
+        return EpochTable(self.path / "log.csv", ("steps", "loss", "validation_loss", "learning_rate"))
+
+    @property
+    def timing(self) -> EpochTable:
+        """Seconds of each epoch's steps, and the share of them that was spent waiting for samples."""
+        return EpochTable(self.path / "timing.csv", ("seconds", "input_wait"))
+
+    @property
+    def validation(self) -> EpochTable:
+        """Dice of each validation case and region, and their means, for each validated epoch."""
+        return EpochTable(self.path / "validation.csv", ("case", "region", "dice"))
+
+    @property
+    def best(self) -> RunFolder:
+        """The network with the highest mean validation Dice so far: a folder that export reads like a run."""
+        return RunFolder(self.path / "best")
+
+    @property
+    def samples(self) -> Path:
+        """Pictures of held-out cases with their truth and the network's masks."""
+        return self.path / "samples"
 
     @property
     def tensorboard(self) -> Path:
@@ -108,11 +137,15 @@ class RunRecord:
         modalities: order of its input channels.
         normalization: name of the intensity normalisation.
         training_cases, validation_cases: names of the cases.
-        steps_done, steps_planned: gradient steps.
+        steps_done, steps_planned: samples read.
         loss: mean training loss of the last epoch.
         validation_dice: mean over the validation cases on the network's grid, None before the first validation.
-        encoder_weights: where the 2D encoder's first weights came from.
+        encoder_weights: where the 2D encoder's first weights came from; of a file its name, without its folder.
         versions: what the training ran on.
+        recipe: name of the recipe.
+        initial_weights: where the whole network's first weights came from, without folders; empty for nowhere.
+        skipped_cases: left out because they could not be used.
+        fold, folds: the fold that was held out; 0 of 0 without folds.
     """
 
     preset: GeometryPreset
@@ -126,6 +159,11 @@ class RunRecord:
     validation_dice: RegionScores | None
     encoder_weights: str
     versions: Versions
+    recipe: str = ""
+    initial_weights: str = ""
+    skipped_cases: tuple[str, ...] = ()
+    fold: int = 0
+    folds: int = 0
 
     def to_json(self) -> str:
         """The record as JSON text."""
@@ -154,6 +192,7 @@ class RunRecord:
                 modalities=tuple(Modality(name) for name in fields["modalities"]),
                 training_cases=tuple(fields["training_cases"]),
                 validation_cases=tuple(fields["validation_cases"]),
+                skipped_cases=tuple(fields.get("skipped_cases", ())),
                 validation_dice=None if dice is None else RegionScores(**dice),
                 versions=Versions(**fields["versions"]),
             )

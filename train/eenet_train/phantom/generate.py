@@ -7,17 +7,18 @@ from numpy.typing import NDArray
 
 from eenet_train.phantom.anatomy import GRID_SHAPE, Head, pose_head, push_aside, render_head
 from eenet_train.phantom.scanner import scan
-from eenet_train.phantom.settings import BRATS_AFFINE, Phantom, PhantomSettings
+from eenet_train.phantom.settings import BRATS_AFFINE, HARD, STANDARD, Phantom, PhantomSettings
 from eenet_train.phantom.template import load_template
 from eenet_train.phantom.tumour import grow_tumours, mass_effect, place_tumours, plan_tumours
 
 
-def case_id(seed: int, index: int) -> str:
-    """Name of a phantom: `Phantom_<seed>_<index>`."""
-    return f"Phantom_{seed:04d}_{index:04d}"
+def case_id(seed: int, index: int, settings: PhantomSettings = STANDARD) -> str:
+    """Name of a phantom: `Phantom_<seed>_<index>`, for the harder kind `PhantomHard_...`, others `PhantomOwn_...`."""
+    kind = {STANDARD: "", HARD: "Hard"}.get(settings, "Own")
+    return f"Phantom{kind}_{seed:04d}_{index:04d}"
 
 
-def make_phantom(seed: int, index: int, settings: PhantomSettings | None = None) -> Phantom:
+def make_phantom(seed: int, index: int, settings: PhantomSettings = STANDARD) -> Phantom:
     """Make one phantom; it depends on the arguments only, not on how many others are made, in which order or where.
 
     The same arguments give the same voxels with the same versions of NumPy, SciPy and nilearn on the same kind of
@@ -26,7 +27,7 @@ def make_phantom(seed: int, index: int, settings: PhantomSettings | None = None)
     Args:
         seed: seed of the whole set, 0 or above.
         index: number of the case in the set, 0 or above.
-        settings: the defaults if not given.
+        settings: kind of phantom.
 
     Raises:
         EENetError: nilearn, which brings the template, is not installed.
@@ -34,7 +35,6 @@ def make_phantom(seed: int, index: int, settings: PhantomSettings | None = None)
     """
     if seed < 0 or index < 0:
         raise ValueError(f"seed {seed} and index {index} must not be negative")
-    settings = settings or PhantomSettings()
     template = load_template()
     # One stream for each step: a change in one step then leaves the draws of the others alone.
     streams = np.random.SeedSequence((seed, index)).spawn(4)
@@ -48,7 +48,7 @@ def make_phantom(seed: int, index: int, settings: PhantomSettings | None = None)
     lesions = grow_tumours(grower, plan, sites, lattice, head, settings.tumour)
     images = scan(scanner, head, lesions, settings.scanner)
     return Phantom(
-        case_id=case_id(seed, index),
+        case_id=case_id(seed, index, settings),
         images={modality: _on_grid(image, head) for modality, image in images.items()},
         labels=_labels_on_grid(lesions.labels, head),
         affine=BRATS_AFFINE.copy(),

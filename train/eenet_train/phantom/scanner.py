@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,6 +35,20 @@ class Contrast:
     necrosis: float
     solid: float
     vessel: float
+
+    def with_conspicuity(self, share: float) -> Contrast:
+        """The same tissues, with the tumour's signals at `share` of their distance from white matter."""
+
+        def nearer(signal: float) -> float:
+            return (1 - share) * self.white + share * signal
+
+        return dataclasses.replace(
+            self,
+            oedema=nearer(self.oedema),
+            enhancing=nearer(self.enhancing),
+            necrosis=nearer(self.necrosis),
+            solid=nearer(self.solid),
+        )
 
 
 CONTRASTS: Final[dict[Modality, Contrast]] = {
@@ -135,8 +150,20 @@ def scan(
     composition = compose(rng, head, lesions)
     texture = random_field(rng, head.shape, 4.0)
     mottle = random_field(rng, head.shape, 7.0)
+    low, high = settings.conspicuity
+    # Drawn only where there is a choice: phantoms of the full contrast keep the draws that they always had.
+    conspicuity = float(rng.uniform(low, high)) if low < high else low
     return {
-        modality: _take(rng, CONTRASTS[modality], composition, lesions.necrosis, head, texture, mottle, settings)
+        modality: _take(
+            rng,
+            CONTRASTS[modality].with_conspicuity(conspicuity),
+            composition,
+            lesions.necrosis,
+            head,
+            texture,
+            mottle,
+            settings,
+        )
         for modality in CHANNEL_ORDER
     }
 
@@ -152,7 +179,7 @@ def _take(
     settings: ScannerSettings,
 ) -> NDArray[np.int16]:
     """One image: contrast, coil shading, slices, noise, scale."""
-    vary = np.exp(rng.normal(0.0, 0.05, 7)).astype(np.float32)
+    vary = np.exp(rng.normal(0.0, settings.contrast_spread, 7)).astype(np.float32)
     signal = composition.white * (contrast.white * vary[0])
     signal += composition.grey * (contrast.grey * vary[0])
     signal += composition.csf * (contrast.csf * vary[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -52,6 +53,9 @@ class ScannerSettings:
         thick_slice: chance that a modality is taken in thick slices.
         slice_mm: thinnest and thickest such slice, in whole millimetres.
         brightness: smallest and largest int16 value of white matter.
+        contrast_spread: standard deviation of the logarithm of each tissue's signal, from modality to modality.
+        conspicuity: how far tumour tissue stands out from normal white matter, smallest and largest; 1 is the full
+            contrast of the table, 0 would be invisible. One value for all images of a case.
     """
 
     noise: tuple[float, float] = (0.012, 0.035)
@@ -59,6 +63,8 @@ class ScannerSettings:
     thick_slice: float = 0.3
     slice_mm: tuple[int, int] = (2, 5)
     brightness: tuple[float, float] = (150.0, 900.0)
+    contrast_spread: float = 0.05
+    conspicuity: tuple[float, float] = (1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,33 @@ class PhantomSettings:
 
     tumour: TumourSettings = field(default_factory=TumourSettings)
     scanner: ScannerSettings = field(default_factory=ScannerSettings)
+
+
+STANDARD: Final = PhantomSettings()
+"""Clear images of mostly single tumours."""
+HARD: Final = PhantomSettings(
+    TumourSettings(low_grade=0.25, counts=(0.45, 0.3, 0.25)),
+    ScannerSettings(
+        noise=(0.02, 0.05),
+        bias=0.12,
+        thick_slice=0.45,
+        contrast_spread=0.08,
+        conspicuity=(0.7, 1.0),
+    ),
+)
+"""Fainter tumours in noisier, more shaded and more often thick-sliced images; more of them multifocal or low-grade."""
+
+
+class Difficulty(enum.StrEnum):
+    """Kinds of phantoms by name."""
+
+    STANDARD = "standard"
+    HARD = "hard"
+
+    @property
+    def settings(self) -> PhantomSettings:
+        """What the name stands for."""
+        return {Difficulty.STANDARD: STANDARD, Difficulty.HARD: HARD}[self]
 
 
 @dataclass(frozen=True)

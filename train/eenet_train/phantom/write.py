@@ -12,7 +12,7 @@ from eenet_runtime.errors import OutputError
 from eenet_train.phantom.generate import case_id, make_phantom
 from eenet_train.phantom.layouts import PhantomLayout, is_complete, write_case, write_dataset_json
 from eenet_train.phantom.nifti import write_atomically
-from eenet_train.phantom.settings import PhantomSettings
+from eenet_train.phantom.settings import STANDARD, PhantomSettings
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,14 @@ def write_phantoms(
     layout: PhantomLayout = PhantomLayout.BRATS2020,
     workers: int = 1,
     first_index: int = 0,
-    settings: PhantomSettings | None = None,
+    settings: PhantomSettings = STANDARD,
     progress: Callable[[PhantomDone], None] | None = None,
 ) -> list[str]:
     """Make phantoms `first_index` .. `first_index + cases - 1` of a seed in a folder.
 
     A case that lies there whole is not made again (its name holds seed and index), so a stopped run can be taken up.
-    A case depends on `seed`, its index and `settings` only.
+    A case depends on `seed`, its index and `settings` only. Two kinds that have no name of their own
+    (`settings.Difficulty`) would share names: give each its own folder.
 
     Args:
         output: folder, made if missing.
@@ -54,7 +55,7 @@ def write_phantoms(
         layout: names, channels and label values of the files.
         workers: processes; each needs about 1 GB of memory.
         first_index: index of the first case; sets that must not overlap take different ranges.
-        settings: the defaults if not given.
+        settings: kind of phantom.
         progress: called in this process after each case.
 
     Returns:
@@ -69,24 +70,23 @@ def write_phantoms(
         raise ValueError(f"cases {cases} and workers {workers} must be at least 1")
     if seed < 0 or first_index < 0:
         raise ValueError(f"seed {seed} and first index {first_index} must not be negative")
-    settings = settings or PhantomSettings()
     indices = range(first_index, first_index + cases)
     try:
         output.mkdir(parents=True, exist_ok=True)
         write_atomically(output / "NOTICE.md", Path(__file__).with_name("NOTICE.md").read_bytes())
-        missing = [index for index in indices if not is_complete(output, case_id(seed, index), layout)]
+        missing = [index for index in indices if not is_complete(output, case_id(seed, index, settings), layout)]
         finished = [index for index in indices if index not in set(missing)]
         done = 0
         for reused, made in ((True, iter(finished)), (False, _make(output, seed, missing, layout, settings, workers))):
             for index in made:
                 done += 1
                 if progress is not None:
-                    progress(PhantomDone(case_id(seed, index), done, cases, reused))
+                    progress(PhantomDone(case_id(seed, index, settings), done, cases, reused))
         write_dataset_json(output, layout)
     except OSError as error:
         where, why = error.filename or output, error.strerror or error
         raise OutputError(f"{where}: cannot write phantoms ({why}); choose another folder or make room") from error
-    return [case_id(seed, index) for index in indices]
+    return [case_id(seed, index, settings) for index in indices]
 
 
 def _make(

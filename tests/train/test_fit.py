@@ -1,0 +1,498 @@
+"""Training: what it leaves behind, what it refuses, and that a killed run ends like one that was left alone.
+
+All but the last test train a stand-in of four layers: the rules of a run do not depend on the network, and tracing
+EENet takes most of a minute. The stand-in has what makes a resumed run differ from another: dropout, whose random
+state no weight file holds, and batch norm.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eenet_runtime.errors import TrainingError
+from eenet_runtime.labels import CHANNEL_ORDER, Label
+from eenet_runtime.presets import GeometryPreset
+from eenet_train.data import FULL, PreparedCase, PreparedDataset, SkippedCase
+from eenet_train.recipe import EENET, Augmentation, Recipe, Schedule
+from eenet_train.run_folder import RunFolder, read_record
+from eenet_train.settings import FitSettings, read_settings
+from tests.synthetic import TINY_2MM
+
+pytestmark = pytest.mark.tf
+
+
+def _recipe(**schedule: Any) -> Recipe:
+    """Our recipe with a steep schedule: ten steps must show a difference."""
+    return replace(
+        EENET,
+        schedule=Schedule("cosine", **{"learning_rate": 0.1, "warmup_steps": 2, **schedule}),
+        augmentation=Augmentation(flip=0.5, scale=0.1, shift=0.1, noise=0.1, noise_chance=0.5),
+        ema_momentum=0.4,
+        batch_norm_momentum=0.5,
+    )
+
+
+def _settings(**changes: Any) -> FitSettings:
+    values: dict[str, Any] = {
+        "preset": TINY_2MM,
+        "recipe": _recipe(),
+        "steps": 10,
+        "steps_per_epoch": 2,
+        "crop": (32, 64),
+        "seed": 3,
+        "validation_cases": 2,
+        "validate_every": 2,
+    }
+    return FitSettings(**{**values, **changes})
+
+
+def _stand_in(preset: GeometryPreset, **_: object) -> Any:
+    from keras import Model, layers
+
+    volume = layers.Input((*preset.shape, 4), name="volume")
+    x = layers.Conv3D(8, 1, name="first")(volume)
+    x = layers.SpatialDropout3D(0.5, name="dropout")(x)
+    x = layers.BatchNormalization(name="norm")(x)
+    return Model(volume, layers.Conv3D(4, 1, activation="softmax", name="last")(x))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
+    """Six cases whose four images are noise around the shares of the four classes: easy to learn."""
+    folder = tmp_path_factory.mktemp("prepared")
+    made = []
+    for index in range(6):
+        rng = np.random.default_rng(index)
+        labels = np.zeros(TINY_2MM.shape, dtype=np.uint8)
+        labels[8:40, 16:48] = Label.ED
+        labels[16:32, 24 + index : 40] = Label.ET
+        labels[20:28, 28 + index : 36] = Label.NCR
+        target = np.eye(4, dtype=np.uint8)[labels] * np.uint8(FULL)
+        volume = target / FULL + rng.normal(0, 0.2, target.shape)
+        case = PreparedCase(f"Case{index}", folder / f"{index}.volume.npy", folder / f"{index}.target.npy")
+        np.save(case.volume_path, volume.astype(np.float16))
+        np.save(case.target_path, target)
+        made.append(case)
+    return PreparedDataset(tuple(made))
+
+
+@pytest.fixture(scope="module")
+def stand_in() -> Iterator[None]:
+    """Train four layers instead of EENet."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("eenet_train.fit.build_eenet", _stand_in)
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(stand_in: None, dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run of five epochs that nothing disturbed. Shared: do not change it."""
+    from eenet_train.fit import fit
+
+    run = RunFolder(tmp_path_factory.mktemp("runs") / "finished")
+    fit(dataset, run.path, _settings())
+    return run
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _weights(run: RunFolder) -> list[np.ndarray]:
+    import keras
+
+    return [np.asarray(weight) for weight in keras.saving.load_model(run.model, compile=False).get_weights()]
+
+
+def test_a_run_leaves_all_its_files_and_nothing_half_written(finished: RunFolder) -> None:
+    names = {path.relative_to(finished.path).as_posix() for path in finished.path.rglob("*") if path.is_file()}
+    events = {name for name in names if name.startswith("tensorboard/")}
+    assert sorted(name.rsplit("/", 1)[0] for name in events) == ["tensorboard/train", "tensorboard/validation"]
+    assert names - events == {
+        "config.yaml",
+        "run.json",
+        "split.json",
+        "environment.json",
+        "model.keras",
+        "best/model.keras",
+        "best/run.json",
+        "timing.csv",
+        "checkpoints/last.weights.h5",
+        "log.csv",
+        "validation.csv",
+    }
+
+
+def test_the_record_says_what_was_trained_on_what(finished: RunFolder) -> None:
+    record = read_record(finished)
+    assert (record.preset, record.modalities) == (TINY_2MM, CHANNEL_ORDER)
+    assert (record.steps_done, record.steps_planned) == (10, 10)
+    assert len(record.validation_cases) == 2
+    assert sorted((*record.training_cases, *record.validation_cases)) == [f"Case{index}" for index in range(6)]
+    assert record.validation_dice is not None
+    assert str(finished.path.parent) not in finished.record.read_text()
+
+
+def test_the_log_has_a_line_for_each_epoch_and_the_loss_falls(finished: RunFolder) -> None:
+    rows = _rows(finished.log.path)
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4", "5"]
+    assert [row["steps"] for row in rows] == ["2", "4", "6", "8", "10"]
+    losses = [float(row["loss"]) for row in rows]
+    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-1] == pytest.approx(read_record(finished).loss, rel=1e-6)
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing_along_a_cosine(finished: RunFolder) -> None:
+    rates = [float(row["learning_rate"]) for row in _rows(finished.log.path)]
+    expected = [0.1 * (1 + np.cos(np.pi * done / 8)) / 2 for done in (0, 2, 4, 6, 8)]
+    assert rates == pytest.approx(expected, abs=1e-6)
+
+
+def test_validation_is_done_every_few_epochs_and_after_the_last(finished: RunFolder) -> None:
+    rows, record = _rows(finished.validation.path), read_record(finished)
+    assert {row["epoch"] for row in rows} == {"2", "4", "5"}
+    last = [row for row in rows if row["epoch"] == "5"]
+    assert [row["case"] for row in last[::3]] == [*record.validation_cases, "mean"]
+    assert [row["region"] for row in last[:3]] == ["ET", "TC", "WT"]
+    means = [float(row["dice"]) for row in last if row["case"] == "mean"]
+    assert record.validation_dice is not None
+    scores = record.validation_dice
+    assert means == pytest.approx([scores.ET, scores.TC, scores.WT], abs=1e-6)
+    by_case = [float(row["dice"]) for row in last if row["region"] == "WT" and row["case"] != "mean"]
+    assert np.mean(by_case) == pytest.approx(scores.WT, abs=1e-6)
+    assert scores.WT > 0.9
+
+
+def test_what_is_saved_is_the_averaged_network_at_full_geometry(finished: RunFolder) -> None:
+    import keras
+
+    from eenet_train.checkpoint import copy_averaged_weights, load_checkpoint
+    from eenet_train.fit import compiled_network
+    from eenet_train.network import copy_weights
+
+    model = keras.saving.load_model(finished.model, compile=False)
+    assert model.input_shape == (None, 64, 64, 24, 4)
+    trained = compiled_network(_settings())
+    assert load_checkpoint(trained, finished.checkpoint) == 10
+    # Keras' own class puts the averages into the weights, and the weights where the averages were.
+    swap = keras.callbacks.SwapEMAWeights()
+    copied = _stand_in(replace(TINY_2MM, shape=(32, 64, 24)))
+    copy_weights(trained, copied)
+    copy_averaged_weights(trained, copied)
+    swap.set_model(trained)
+    swap._swap_variables()
+    for saved, averaged, copy in zip(model.get_weights(), trained.get_weights(), copied.get_weights(), strict=True):
+        assert np.array_equal(saved, averaged)
+        assert np.array_equal(saved, copy)
+
+
+def test_a_recipe_without_averages_saves_the_trained_weights_themselves(
+    stand_in: None, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    from eenet_train.checkpoint import load_checkpoint
+    from eenet_train.fit import compiled_network, fit
+
+    run, settings = RunFolder(tmp_path / "run"), _settings(recipe=replace(_recipe(), ema_momentum=0.0), steps=4)
+    fit(dataset, run.path, settings)
+    trained = compiled_network(settings)
+    load_checkpoint(trained, run.checkpoint)
+    for saved, weight in zip(_weights(run), trained.get_weights(), strict=True):
+        assert np.array_equal(saved, weight)
+
+
+def test_the_best_network_is_the_one_of_the_highest_validation(finished: RunFolder) -> None:
+    means: dict[str, list[float]] = {}
+    for row in _rows(finished.validation.path):
+        if row["case"] == "mean":
+            means.setdefault(row["epoch"], []).append(float(row["dice"]))
+    best = max(means, key=lambda epoch: sum(means[epoch]))
+    record = read_record(finished.best)
+    assert record.steps_done == 2 * int(best)
+    assert record.validation_dice is not None
+    assert record.validation_dice.mean == pytest.approx(np.mean(means[best]), abs=1e-6)
+    assert finished.best.model.is_file()
+
+
+def test_the_split_names_training_held_out_and_skipped_cases(
+    stand_in: None, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    from eenet_train.fit import fit
+
+    skipped = (SkippedCase("Bad", "Bad_t1.nii.gz: cannot be read"),)
+    record = fit(PreparedDataset(dataset.cases, skipped), tmp_path / "run", _settings(steps=4, folds=3, fold=1))
+    split = json.loads((tmp_path / "run" / "split.json").read_text())
+    assert split["skipped"] == {"Bad": "Bad_t1.nii.gz: cannot be read"}
+    assert (len(split["training"]), len(split["validation"])) == (4, 2)
+    assert (record.fold, record.folds, record.skipped_cases) == (1, 3, ("Bad",))
+
+
+def test_every_case_is_held_out_in_exactly_one_fold(dataset: PreparedDataset) -> None:
+    from eenet_train.fit import split_dataset
+
+    held_out = [split_dataset(dataset.cases, _settings(folds=3, fold=fold))[1] for fold in range(3)]
+    assert sorted(case.case_id for fold in held_out for case in fold) == [f"Case{index}" for index in range(6)]
+
+
+def test_a_plateau_divides_the_rate_and_a_resumed_run_remembers_it(
+    stand_in: None, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    from eenet_train.fit import fit
+
+    # A rate at which nothing improves by chance alone is no rate at all: with 1e-12 the loss only wavers.
+    plateau = Schedule("plateau", learning_rate=1e-12, patience_epochs=1, divide_by=10)
+    settings = _settings(recipe=replace(_recipe(), schedule=plateau), validation_cases=0)
+    fit(dataset, tmp_path / "whole", settings)
+    fit(dataset, tmp_path / "killed", settings, max_minutes=0)
+    fit(dataset, tmp_path / "killed", settings, resume=True)
+    whole, killed = (_rows(tmp_path / name / "log.csv") for name in ("whole", "killed"))
+    assert whole == killed
+    losses = [float(row["loss"]) for row in whole]
+    expected = [1e-12]
+    for epoch in range(1, len(losses)):
+        expected.append(expected[-1] / 10 if losses[epoch - 1] >= min([*losses[: epoch - 1], np.inf]) else expected[-1])
+    assert [float(row["learning_rate"]) for row in whole] == pytest.approx(expected)
+
+
+def test_the_log_tells_the_loss_on_held_out_cases(finished: RunFolder) -> None:
+    losses = [float(row["validation_loss"]) for row in _rows(finished.log.path)]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_the_share_of_time_spent_waiting_for_samples_is_kept(finished: RunFolder) -> None:
+    rows = _rows(finished.timing.path)
+    assert len(rows) == 5
+    assert all(0 <= float(row["input_wait"]) <= 1 for row in rows)
+
+
+def _assert_equal_runs(run: RunFolder, finished: RunFolder) -> None:
+    """Bit for bit: the same machine does the same sums in the same order."""
+    assert run.record.read_bytes() == finished.record.read_bytes()
+    assert run.best.record.read_bytes() == finished.best.record.read_bytes()
+    assert run.log.path.read_bytes() == finished.log.path.read_bytes()
+    assert run.validation.path.read_bytes() == finished.validation.path.read_bytes()
+    for one, other in zip(_weights(run), _weights(finished), strict=True):
+        assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("callback", "epoch"),
+    [("TimeBudget", 0), ("WholeVolumeValidation", 3), ("SaveRun", 2)],
+    ids=["before the first checkpoint", "between log and validation", "between log and checkpoint"],
+)
+def test_a_killed_and_resumed_run_equals_one_that_was_left_alone(
+    finished: RunFolder,
+    dataset: PreparedDataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    callback: str,
+    epoch: int,
+) -> None:
+    from eenet_train import callbacks
+    from eenet_train.fit import fit
+
+    kind = getattr(callbacks, callback)
+    regular = kind.on_epoch_end
+
+    def killed(self: Any, index: int, logs: dict[str, Any] | None = None) -> None:
+        if index == epoch:
+            raise KeyboardInterrupt
+        regular(self, index, logs)
+
+    run = RunFolder(tmp_path / "run")
+    monkeypatch.setattr(kind, "on_epoch_end", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fit(dataset, run.path, _settings(), max_minutes=60)
+    monkeypatch.setattr(kind, "on_epoch_end", regular)
+    fit(dataset, run.path, _settings(), resume=True)
+    _assert_equal_runs(run, finished)
+
+
+def test_a_kill_while_the_last_checkpoint_is_written_is_mended_by_resuming(
+    finished: RunFolder, dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import keras
+
+    from eenet_train.fit import fit
+
+    regular = keras.Model.save_weights
+
+    def killed(self: Any, path: Path, **options: Any) -> None:
+        regular(self, path, **options)
+        if int(self.optimizer.iterations) == 10:
+            raise KeyboardInterrupt
+
+    run = RunFolder(tmp_path / "run")
+    monkeypatch.setattr(keras.Model, "save_weights", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fit(dataset, run.path, _settings())
+    assert [path.name for path in run.checkpoint.parent.iterdir()] == [run.checkpoint.name]
+    monkeypatch.setattr(keras.Model, "save_weights", regular)
+    fit(dataset, run.path, _settings(), resume=True)
+    _assert_equal_runs(run, finished)
+
+
+def test_resuming_a_finished_run_changes_nothing(finished: RunFolder, dataset: PreparedDataset) -> None:
+    from eenet_train.fit import fit
+
+    kept = (finished.model, finished.checkpoint, finished.record, finished.log.path, finished.validation.path)
+    before = [path.stat().st_mtime_ns for path in kept]
+    assert fit(dataset, finished.path, _settings(), resume=True) == read_record(finished)
+    assert [path.stat().st_mtime_ns for path in kept] == before
+
+
+def test_a_time_budget_ends_the_run_after_an_epoch_with_a_validation(
+    stand_in: None, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    from eenet_train.fit import fit
+
+    record = fit(dataset, tmp_path / "run", _settings(), max_minutes=0)
+    assert (record.steps_done, record.steps_planned) == (2, 10)
+    assert record.validation_dice is not None
+    assert {row["epoch"] for row in _rows(RunFolder(tmp_path / "run").validation.path)} == {"1"}
+
+
+def test_without_validation_cases_no_dice_is_claimed(stand_in: None, dataset: PreparedDataset, tmp_path: Path) -> None:
+    from eenet_train.fit import fit
+
+    record = fit(dataset, tmp_path / "run", _settings(validation_cases=0, steps=4, recipe=_recipe(warmup_steps=0)))
+    assert record.validation_dice is None
+    assert not (tmp_path / "run" / "validation.csv").exists()
+    # Without a rise the first step already has the highest rate, and two of four steps are half a cosine.
+    assert float(_rows(tmp_path / "run" / "log.csv")[0]["learning_rate"]) == pytest.approx(0.05, abs=1e-6)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_weights(
+    stand_in: None, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    from eenet_train.fit import fit
+
+    run, settings = RunFolder(tmp_path / "run"), _settings(validation_cases=0, steps=8)
+    fit(dataset, run.path, settings, max_minutes=0)
+    before = run.checkpoint.read_bytes()
+    spoilt = np.full((*TINY_2MM.shape, 4), np.nan, dtype=np.float16)
+    np.save(tmp_path / "spoilt.npy", spoilt)
+    broken = PreparedDataset(tuple(replace(case, volume_path=tmp_path / "spoilt.npy") for case in dataset.cases))
+    with pytest.raises(TrainingError, match="the loss of epoch 2 is nan"):
+        fit(broken, run.path, settings, resume=True)
+    assert run.checkpoint.read_bytes() == before
+    assert read_record(run).steps_done == 2
+    assert len(_rows(run.log.path)) == 1
+
+
+def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> None:
+    from eenet_train.fit import check_run
+
+    (tmp_path / "thesis.tex").write_text("precious")
+    for resume in (False, True):
+        with pytest.raises(TrainingError, match="neither empty nor a run"):
+            check_run(RunFolder(tmp_path), _settings(), resume=resume)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_folder_with_nothing_but_prepared_cases_counts_as_empty(tmp_path: Path) -> None:
+    from eenet_train.fit import check_run
+
+    (tmp_path / "cache").mkdir()
+    check_run(RunFolder(tmp_path), _settings(), resume=False)
+    check_run(RunFolder(tmp_path / "new"), _settings(), resume=False)
+
+
+def test_a_run_is_not_overwritten(finished: RunFolder, dataset: PreparedDataset) -> None:
+    from eenet_train.fit import fit
+
+    with pytest.raises(TrainingError, match="holds a run already; go on with --resume"):
+        fit(dataset, finished.path, _settings())
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"recipe": _recipe(learning_rate=0.2)}, r"started with recipe\.schedule\.learning_rate = 0\.1, now 0\.2"),
+        ({"crop": None}, r"started with crop = \(32, 64\), now None"),
+        ({"steps": 20}, "started with steps = 10, now 20"),
+        ({"preset": replace(TINY_2MM, spacing_mm=1.0)}, "started with preset.spacing_mm = 2.0, now 1.0"),
+    ],
+)
+def test_a_resumed_run_keeps_its_settings(
+    finished: RunFolder, dataset: PreparedDataset, changes: dict[str, Any], reason: str
+) -> None:
+    from eenet_train.fit import fit
+
+    before = finished.config.read_bytes()
+    with pytest.raises(TrainingError, match=reason):
+        fit(dataset, finished.path, _settings(**changes), resume=True)
+    assert finished.config.read_bytes() == before
+
+
+def test_a_resumed_run_keeps_its_cases(finished: RunFolder, dataset: PreparedDataset) -> None:
+    from eenet_train.fit import fit
+
+    with pytest.raises(TrainingError, match="4 training and 2 validation cases, the data are now other ones"):
+        fit(PreparedDataset(dataset.cases[1:]), finished.path, _settings(), resume=True)
+
+
+@pytest.mark.parametrize(("text", "reason"), [("{", "not YAML"), ("[1]", "the file: .*, found \\[1\\]")])
+def test_a_run_whose_settings_are_damaged_is_refused(tmp_path: Path, text: str, reason: str) -> None:
+    from eenet_train.fit import check_run
+
+    run = RunFolder(tmp_path)
+    run.config.write_text(text)
+    with pytest.raises(TrainingError, match=reason):
+        check_run(run, _settings(), resume=True)
+
+
+@pytest.mark.parametrize("damage", ["cut short", "no weights at all"])
+def test_a_damaged_checkpoint_is_refused_with_its_name(
+    finished: RunFolder, dataset: PreparedDataset, tmp_path: Path, damage: str
+) -> None:
+    from eenet_train.fit import fit
+
+    run = RunFolder(tmp_path / "run")
+    run.checkpoint.parent.mkdir(parents=True)
+    whole = finished.checkpoint.read_bytes()
+    run.checkpoint.write_bytes(whole[: len(whole) // 2] if damage == "cut short" else b"text")
+    run.config.write_bytes(finished.config.read_bytes())
+    with pytest.raises(TrainingError, match="not a checkpoint of this network") as refusal:
+        fit(dataset, run.path, _settings(), resume=True)
+    assert str(refusal.value).startswith(f"{run.checkpoint}: ")
+
+
+def test_neither_record_nor_log_name_the_folder_of_encoder_weights(
+    stand_in: None, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    from eenet_train.fit import fit
+
+    settings = _settings(encoder_weights=str(tmp_path / "private" / "b0.weights.h5"), steps=4)
+    record = fit(dataset, tmp_path / "run", settings)
+    assert record.encoder_weights == "b0.weights.h5"
+    assert os.fspath(tmp_path) not in (tmp_path / "run" / "run.json").read_text()
+
+
+@pytest.mark.slow
+def test_eenet_itself_learns_and_is_saved_whole(
+    dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import keras
+
+    from eenet_train.fit import fit
+    from eenet_train.network import build_eenet
+
+    monkeypatch.setattr("eenet_train.fit.build_eenet", build_eenet)
+    run = RunFolder(tmp_path / "run")
+    fit(dataset, run.path, _settings(crop=(32, 32), steps=4, recipe=_recipe(learning_rate=1e-3), validation_cases=0))
+    losses = [float(row["loss"]) for row in _rows(run.log.path)]
+    assert losses[-1] < losses[0]
+    model = keras.saving.load_model(run.model, compile=False)
+    assert model.input_shape == (None, *TINY_2MM.shape, 4)
+    assert "Input_L1" in [layer.name for layer in model.layers]
+    assert read_settings(run.config).crop == (32, 32)

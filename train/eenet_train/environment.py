@@ -1,0 +1,56 @@
+"""What a training ran on: packages, commit, processor and devices."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+from eenet_runtime._version import __version__
+
+PACKAGES: Final = ("tensorflow", "keras", "numpy", "scipy", "nibabel", "h5py", "safetensors", "tensorboard")
+
+
+def describe_environment() -> dict[str, Any]:
+    """Versions, commit and machine, ready for JSON; nothing that names the user or the machine."""
+    import tensorflow as tf
+
+    return {
+        "eenet": __version__,
+        "git_commit": git_commit(Path(__file__).parent),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processors": os.cpu_count(),
+        "gpus": [
+            tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
+            for gpu in tf.config.list_physical_devices("GPU")
+        ],
+        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", ""),
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def environment_json() -> str:
+    """`describe_environment` as text."""
+    return json.dumps(describe_environment(), indent=2) + "\n"
+
+
+def git_commit(folder: Path) -> str:
+    """The commit of the checkout that holds a folder, with "-dirty" where tracked files were changed; else empty."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*", "--abbrev=40"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,177 @@
+"""Cross-validation: which case is held out in which fold, and the tumours' grades that this goes by.
+
+Folds that hold like cases differ less by chance. Grade decides most about a glioma's look, so it comes first; where
+it is not known for every case, the volume of the whole tumour stands in for it.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from eenet_runtime.discovery import find_cases
+from eenet_runtime.errors import DatasetError, TrainingError
+
+MAPPING_NAME: Final = "name_mapping.csv"
+"""The table of grades that came with the training data of BraTS 2018, 2019 and 2020."""
+GRADE_FOLDERS: Final = frozenset({"HGG", "LGG"})
+"""Folders into which BraTS 2018 and 2019 sort their cases: high- and low-grade glioma."""
+
+_GRADE_COLUMN: Final = "Grade"
+_ID_COLUMN: Final = re.compile(r"BraTS_\d{4}_subject_ID", re.IGNORECASE)
+_NOT_KNOWN: Final = frozenset({"", "NA", "N/A", "NAN"})
+
+
+def grades(data: Path) -> dict[str, str]:
+    """The grade of each case, as far as the data set tells it.
+
+    Told by any `name_mapping.csv` below the folder (columns `Grade` and `BraTS_<year>_subject_ID`), and by parent
+    folders named HGG and LGG.
+
+    Args:
+        data: a folder in any layout that the runtime knows.
+
+    Returns:
+        Grade in capitals by case name. It may name cases that are not there, and is empty where nothing tells.
+
+    Raises:
+        DatasetError: no such folder or no case in it; a table that cannot be understood; two grades for one case.
+    """
+    found: dict[str, tuple[str, str]] = {}
+
+    def tell(case_id: str, grade: str, source: str) -> None:
+        known, before = found.setdefault(case_id, (grade, source))
+        if known != grade:
+            raise DatasetError(f"{source}: case {case_id} is {grade}, but {known} in {before}; expected one grade")
+
+    cases = find_cases(data).cases
+    for path in sorted(data.rglob(MAPPING_NAME)):
+        for line, case_id, grade in _read_mapping(path):
+            tell(case_id, grade, f"{path}, line {line}")
+    for case in cases:
+        folder = next(iter(case.images.values())).path.parent
+        for name in folder.relative_to(data).parts if folder.is_relative_to(data) else ():
+            if name.upper() in GRADE_FOLDERS:
+                tell(case.case_id, name.upper(), str(folder))
+    return {case_id: grade for case_id, (grade, _) in found.items()}
+
+
+def _read_mapping(path: Path) -> list[tuple[int, str, str]]:
+    """Line, case and grade of each entry. A row has a name for each year; NA where the case was not in that year's."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.reader(stream, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{path}: cannot be read as CSV ({error})") from error
+    header = [name.strip() for name in rows[0]] if rows else []
+    id_columns = [index for index, name in enumerate(header) if _ID_COLUMN.fullmatch(name)]
+    if header.count(_GRADE_COLUMN) != 1 or not id_columns:
+        raise DatasetError(
+            f"{path}: columns {', '.join(header) or '(none)'} found, expected {_GRADE_COLUMN} and "
+            "BraTS_<year>_subject_ID, for example BraTS_2020_subject_ID"
+        )
+    entries = []
+    for line, row in enumerate(rows[1:], start=2):
+        if not any(cell.strip() for cell in row):
+            continue
+        if len(row) != len(header):
+            raise DatasetError(f"{path}, line {line}: {len(row)} fields found, expected {len(header)} as in the header")
+        grade = row[header.index(_GRADE_COLUMN)].strip().upper()
+        ids = {row[index].strip() for index in id_columns}
+        if grade not in _NOT_KNOWN:
+            entries += [(line, case_id, grade) for case_id in sorted(ids) if case_id.upper() not in _NOT_KNOWN]
+    return entries
+
+
+def stratified_by_grade(case_ids: Iterable[str], grades: Mapping[str, str]) -> bool:
+    """Whether `assign_folds` goes by grade (every case has one) or by tumour volume."""
+    return all(case_id in grades for case_id in case_ids)
+
+
+def assign_folds(
+    case_ids: Iterable[str],
+    folds: int,
+    seed: int,
+    *,
+    grades: Mapping[str, str],
+    whole_tumour_ml: Mapping[str, float],
+) -> dict[str, int]:
+    """Deal cases onto folds of like composition.
+
+    By grade, if every case has one: each grade's cases are shuffled, and dealt onto the folds in turn, one grade
+    after the other. Otherwise by volume: cases are sorted by it, and each run of as many neighbours as there are
+    folds is dealt in an order of its own. Either way sizes of the folds differ by at most one, and so do the numbers
+    of cases of one grade, or of one range of volumes, in them.
+
+    Args:
+        case_ids: the cases; their order does not matter.
+        folds: how many, from 2 to the number of cases.
+        seed: the same arguments give the same folds.
+        grades: grade by case; further cases do no harm.
+        whole_tumour_ml: volume of the whole tumour by case, in millilitres; read only where a grade is missing.
+
+    Returns:
+        The fold of each case, from 0, in order of the names.
+
+    Raises:
+        TrainingError: too few or too many folds, a case named twice, or one with neither a grade nor a volume.
+    """
+    cases = sorted(case_ids)
+    _check_request(cases, folds)
+    rng = np.random.default_rng(seed)
+    if stratified_by_grade(cases, grades):
+        dealt = _deal_by_grade(cases, folds, grades, rng)
+    else:
+        dealt = _deal_by_volume(cases, folds, whole_tumour_ml, rng)
+    return {case_id: dealt[case_id] for case_id in cases}
+
+
+def _check_request(cases: Sequence[str], folds: int) -> None:
+    twice = [case_id for case_id, count in Counter(cases).items() if count > 1]
+    if twice:
+        raise TrainingError(f"case {twice[0]} is named twice; expected each case once")
+    if folds < 2:
+        raise TrainingError(f"{folds} folds asked for, expected 2 or more")
+    if folds > len(cases):
+        raise TrainingError(f"{folds} folds asked for with {len(cases)} cases, expected at least one case in each fold")
+
+
+def _deal_by_grade(
+    cases: Sequence[str], folds: int, grades: Mapping[str, str], rng: np.random.Generator
+) -> dict[str, int]:
+    strata: dict[str, list[str]] = defaultdict(list)
+    for case_id in cases:
+        strata[grades[case_id]].append(case_id)
+    # One round through the folds for all grades: to start each grade at the first fold would make it the largest.
+    order = rng.permutation(folds).tolist()
+    queue = [case_id for grade in sorted(strata) for case_id in _shuffled(strata[grade], rng)]
+    return {case_id: order[position % folds] for position, case_id in enumerate(queue)}
+
+
+def _deal_by_volume(
+    cases: Sequence[str], folds: int, whole_tumour_ml: Mapping[str, float], rng: np.random.Generator
+) -> dict[str, int]:
+    for case_id in cases:
+        volume = whole_tumour_ml.get(case_id)
+        if volume is None or not math.isfinite(volume):
+            raise TrainingError(
+                f"case {case_id}: a tumour volume of {volume} found, and grades not for every case; expected a grade "
+                "for every case or a volume in ml for every case"
+            )
+    queue = sorted(cases, key=lambda case_id: (whole_tumour_ml[case_id], case_id))
+    dealt: dict[str, int] = {}
+    for start in range(0, len(queue), folds):
+        # strict=False: the last run may be shorter.
+        dealt.update(zip(queue[start : start + folds], rng.permutation(folds).tolist(), strict=False))
+    return dealt
+
+
+def _shuffled(cases: Sequence[str], rng: np.random.Generator) -> list[str]:
+    return [cases[index] for index in rng.permutation(len(cases))]
