@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -71,7 +72,8 @@ def evaluate(
     predictions: Annotated[Path, typer.Argument(help="Masks named <case>.nii.gz, as eenet-run writes them.")],
     truth: Annotated[Path, typer.Argument(help="Cases with labels in any known layout, or label files.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for evaluation.json and evaluation.csv.")
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for evaluation.html, evaluation.json and evaluation.csv."),
     ] = None,
     ceiling: Annotated[
         str | None, typer.Option(metavar="PRESET", help="Also show what a perfect network of this preset would get.")
@@ -83,21 +85,24 @@ def evaluate(
             "(default: told by the report beside a mask, otherwise as in the truth)."
         ),
     ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share the cases.")] = 1,
 ) -> None:
-    """Dice, HD95, sensitivity and specificity of a folder of masks (exit code 3 if a case could not be evaluated)."""
+    """Dice, HD95, sensitivity, specificity and lesion-wise figures of masks (exit code 3 if a case was refused)."""
+    from eenet_bench.error_pictures import worst_case_pictures
     from eenet_bench.evaluate import evaluate_folder, masks_without_truth
-    from eenet_bench.evaluation_report import ceiling_table, evaluation_table, write_evaluation
+    from eenet_bench.evaluation_report import ceiling_table, evaluation_table, lesion_table, write_evaluation
     from eenet_bench.truth import scheme_by_name
     from eenet_runtime.presets import preset_by_name
 
     preset = preset_by_name(ceiling) if ceiling else None
     scheme = scheme_by_name(labels) if labels else None
-    results = evaluate_folder(predictions, truth, ceiling=preset, scheme=scheme)
-    typer.echo(evaluation_table(results))
+    progress = _show_progress if sys.stderr.isatty() else None
+    results = evaluate_folder(predictions, truth, ceiling=preset, scheme=scheme, workers=workers, progress=progress)
+    typer.echo(f"{evaluation_table(results)}\n\n{lesion_table(results)}")
     if preset is not None:
         typer.echo(f"\nbeside a perfect network of {preset.name}:\n{ceiling_table(results)}")
     if output is not None:
-        write_evaluation(results, output)
+        write_evaluation(results, output, worst_case_pictures(predictions, truth, results, scheme=scheme))
     for path in masks_without_truth(predictions, results):
         typer.echo(f"no truth for {path}", err=True)
     refused = [result for result in results if result.reason]
@@ -105,6 +110,11 @@ def evaluate(
         typer.echo(f"refused {result.case_id}: {result.reason}", err=True)
     if refused:
         raise typer.Exit(ExitCode.SOME_CASES_FAILED)
+
+
+def _show_progress(done: int, total: int) -> None:
+    """One line that is written over, for terminals."""
+    typer.echo(f"\r{done} of {total} cases evaluated", err=True, nl=done == total)
 
 
 def _names(text: str) -> tuple[str, ...]:

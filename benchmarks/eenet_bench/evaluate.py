@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eenet_bench.ceiling import ceiling_dice
-from eenet_bench.metrics import RegionMetrics, region_metrics
+from eenet_bench.lesionwise import LesionMetrics
+from eenet_bench.metrics import RegionMetrics, case_metrics
 from eenet_bench.truth import TrueLabel, find_truth, read_labels
 from eenet_runtime.errors import CaseError, DatasetError
 from eenet_runtime.grid import Grid, to_stored_order
-from eenet_runtime.labels import Label, LabelScheme, Region
+from eenet_runtime.labels import Label, LabelScheme
 from eenet_runtime.nifti import is_nifti_name, nifti_stem
 from eenet_runtime.preprocessing import read_case, read_label
 from eenet_runtime.presets import GeometryPreset
@@ -28,14 +33,40 @@ class CaseEvaluation:
     Attributes:
         case_id: the case's name.
         regions: metrics of ET, TC and WT; empty if the case was refused.
+        lesions: lesion-wise metrics of the same regions; empty if the case was refused.
         ceiling: Dice that a perfect network of the asked preset would reach on the patient's grid.
         reason: why the case was refused, empty if it was not.
     """
 
     case_id: str
     regions: dict[str, RegionMetrics] = field(default_factory=dict)
+    lesions: dict[str, LesionMetrics] = field(default_factory=dict)
     ceiling: dict[str, float] = field(default_factory=dict)
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class MaskAndTruth:
+    """A mask beside its truth.
+
+    Attributes:
+        mask, truth: uint8 network classes, (X, Y, Z) in the truth's stored axis order.
+        grid: the grid of both.
+    """
+
+    mask: NDArray[np.uint8]
+    truth: NDArray[np.uint8]
+    grid: Grid
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a process needs to evaluate one case."""
+
+    predictions: Path
+    case: TrueLabel
+    ceiling: GeometryPreset | None
+    scheme: LabelScheme | None
 
 
 def evaluate_folder(
@@ -44,6 +75,8 @@ def evaluate_folder(
     *,
     ceiling: GeometryPreset | None = None,
     scheme: LabelScheme | None = None,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[CaseEvaluation]:
     """Evaluate the masks `<case>.nii.gz` of a folder against labels.
 
@@ -53,6 +86,8 @@ def evaluate_folder(
         ceiling: also compute what a perfect network of this preset could reach; needs the cases' images.
         scheme: label values of the masks, and of label files that do not tell; by default those that the report
             beside a mask names, or the truth's.
+        workers: processes to share the cases among; with 1 everything happens in this one.
+        progress: called in this process with the number of evaluated cases and of all, after each case.
 
     Returns:
         One entry for each case of `truth`, in order of names; a missing or unusable mask is an entry with a reason,
@@ -67,11 +102,11 @@ def evaluate_folder(
     if ceiling is not None and any(label.files is None for label in found.labels):
         raise DatasetError(f"{truth}: only label files found; the ceiling needs the images of the cases as well")
     results = [CaseEvaluation(case.case_id, reason=case.reason) for case in found.refused]
-    for case in found.labels:
-        try:
-            results.append(_evaluate(predictions, case, ceiling, scheme))
-        except CaseError as error:
-            results.append(CaseEvaluation(case.case_id, reason=str(error)))
+    jobs = [_Job(predictions, case, ceiling, scheme) for case in found.labels]
+    for done, result in enumerate(_evaluate_all(jobs, workers), start=1):
+        results.append(result)
+        if progress is not None:
+            progress(done, len(jobs))
     return sorted(results, key=lambda result: result.case_id)
 
 
@@ -82,17 +117,66 @@ def masks_without_truth(predictions: Path, results: Sequence[CaseEvaluation]) ->
     return [path for path in masks if nifti_stem(path) not in known]
 
 
-def _evaluate(
-    predictions: Path, case: TrueLabel, ceiling: GeometryPreset | None, scheme: LabelScheme | None
-) -> CaseEvaluation:
+def read_mask_and_truth(predictions: Path, case: TrueLabel, scheme: LabelScheme | None = None) -> MaskAndTruth:
+    """Read the mask of a case and its truth.
+
+    Args:
+        predictions: folder of masks.
+        case: where the truth is.
+        scheme: label values, as for `evaluate_folder`.
+
+    Raises:
+        CaseError: no mask, a file that cannot be used, grids that differ, or label values that nothing tells.
+    """
     path = _mask_path(predictions, case.case_id)
     truth_scheme = case.scheme or scheme
     if truth_scheme is None:
         raise CaseError(f"{case.path}: its name does not tell the label values; say them with --labels")
     truth, grid = read_labels(case.path, truth_scheme)
-    predicted = _read_mask(path, scheme or _reported_scheme(path) or truth_scheme, grid)
-    regions = {region.value: region_metrics(predicted, truth, region, grid.spacing_mm) for region in Region}
-    return CaseEvaluation(case.case_id, regions, _ceiling(case, ceiling))
+    return MaskAndTruth(_read_mask(path, scheme or _reported_scheme(path) or truth_scheme, grid), truth, grid)
+
+
+def _evaluate_all(jobs: Sequence[_Job], workers: int) -> Iterator[CaseEvaluation]:
+    """Evaluate the cases, in any order."""
+    if workers == 1 or len(jobs) < 2:
+        yield from map(_evaluate_or_refuse, jobs)
+        return
+    # Spawned, not forked: threads of numerical libraries in this process would not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    # Ctrl-C is for the parent, which then cancels what waits; the processes end their case without a traceback each.
+    quiet = (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(min(workers, len(jobs)), context, initializer=signal.signal, initargs=quiet) as pool:
+        futures = {pool.submit(_evaluate_or_refuse, job): job for job in jobs}
+        try:
+            for future in as_completed(futures):
+                yield _result_or_reason(future, futures[future].case)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _result_or_reason(future: Future[CaseEvaluation], case: TrueLabel) -> CaseEvaluation:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        reason = (
+            f"{case.path}: not evaluated, a process of the evaluation was killed (out of memory?); "
+            "try again with fewer workers"
+        )
+        return CaseEvaluation(case.case_id, reason=reason)
+
+
+def _evaluate_or_refuse(job: _Job) -> CaseEvaluation:
+    try:
+        pair = read_mask_and_truth(job.predictions, job.case, job.scheme)
+        metrics = case_metrics(pair.mask, pair.truth, pair.grid.spacing_mm)
+        return CaseEvaluation(
+            job.case.case_id,
+            regions={region.value: values for region, values in metrics.regions.items()},
+            lesions={region.value: values for region, values in metrics.lesions.items()},
+            ceiling=_ceiling(job.case, job.ceiling),
+        )
+    except CaseError as error:
+        return CaseEvaluation(job.case.case_id, reason=str(error))
 
 
 def _ceiling(case: TrueLabel, preset: GeometryPreset | None) -> dict[str, float]:

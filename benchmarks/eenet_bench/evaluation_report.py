@@ -1,4 +1,4 @@
-"""An evaluation as tables for a terminal, and as files for programs."""
+"""An evaluation as tables for a terminal, and as files: JSON and CSV for programs, one HTML page for people."""
 
 from __future__ import annotations
 
@@ -10,15 +10,26 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from eenet_bench.error_pictures import ErrorPicture
 from eenet_bench.evaluate import CaseEvaluation
-from eenet_bench.spread import Spread, spread
+from eenet_bench.evaluation_page import evaluation_page
+from eenet_bench.figures import (
+    ALL_FIGURES,
+    LESION_COUNTS,
+    LESION_FIGURES,
+    REGION_FIGURES,
+    case_figures,
+    evaluated,
+    statistics,
+)
 from eenet_runtime.files import make_output_folder, write_atomically
 from eenet_runtime.labels import Region
 from eenet_runtime.tables import format_table
 
-METRICS: Final = ("dice", "hd95_mm", "sensitivity", "specificity")
+__all__ = ["FILE_STEM", "ceiling_table", "evaluation_table", "lesion_table", "statistics", "write_evaluation"]
+
 FILE_STEM: Final = "evaluation"
-"""Name of the two files, without .json and .csv."""
+"""Name of the three files, without .json, .csv and .html."""
 
 _LINES: Final = (
     ("mean", "mean"),
@@ -32,14 +43,39 @@ _LINES: Final = (
 
 def evaluation_table(results: Sequence[CaseEvaluation]) -> str:
     """Metrics of every evaluated case, then mean, standard deviation and quartiles; refused cases are not in it."""
-    done = [result for result in results if not result.reason]
-    columns = [(metric, region.value) for metric in METRICS for region in Region]
-    rows = [[result.case_id, *(_shown(m, getattr(result.regions[r], m)) for m, r in columns)] for result in done]
+    columns = [(figure, region) for figure in REGION_FIGURES for region in Region]
+    rows = []
+    for result in evaluated(results):
+        values = case_figures(result)
+        rows.append([result.case_id, *(figure.shown(values[figure.column(region)]) for figure, region in columns)])
     spreads = statistics(results)
-    for name, attribute in _LINES if done else ():
-        rows.append([name, *(_shown(m, getattr(spreads[f"{m}_{r}"], attribute)) for m, r in columns)])
-    names = {"dice": "Dice", "hd95_mm": "HD95", "sensitivity": "sens.", "specificity": "spec."}
-    return format_table(["case", *(f"{names[metric]} {region}" for metric, region in columns)], rows)
+    for name, attribute in _LINES if rows else ():
+        rows.append([name, *(f.shown(getattr(spreads[f.column(region)], attribute)) for f, region in columns)])
+    return format_table(["case", *(f"{figure.short} {region.value}" for figure, region in columns)], rows)
+
+
+def lesion_table(results: Sequence[CaseEvaluation]) -> str:
+    """Lesion-wise Dice and HD95 in the same form, with the numbers of lesions.
+
+    The numbers are true positives, false positives and false negatives, as `2/0/1`; below the cases there is their
+    sum in the line of the mean, because a mean of counts says little.
+    """
+    columns = [(figure, region) for figure in LESION_FIGURES for region in Region]
+    rows, counts = [], []
+    for result in evaluated(results):
+        values = case_figures(result)
+        counts.append([[int(values[count.column(region)]) for count in LESION_COUNTS] for region in Region])
+        numbers = ["/".join(map(str, region)) for region in counts[-1]]
+        rows.append([result.case_id, *(f.shown(values[f.column(region)]) for f, region in columns), *numbers])
+    sums = [
+        "/".join(str(sum(numbers)) for numbers in zip(*region, strict=True)) for region in zip(*counts, strict=True)
+    ]
+    spreads = statistics(results)
+    for name, attribute in _LINES if rows else ():
+        described = [f.shown(getattr(spreads[f.column(region)], attribute)) for f, region in columns]
+        rows.append([name, *described, *(sums if attribute == "mean" else [""] * len(sums))])
+    header = ["lesion-wise", *(f"{figure.short} {region.value}" for figure, region in columns)]
+    return format_table([*header, *(f"TP/FP/FN {region.value}" for region in Region)], rows)
 
 
 def ceiling_table(results: Sequence[CaseEvaluation]) -> str:
@@ -48,10 +84,10 @@ def ceiling_table(results: Sequence[CaseEvaluation]) -> str:
     The last line's share is that of the two means. A share has no value where the ceiling is 0: nothing of the region
     survives the preset's voxels.
     """
-    done = [result for result in results if not result.reason and result.ceiling]
+    done = [result for result in evaluated(results) if result.ceiling]
     regions = [region.value for region in Region]
     header = ["case", *(f"{what} {region}" for what in ("Dice", "ceiling", "share") for region in regions)]
-    lines = [(result.case_id, _values(result)) for result in done]
+    lines = [(result.case_id, case_figures(result)) for result in done]
     if done:
         lines.append(("mean", {name: described.mean for name, described in statistics(done).items()}))
     rows = []
@@ -63,14 +99,13 @@ def ceiling_table(results: Sequence[CaseEvaluation]) -> str:
     return format_table(header, rows)
 
 
-def statistics(results: Sequence[CaseEvaluation]) -> dict[str, Spread]:
-    """Spread of every metric and region over the evaluated cases, under names like `dice_ET`; none without cases."""
-    done = [_values(result) for result in results if not result.reason]
-    return {name: spread([values[name] for values in done]) for name in (done[0] if done else ())}
+def write_evaluation(results: Sequence[CaseEvaluation], output: Path, pictures: Sequence[ErrorPicture] = ()) -> None:
+    """Write `evaluation.json` (cases, reasons and statistics), `evaluation.csv` (a line for each case) and the page.
 
-
-def write_evaluation(results: Sequence[CaseEvaluation], output: Path) -> None:
-    """Write `evaluation.json` (cases, reasons and statistics) and `evaluation.csv` (one line for each case).
+    Args:
+        results: as `evaluate_folder` returns them.
+        output: the folder, made if it is missing.
+        pictures: the cases that `evaluation.html` shows, the worst first.
 
     Raises:
         OutputError: the folder or a file cannot be written.
@@ -78,36 +113,25 @@ def write_evaluation(results: Sequence[CaseEvaluation], output: Path) -> None:
     make_output_folder(output)
     content = {
         "schema_version": 1,
-        "evaluated": sum(not result.reason for result in results),
-        "refused": sum(bool(result.reason) for result in results),
+        "evaluated": len(evaluated(results)),
+        "refused": len(results) - len(evaluated(results)),
         "cases": [asdict(result) for result in results],
         "statistics": {name: asdict(described) for name, described in statistics(results).items()},
     }
     write_atomically(output / f"{FILE_STEM}.json", (json.dumps(content, indent=2) + "\n").encode())
     write_atomically(output / f"{FILE_STEM}.csv", _to_csv(results).encode())
+    write_atomically(output / f"{FILE_STEM}.html", evaluation_page(results, pictures).encode())
 
 
 def _to_csv(results: Sequence[CaseEvaluation]) -> str:
-    columns = [f"{metric}_{region.value}" for metric in METRICS for region in Region]
+    columns = [figure.column(region) for figure in ALL_FIGURES for region in Region]
     if any(result.ceiling for result in results):
         columns += [f"ceiling_{region.value}" for region in Region]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["case_id", "status", *columns, "reason"])
     for result in results:
-        values = {} if result.reason else _values(result)
+        values = {} if result.reason else case_figures(result)
         status = "refused" if result.reason else "done"
         writer.writerow([result.case_id, status, *(values.get(column, "") for column in columns), result.reason])
     return stream.getvalue()
-
-
-def _values(result: CaseEvaluation) -> dict[str, float]:
-    """All figures of an evaluated case under the names of the columns."""
-    values = {f"{metric}_{r.value}": getattr(result.regions[r.value], metric) for metric in METRICS for r in Region}
-    return values | {f"ceiling_{region}": value for region, value in result.ceiling.items()}
-
-
-def _shown(metric: str, value: float) -> str:
-    # A head has millions of voxels outside the tumour: a specificity differs from 1 in the fourth digit.
-    digits = {"hd95_mm": 1, "specificity": 5}.get(metric, 3)
-    return f"{value:.{digits}f}"

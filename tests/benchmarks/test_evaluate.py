@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from typer.testing import CliRunner
 
 from eenet_bench.cli import app
 from eenet_bench.evaluate import CaseEvaluation, evaluate_folder, masks_without_truth
-from eenet_bench.evaluation_report import ceiling_table, evaluation_table, statistics
+from eenet_bench.evaluation_report import ceiling_table, evaluation_table, lesion_table, statistics
+from eenet_bench.lesionwise import LesionMetrics
 from eenet_bench.metrics import RegionMetrics
 from eenet_bench.truth import find_truth, scheme_by_name
 from eenet_runtime.errors import DatasetError
@@ -220,8 +223,11 @@ def test_a_ceiling_needs_images(tmp_path: Path) -> None:
 
 def _result(case_id: str, dice: float, ceiling: float) -> CaseEvaluation:
     metrics = RegionMetrics(dice, hd95_mm=2.0, sensitivity=0.5, specificity=0.99999)
-    regions = ("ET", "TC", "WT")
-    return CaseEvaluation(case_id, dict.fromkeys(regions, metrics), dict.fromkeys(regions, ceiling))
+    lesions = LesionMetrics(dice / 2, 4.0, true_positives=2, false_positives=0, false_negatives=1)
+    names = ("ET", "TC", "WT")
+    return CaseEvaluation(
+        case_id, dict.fromkeys(names, metrics), dict.fromkeys(names, lesions), dict.fromkeys(names, ceiling)
+    )
 
 
 def test_statistics_are_taken_over_the_evaluated_cases_only() -> None:
@@ -286,3 +292,59 @@ def test_the_command_ends_with_3_and_keeps_the_reason_if_a_case_was_refused(
     assert [row["status"] for row in rows] == ["refused", "done"]
     assert "file not found" in rows[0]["reason"]
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["refused"] == 1
+
+
+def test_the_lesion_table_adds_up_the_lesions_and_not_their_means() -> None:
+    results = [_result("A", 0.5, 1.0), _result("B", 1.0, 1.0), CaseEvaluation("C", reason="no mask")]
+    lines = [line.split() for line in lesion_table(results).splitlines()]
+    assert [line[0] for line in lines[2:4]] == ["A", "B"]
+    assert lines[2][1:] == ["0.250"] * 3 + ["4.0"] * 3 + ["2/0/1"] * 3
+    assert lines[4] == ["mean", *["0.375"] * 3, *["4.0"] * 3, *["4/0/2"] * 3]
+    assert len(lesion_table([CaseEvaluation("C", reason="no mask")]).splitlines()) == 2
+
+
+def test_lesion_wise_figures_are_in_the_files(cases: Path, masks: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    finished = CliRunner().invoke(app, ["evaluate", str(masks), str(cases), "--output", str(output)])
+    assert finished.exit_code == 0, finished.output
+    assert "lesion-wise" in finished.stdout
+    content = json.loads((output / "evaluation.json").read_text())
+    assert content["cases"][0]["lesions"]["ET"]["true_positives"] == 1
+    assert content["statistics"]["lesion_hd95_mm_TC"]["mean"] == 0.0
+    row = next(csv.DictReader((output / "evaluation.csv").read_text().splitlines()))
+    assert (row["lesion_dice_WT"], row["lesions_tp_WT"], row["lesions_fp_WT"], row["lesions_fn_WT"]) == (
+        "1.0",
+        "1",
+        "0",
+        "0",
+    )
+    assert "Evaluation of 2 cases" in (output / "evaluation.html").read_text()
+
+
+def test_several_processes_say_the_same_as_one(cases: Path, masks: Path) -> None:
+    (masks / "A.nii.gz").write_text("not an image")
+    write_case(cases, "C", make_head())
+    _write_mask(masks, "C", make_head(), BRATS2020)
+    seen: list[tuple[int, int]] = []
+    together = evaluate_folder(masks, cases, workers=2, progress=lambda done, total: seen.append((done, total)))
+    assert together == evaluate_folder(masks, cases)
+    assert [result.reason != "" for result in together] == [True, False, False]
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+class _Killer:
+    """Ends the process that unpickles it, as the kernel does when memory runs out."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os._exit, (1,)
+
+
+def test_a_killed_process_is_a_reason_and_not_the_end(cases: Path, masks: Path) -> None:
+    results = evaluate_folder(masks, cases, scheme=cast(LabelScheme, _Killer()), workers=2)
+    assert [result.case_id for result in results] == ["A", "B"]
+    assert all("try again with fewer workers" in result.reason for result in results)
+
+
+def test_progress_is_for_terminals_only(cases: Path, masks: Path) -> None:
+    finished = CliRunner().invoke(app, ["evaluate", str(masks), str(cases)])
+    assert "cases evaluated" not in finished.output

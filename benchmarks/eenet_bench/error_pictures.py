@@ -1,0 +1,224 @@
+"""Pictures of the worst cases: three planes through the largest error, with the outlines of truth and prediction."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from eenet_bench.evaluate import CaseEvaluation, read_mask_and_truth
+from eenet_bench.truth import TrueLabel, find_truth
+from eenet_runtime.errors import CaseError
+from eenet_runtime.grid import network_spacing_mm, to_network_axes
+from eenet_runtime.labels import LabelScheme, Modality, Region
+from eenet_runtime.preprocessing import read_case
+from eenet_runtime.preview import PLANES, Plane
+
+TRUTH_COLOUR: Final = (86, 180, 233)
+PREDICTION_COLOUR: Final = (230, 159, 0)
+"""Sky blue and orange from the palette of Okabe and Ito, which colour-blind people tell apart. The second outline is
+dashed as well, so that neither colour nor memory is needed where the two meet."""
+
+_WINDOW_MM: Final = 140.0
+_PIXELS_PER_MM: Final = 2.2
+_GAP: Final = 4
+_NO_IMAGE: Final = 40
+_LETTER: Final = (200, 200, 200)
+_UNDERLAY: Final = {Region.ET: Modality.T1CE, Region.TC: Modality.T1CE, Region.WT: Modality.FLAIR}
+"""The image in which a region's edge is best seen."""
+
+
+@dataclass(frozen=True)
+class ErrorPicture:
+    """One case on the page.
+
+    Attributes:
+        case_id: the case.
+        region: the region that is outlined, the one with the case's lowest Dice.
+        caption: its figures, and where the planes lie.
+        alt: what the picture shows, for those who cannot see it.
+        png: the picture's bytes.
+    """
+
+    case_id: str
+    region: Region
+    caption: str
+    alt: str
+    png: bytes
+
+
+def worst_case_pictures(
+    predictions: Path,
+    truth: Path,
+    results: Sequence[CaseEvaluation],
+    *,
+    scheme: LabelScheme | None = None,
+    count: int = 4,
+) -> list[ErrorPicture]:
+    """Draw the cases of the lowest mean Dice over ET, TC and WT, the lowest first; a case without an error is left out.
+
+    Args:
+        predictions, truth, scheme: as for `evaluate_folder`.
+        results: what it returned for them.
+        count: how many cases to draw at most.
+
+    Raises:
+        DatasetError: a folder is missing, or `truth` holds no label.
+    """
+    labels = {label.case_id: label for label in find_truth(truth).labels}
+    done = [result for result in results if not result.reason and result.case_id in labels]
+    pictures = []
+    for result in sorted(done, key=_mean_dice)[:count]:
+        region = min(Region, key=lambda region: result.regions[region.value].dice)
+        if result.regions[region.value].dice < 1:
+            try:
+                pictures.append(_picture(predictions, labels[result.case_id], result, region, scheme))
+            except CaseError:
+                # The case could be read a moment ago. A page without its picture is better than no page.
+                continue
+    return pictures
+
+
+def render_error(
+    image: NDArray[np.generic] | None,
+    mask: NDArray[np.bool_],
+    truth: NDArray[np.bool_],
+    spacing_mm: tuple[float, float, float],
+    centre: tuple[int, int, int],
+) -> bytes:
+    """Draw three planes side by side.
+
+    Args:
+        image: what to show underneath, None for plain grey; like the masks (P, L, S), the network's axes.
+        mask, truth: the prediction and the truth of one region.
+        spacing_mm: voxel size along the three axes.
+        centre: voxel through which the planes go.
+
+    Returns:
+        The bytes of a PNG; the same arguments give the same picture.
+    """
+    grey = np.full(mask.shape, _NO_IMAGE, np.uint8) if image is None else _grey_levels(image)
+    panels = [_panel(plane, (grey, mask, truth), spacing_mm, centre) for plane in PLANES]
+    width = sum(panel.width for panel in panels) + _GAP * (len(panels) - 1)
+    canvas = Image.new("RGB", (width, max(panel.height for panel in panels)), (255, 255, 255))
+    left = 0
+    for panel in panels:
+        canvas.paste(panel, (left, 0))
+        left += panel.width + _GAP
+    stream = io.BytesIO()
+    canvas.save(stream, format="PNG", optimize=True)
+    return stream.getvalue()
+
+
+def largest_error_centre(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> tuple[int, int, int]:
+    """For each axis the slice that cuts most of the largest connected error (26 neighbours); there must be one."""
+    wrong = np.ascontiguousarray(mask != truth)
+    pieces = cc3d.connected_components(wrong, connectivity=26)
+    largest = pieces == int(np.bincount(pieces[wrong]).argmax())
+    areas = [largest.sum(axis=tuple(other for other in range(3) if other != axis)) for axis in range(3)]
+    return int(areas[0].argmax()), int(areas[1].argmax()), int(areas[2].argmax())
+
+
+def _mean_dice(result: CaseEvaluation) -> float:
+    return sum(result.regions[region.value].dice for region in Region) / len(Region)
+
+
+def _picture(
+    predictions: Path, case: TrueLabel, result: CaseEvaluation, region: Region, scheme: LabelScheme | None
+) -> ErrorPicture:
+    pair = read_mask_and_truth(predictions, case, scheme)
+    mask, truth = (to_network_axes(region.mask(labels), pair.grid) for labels in (pair.mask, pair.truth))
+    image = _underlay(case, _UNDERLAY[region], mask.shape)
+    centre = largest_error_centre(mask, truth)
+    png = render_error(image, mask, truth, network_spacing_mm(pair.grid), centre)
+    metrics = result.regions[region.value]
+    background = "no image" if image is None else _UNDERLAY[region].value.upper()
+    caption = (
+        f"{region.value}: Dice {metrics.dice:.3f}, HD95 {metrics.hd95_mm:.1f} mm; mean Dice {_mean_dice(result):.3f}; "
+        f"{background}, {', '.join(plane.name for plane in PLANES)}"
+    )
+    alt = (
+        f"Axial, coronal and sagittal slices of case {case.case_id} through the largest error of {region.value}, "
+        "with the outlines of the truth (blue) and of the prediction (orange, dashed)"
+    )
+    return ErrorPicture(case.case_id, region, caption, alt, png)
+
+
+def _underlay(case: TrueLabel, modality: Modality, shape: tuple[int, ...]) -> NDArray[np.generic] | None:
+    """The image in network axes; None where there is none on the labels' grid."""
+    if case.files is None:
+        return None
+    try:
+        images = read_case(case.files)
+    except CaseError:
+        # The masks were compared without the images; a damaged image takes only the background from the picture.
+        return None
+    image = to_network_axes(images.volumes[modality].data, images.grid)
+    return image if image.shape == shape else None
+
+
+def _grey_levels(image: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Grey from 0 at the head's 1st percentile to 255 at its 99.5th."""
+    values = np.nan_to_num(image.astype(np.float32), posinf=0, neginf=0)
+    head = values[values != 0]
+    low, high = np.percentile(head, [1, 99.5]) if head.size else (0.0, 1.0)
+    low = min(float(low), 0.0)
+    scaled = (values - low) / max(float(high) - low, 1e-6) * 255
+    levels: NDArray[np.uint8] = np.clip(scaled, 0, 255).astype(np.uint8)
+    return levels
+
+
+def _panel(
+    plane: Plane,
+    volumes: tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]],
+    spacing_mm: tuple[float, float, float],
+    centre: tuple[int, int, int],
+) -> Image.Image:
+    """One plane: the part of the slice around the centre, enlarged."""
+    voxels = [round(_WINDOW_MM / 2 / size) for size in spacing_mm]
+    window = tuple(slice(max(0, middle - half), middle + half + 1) for middle, half in zip(centre, voxels, strict=True))
+    index = centre[plane.axis] - window[plane.axis].start
+    grey, mask, truth = (plane.slice_of(volume[window], index) for volume in volumes)
+    height_mm, width_mm = plane.pixel_size_mm(spacing_mm)
+    rows, columns = grey.shape
+    size = (max(1, round(columns * width_mm * _PIXELS_PER_MM)), max(1, round(rows * height_mm * _PIXELS_PER_MM)))
+    panel = Image.fromarray(np.ascontiguousarray(grey).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    pixels = np.array(panel.convert("RGB"))
+    found, true = _outline(mask, size), _outline(truth, size)
+    dashes = np.add.outer(np.arange(size[1]), np.arange(size[0])) // 5 % 2 == 0
+    pixels[true] = TRUTH_COLOUR
+    # Dashes leave the truth's line to be seen between them where the two meet.
+    pixels[found & dashes] = PREDICTION_COLOUR
+    panel = Image.fromarray(pixels)
+    _draw_letters(panel, plane)
+    return panel
+
+
+def _outline(mask: NDArray[np.generic], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Pixels of the enlarged mask within two pixels of its outside."""
+    small = Image.fromarray(np.ascontiguousarray(mask).astype(np.uint8))
+    enlarged = np.asarray(small.resize(size, Image.Resampling.NEAREST)) != 0
+    inner = enlarged
+    for _ in range(2):
+        padded = np.pad(inner, 1)
+        inner = inner & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    outline: NDArray[np.bool_] = enlarged & ~inner
+    return outline
+
+
+def _draw_letters(panel: Image.Image, plane: Plane) -> None:
+    draw = ImageDraw.Draw(panel)
+    font = ImageFont.load_default(size=12)
+    left, right, top, bottom = plane.letters
+    width, height = panel.size
+    draw.text((3, height / 2), left, fill=_LETTER, font=font, anchor="lm")
+    draw.text((width - 3, height / 2), right, fill=_LETTER, font=font, anchor="rm")
+    draw.text((width / 2, 2), top, fill=_LETTER, font=font, anchor="mt")
+    draw.text((width / 2, height - 2), bottom, fill=_LETTER, font=font, anchor="mb")

@@ -1,0 +1,174 @@
+"""The evaluation as one HTML page that needs nothing else: no network, no script, pictures inside."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from html import escape
+from typing import Final
+
+from eenet_bench.box_plots import Group, box_plot, distance_axis, share_axis
+from eenet_bench.error_pictures import PREDICTION_COLOUR, TRUTH_COLOUR, ErrorPicture
+from eenet_bench.evaluate import CaseEvaluation
+from eenet_bench.figures import (
+    LESION_COUNTS,
+    LESION_FIGURES,
+    REGION_FIGURES,
+    Figure,
+    case_figures,
+    evaluated,
+    statistics,
+)
+from eenet_runtime.labels import Region
+
+_COLOURS: Final = {Region.ET: "#d55e00", Region.TC: "#0072b2", Region.WT: "#009e73"}
+"""Vermilion, blue and green of the palette of Okabe and Ito, which colour-blind people tell apart."""
+
+_SUMMARY: Final = (
+    ("mean", "mean"),
+    ("sd", "standard_deviation"),
+    ("min", "smallest"),
+    ("25 %", "lower_quartile"),
+    ("median", "median"),
+    ("75 %", "upper_quartile"),
+    ("max", "largest"),
+)
+
+_STYLE: Final = """
+:root { color-scheme: light; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 2rem auto; max-width: 72rem;
+  padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 0.87rem; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.2rem 0.6rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
+th { background: #f3f3f3; } th:first-child, td:first-child { text-align: left; }
+td.reason { text-align: left; white-space: normal; overflow-wrap: anywhere; }
+.plots { display: flex; flex-wrap: wrap; gap: 0.8rem; }
+svg { border: 1px solid #ddd; } svg text { font: 11px system-ui, sans-serif; fill: #333; }
+svg text.title { font-size: 13px; font-weight: 600; } svg .grid { stroke: #e4e4e4; }
+figure { margin: 1.2rem 0; } figure img { max-width: 100%; border: 1px solid #ddd; }
+.key { display: inline-block; width: 1.8em; height: 0; border-top-width: 3px; vertical-align: middle; }
+"""
+
+_NOTES: Final = """<p>ET enhancing tumour, TC tumour core, WT whole tumour. HD95 is the 95th percentile Hausdorff
+distance; where exactly one of truth and prediction is empty it counts as 373.13 mm, and Dice as 0. Lesion-wise figures
+follow BraTS 2023: the mean over lesions found (TP), missed (FN) and invented (FP), the last two with Dice 0 and
+373.13 mm. Axes of distances are logarithmic. The standard deviation has the divisor n.</p>"""
+
+
+def evaluation_page(results: Sequence[CaseEvaluation], pictures: Sequence[ErrorPicture] = ()) -> str:
+    """The page: summary, box plots, the worst cases' pictures, all cases, and the refused ones with their reasons.
+
+    Args:
+        results: as `evaluate_folder` returns them.
+        pictures: the cases to show, the worst first.
+    """
+    done = evaluated(results)
+    refused = [result for result in results if result.reason]
+    sections = [
+        f"<h1>Evaluation of {len(done)} {'case' if len(done) == 1 else 'cases'}</h1>",
+        f"<p>{len(refused)} of {len(results)} could not be evaluated.</p>" if refused else "",
+        _NOTES,
+    ]
+    if done:
+        sections += ["<h2>Summary</h2>", _summary(done), "<h2>Distributions</h2>", _plots(done)]
+    if pictures:
+        sections += ["<h2>Worst cases</h2>", _legend(), *(_figure(picture) for picture in pictures)]
+    if done:
+        sections += ["<h2>Cases</h2>", _cases(done)]
+    if refused:
+        rows = [[escape(result.case_id), escape(result.reason)] for result in refused]
+        sections += ["<h2>Not evaluated</h2>", _table(["case", "reason"], rows, last_class="reason")]
+    body = "\n".join(section for section in sections if section)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>Evaluation</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def _summary(done: Sequence[CaseEvaluation]) -> str:
+    spreads = statistics(done)
+    rows = []
+    for figure in (*REGION_FIGURES, *LESION_FIGURES):
+        for region in Region:
+            described = spreads[figure.column(region)]
+            shown = [figure.shown(getattr(described, attribute)) for _, attribute in _SUMMARY]
+            rows.append([f"{_title(figure)} {region.value}", *shown])
+    values = [case_figures(result) for result in done]
+    counts = []
+    for count in LESION_COUNTS:
+        sums = [sum(case[count.column(region)] for case in values) for region in Region]
+        counts.append([count.title, *(f"{number:.0f}" for number in sums)])
+    return (
+        _table(["metric", *(name for name, _ in _SUMMARY)], rows)
+        + "<p>Lesions of all cases together:</p>"
+        + _table(["", *(region.value for region in Region)], counts)
+    )
+
+
+def _plots(done: Sequence[CaseEvaluation]) -> str:
+    values = [(result.case_id, case_figures(result)) for result in done]
+    plots = []
+    for figure in (*REGION_FIGURES, *LESION_FIGURES):
+        groups = [
+            Group(region.value, _COLOURS[region], [(name, case[figure.column(region)]) for name, case in values])
+            for region in Region
+        ]
+        numbers = [value for group in groups for _, value in group.points]
+        axis = distance_axis(numbers) if figure.unit else share_axis(numbers)
+        plots.append(box_plot(_title(figure), axis, groups))
+    return '<div class="plots">' + "\n".join(plots) + "</div>"
+
+
+def _legend() -> str:
+    keys = (("truth", TRUTH_COLOUR, "solid"), ("prediction", PREDICTION_COLOUR, "dashed"))
+    shown = [
+        f'<span class="key" style="border-top-style: {style}; border-color: rgb{colour}"></span> {name}'
+        for name, colour, style in keys
+    ]
+    return (
+        f"<p>The lowest mean Dice first, in planes through the largest error of the worst region. "
+        f"Outlines: {', '.join(shown)}.</p>"
+    )
+
+
+def _figure(picture: ErrorPicture) -> str:
+    data = base64.b64encode(picture.png).decode("ascii")
+    return (
+        f"<figure><figcaption><strong>{escape(picture.case_id)}</strong> {escape(picture.caption)}</figcaption>\n"
+        f'<img alt="{escape(picture.alt)}" src="data:image/png;base64,{data}"></figure>'
+    )
+
+
+def _cases(done: Sequence[CaseEvaluation]) -> str:
+    columns = [(figure, region) for figure in (*REGION_FIGURES, *LESION_FIGURES) for region in Region]
+    with_ceiling = any(result.ceiling for result in done)
+    header = ["case", *(f"{_title(figure)} {region.value}" for figure, region in columns)]
+    header += [f"TP/FP/FN {region.value}" for region in Region]
+    header += [f"Ceiling of Dice {region.value}" for region in Region] if with_ceiling else []
+    rows = []
+    for result in done:
+        values = case_figures(result)
+        row = [escape(result.case_id), *(figure.shown(values[figure.column(region)]) for figure, region in columns)]
+        row += ["/".join(f"{values[count.column(region)]:.0f}" for count in LESION_COUNTS) for region in Region]
+        if with_ceiling:
+            row += [f"{values[f'ceiling_{region.value}']:.3f}" if result.ceiling else "" for region in Region]
+        rows.append(row)
+    return _table(header, rows)
+
+
+def _title(figure: Figure) -> str:
+    return f"{figure.title} ({figure.unit})" if figure.unit else figure.title
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], last_class: str = "") -> str:
+    """A table of cells that are already escaped."""
+    head = "".join(f'<th scope="col">{cell}</th>' for cell in header)
+    lines = []
+    for row in rows:
+        attribute = f' class="{last_class}"' if last_class else ""
+        lines.append("".join([*(f"<td>{cell}</td>" for cell in row[:-1]), f"<td{attribute}>{row[-1]}</td>"]))
+    body = "\n".join(f"<tr>{line}</tr>" for line in lines)
+    return f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
