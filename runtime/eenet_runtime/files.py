@@ -8,9 +8,12 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from eenet_runtime.errors import OutputError
 
+_PREFIX: Final = ".eenet-"
+"""Begins the name of every temporary file, and then eight hexadecimal digits."""
 _HASH_CHUNK_BYTES = 1 << 20
 
 
@@ -41,7 +44,7 @@ def open_for_replace(path: Path) -> Iterator[Path]:
         OutputError: anything the operating system refuses (permissions, space, a missing folder).
     """
     # The final suffix stays at the end: some writers choose the format by it.
-    temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
+    temporary = path.with_name(f"{_PREFIX}{secrets.token_hex(4)}.{path.name}")
     try:
         try:
             yield temporary
@@ -53,6 +56,19 @@ def open_for_replace(path: Path) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files that a killed program left in a folder; nobody else may be writing there.
+
+    Raises:
+        OutputError: one of them cannot be removed.
+    """
+    for path in folder.glob(f"{_PREFIX}{'[0-9a-f]' * 8}.*"):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be removed ({error.strerror or error})") from error
 
 
 def make_output_folder(path: Path) -> None:

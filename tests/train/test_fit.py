@@ -1,8 +1,6 @@
 """Training: what it leaves behind, what it refuses, and that a killed run ends like one that was left alone.
 
-All but the last test train a stand-in of four layers: the rules of a run do not depend on the network, and tracing
-EENet takes most of a minute. The stand-in has what makes a resumed run differ from another: dropout, whose random
-state no weight file holds, and batch norm.
+All but the last test train the stand-in of `tests.train.stand_in`.
 """
 
 from __future__ import annotations
@@ -19,77 +17,27 @@ import numpy as np
 import pytest
 
 from eenet_runtime.errors import TrainingError
-from eenet_runtime.labels import CHANNEL_ORDER, Label
-from eenet_runtime.presets import GeometryPreset
-from eenet_train.data import FULL, PreparedCase, PreparedDataset, SkippedCase
-from eenet_train.recipe import EENET, Augmentation, Recipe, Schedule
+from eenet_runtime.labels import CHANNEL_ORDER
+from eenet_train.data import PreparedDataset, SkippedCase
+from eenet_train.recipe import Schedule
 from eenet_train.run_folder import RunFolder, read_record
-from eenet_train.settings import FitSettings, read_settings
+from eenet_train.settings import read_settings
 from tests.synthetic import TINY_2MM
+from tests.train.stand_in import build_stand_in, easy_dataset, short_recipe, short_settings
 
 pytestmark = pytest.mark.tf
 
 
-def _recipe(**schedule: Any) -> Recipe:
-    """Our recipe with a steep schedule: ten steps must show a difference."""
-    return replace(
-        EENET,
-        schedule=Schedule("cosine", **{"learning_rate": 0.1, "warmup_steps": 2, **schedule}),
-        augmentation=Augmentation(flip=0.5, scale=0.1, shift=0.1, noise=0.1, noise_chance=0.5),
-        ema_momentum=0.4,
-        batch_norm_momentum=0.5,
-    )
-
-
-def _settings(**changes: Any) -> FitSettings:
-    values: dict[str, Any] = {
-        "preset": TINY_2MM,
-        "recipe": _recipe(),
-        "steps": 10,
-        "steps_per_epoch": 2,
-        "crop": (32, 64),
-        "seed": 3,
-        "validation_cases": 2,
-        "validate_every": 2,
-    }
-    return FitSettings(**{**values, **changes})
-
-
-def _stand_in(preset: GeometryPreset, **_: object) -> Any:
-    from keras import Model, layers
-
-    volume = layers.Input((*preset.shape, 4), name="volume")
-    x = layers.Conv3D(8, 1, name="first")(volume)
-    x = layers.SpatialDropout3D(0.5, name="dropout")(x)
-    x = layers.BatchNormalization(name="norm")(x)
-    return Model(volume, layers.Conv3D(4, 1, activation="softmax", name="last")(x))
-
-
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
-    """Six cases whose four images are noise around the shares of the four classes: easy to learn."""
-    folder = tmp_path_factory.mktemp("prepared")
-    made = []
-    for index in range(6):
-        rng = np.random.default_rng(index)
-        labels = np.zeros(TINY_2MM.shape, dtype=np.uint8)
-        labels[8:40, 16:48] = Label.ED
-        labels[16:32, 24 + index : 40] = Label.ET
-        labels[20:28, 28 + index : 36] = Label.NCR
-        target = np.eye(4, dtype=np.uint8)[labels] * np.uint8(FULL)
-        volume = target / FULL + rng.normal(0, 0.2, target.shape)
-        case = PreparedCase(f"Case{index}", folder / f"{index}.volume.npy", folder / f"{index}.target.npy")
-        np.save(case.volume_path, volume.astype(np.float16))
-        np.save(case.target_path, target)
-        made.append(case)
-    return PreparedDataset(tuple(made))
+    return easy_dataset(tmp_path_factory.mktemp("prepared"))
 
 
 @pytest.fixture(scope="module")
 def stand_in() -> Iterator[None]:
     """Train four layers instead of EENet."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("eenet_train.fit.build_eenet", _stand_in)
+        patch.setattr("eenet_train.fit.build_eenet", build_stand_in)
         yield
 
 
@@ -99,7 +47,7 @@ def finished(stand_in: None, dataset: PreparedDataset, tmp_path_factory: pytest.
     from eenet_train.fit import fit
 
     run = RunFolder(tmp_path_factory.mktemp("runs") / "finished")
-    fit(dataset, run.path, _settings())
+    fit(dataset, run.path, short_settings())
     return run
 
 
@@ -117,8 +65,11 @@ def _weights(run: RunFolder) -> list[np.ndarray]:
 def test_a_run_leaves_all_its_files_and_nothing_half_written(finished: RunFolder) -> None:
     names = {path.relative_to(finished.path).as_posix() for path in finished.path.rglob("*") if path.is_file()}
     events = {name for name in names if name.startswith("tensorboard/")}
+    held_out = read_record(finished).validation_cases
+    pictures = {f"samples/epoch-{epoch:04d}-{case}.png" for epoch in (2, 4, 5) for case in held_out}
     assert sorted(name.rsplit("/", 1)[0] for name in events) == ["tensorboard/train", "tensorboard/validation"]
-    assert names - events == {
+    assert pictures < names
+    assert names - events - pictures == {
         "config.yaml",
         "run.json",
         "split.json",
@@ -182,11 +133,11 @@ def test_what_is_saved_is_the_averaged_network_at_full_geometry(finished: RunFol
 
     model = keras.saving.load_model(finished.model, compile=False)
     assert model.input_shape == (None, 64, 64, 24, 4)
-    trained = compiled_network(_settings())
+    trained = compiled_network(short_settings())
     assert load_checkpoint(trained, finished.checkpoint) == 10
     # Keras' own class puts the averages into the weights, and the weights where the averages were.
     swap = keras.callbacks.SwapEMAWeights()
-    copied = _stand_in(replace(TINY_2MM, shape=(32, 64, 24)))
+    copied = build_stand_in(replace(TINY_2MM, shape=(32, 64, 24)))
     copy_weights(trained, copied)
     copy_averaged_weights(trained, copied)
     swap.set_model(trained)
@@ -202,7 +153,10 @@ def test_a_recipe_without_averages_saves_the_trained_weights_themselves(
     from eenet_train.checkpoint import load_checkpoint
     from eenet_train.fit import compiled_network, fit
 
-    run, settings = RunFolder(tmp_path / "run"), _settings(recipe=replace(_recipe(), ema_momentum=0.0), steps=4)
+    run, settings = (
+        RunFolder(tmp_path / "run"),
+        short_settings(recipe=replace(short_recipe(), ema_momentum=0.0), steps=4),
+    )
     fit(dataset, run.path, settings)
     trained = compiled_network(settings)
     load_checkpoint(trained, run.checkpoint)
@@ -229,7 +183,7 @@ def test_the_split_names_training_held_out_and_skipped_cases(
     from eenet_train.fit import fit
 
     skipped = (SkippedCase("Bad", "Bad_t1.nii.gz: cannot be read"),)
-    record = fit(PreparedDataset(dataset.cases, skipped), tmp_path / "run", _settings(steps=4, folds=3, fold=1))
+    record = fit(PreparedDataset(dataset.cases, skipped), tmp_path / "run", short_settings(steps=4, folds=3, fold=1))
     split = json.loads((tmp_path / "run" / "split.json").read_text())
     assert split["skipped"] == {"Bad": "Bad_t1.nii.gz: cannot be read"}
     assert (len(split["training"]), len(split["validation"])) == (4, 2)
@@ -239,7 +193,7 @@ def test_the_split_names_training_held_out_and_skipped_cases(
 def test_every_case_is_held_out_in_exactly_one_fold(dataset: PreparedDataset) -> None:
     from eenet_train.fit import split_dataset
 
-    held_out = [split_dataset(dataset.cases, _settings(folds=3, fold=fold))[1] for fold in range(3)]
+    held_out = [split_dataset(dataset.cases, short_settings(folds=3, fold=fold))[1] for fold in range(3)]
     assert sorted(case.case_id for fold in held_out for case in fold) == [f"Case{index}" for index in range(6)]
 
 
@@ -250,7 +204,7 @@ def test_a_plateau_divides_the_rate_and_a_resumed_run_remembers_it(
 
     # A rate at which nothing improves by chance alone is no rate at all: with 1e-12 the loss only wavers.
     plateau = Schedule("plateau", learning_rate=1e-12, patience_epochs=1, divide_by=10)
-    settings = _settings(recipe=replace(_recipe(), schedule=plateau), validation_cases=0)
+    settings = short_settings(recipe=replace(short_recipe(), schedule=plateau), validation_cases=0)
     fit(dataset, tmp_path / "whole", settings)
     fit(dataset, tmp_path / "killed", settings, max_minutes=0)
     fit(dataset, tmp_path / "killed", settings, resume=True)
@@ -311,10 +265,36 @@ def test_a_killed_and_resumed_run_equals_one_that_was_left_alone(
     run = RunFolder(tmp_path / "run")
     monkeypatch.setattr(kind, "on_epoch_end", killed)
     with pytest.raises(KeyboardInterrupt):
-        fit(dataset, run.path, _settings(), max_minutes=60)
+        fit(dataset, run.path, short_settings(), max_minutes=60)
     monkeypatch.setattr(kind, "on_epoch_end", regular)
-    fit(dataset, run.path, _settings(), resume=True)
+    fit(dataset, run.path, short_settings(), resume=True)
     _assert_equal_runs(run, finished)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"accumulate": 2},
+        {"precision": "mixed_float16"},
+        {"precision": "mixed_bfloat16"},
+        {"recipe": replace(short_recipe(), schedule=Schedule("plateau", 0.05, patience_epochs=1, divide_by=2.0))},
+    ],
+    ids=["averaged gradients", "float16", "bfloat16", "plateau"],
+)
+def test_whatever_the_settings_a_stopped_and_resumed_run_ends_with_the_same_weights(
+    stand_in: None, dataset: PreparedDataset, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    from eenet_train.fit import fit
+
+    alone, stopped, settings = RunFolder(tmp_path / "alone"), RunFolder(tmp_path / "stopped"), short_settings(**changes)
+    fit(dataset, alone.path, settings)
+    fit(dataset, stopped.path, settings, max_minutes=0)
+    assert read_record(stopped).steps_done == 2
+    fit(dataset, stopped.path, settings, resume=True)
+    for one, other in zip(_weights(stopped), _weights(alone), strict=True):
+        assert np.array_equal(one, other)
+    losses = [float(row["loss"]) for row in _rows(alone.log.path)]
+    assert losses[-1] < losses[0]
 
 
 def test_a_kill_while_the_last_checkpoint_is_written_is_mended_by_resuming(
@@ -334,10 +314,10 @@ def test_a_kill_while_the_last_checkpoint_is_written_is_mended_by_resuming(
     run = RunFolder(tmp_path / "run")
     monkeypatch.setattr(keras.Model, "save_weights", killed)
     with pytest.raises(KeyboardInterrupt):
-        fit(dataset, run.path, _settings())
+        fit(dataset, run.path, short_settings())
     assert [path.name for path in run.checkpoint.parent.iterdir()] == [run.checkpoint.name]
     monkeypatch.setattr(keras.Model, "save_weights", regular)
-    fit(dataset, run.path, _settings(), resume=True)
+    fit(dataset, run.path, short_settings(), resume=True)
     _assert_equal_runs(run, finished)
 
 
@@ -346,7 +326,7 @@ def test_resuming_a_finished_run_changes_nothing(finished: RunFolder, dataset: P
 
     kept = (finished.model, finished.checkpoint, finished.record, finished.log.path, finished.validation.path)
     before = [path.stat().st_mtime_ns for path in kept]
-    assert fit(dataset, finished.path, _settings(), resume=True) == read_record(finished)
+    assert fit(dataset, finished.path, short_settings(), resume=True) == read_record(finished)
     assert [path.stat().st_mtime_ns for path in kept] == before
 
 
@@ -355,7 +335,7 @@ def test_a_time_budget_ends_the_run_after_an_epoch_with_a_validation(
 ) -> None:
     from eenet_train.fit import fit
 
-    record = fit(dataset, tmp_path / "run", _settings(), max_minutes=0)
+    record = fit(dataset, tmp_path / "run", short_settings(), max_minutes=0)
     assert (record.steps_done, record.steps_planned) == (2, 10)
     assert record.validation_dice is not None
     assert {row["epoch"] for row in _rows(RunFolder(tmp_path / "run").validation.path)} == {"1"}
@@ -364,7 +344,9 @@ def test_a_time_budget_ends_the_run_after_an_epoch_with_a_validation(
 def test_without_validation_cases_no_dice_is_claimed(stand_in: None, dataset: PreparedDataset, tmp_path: Path) -> None:
     from eenet_train.fit import fit
 
-    record = fit(dataset, tmp_path / "run", _settings(validation_cases=0, steps=4, recipe=_recipe(warmup_steps=0)))
+    record = fit(
+        dataset, tmp_path / "run", short_settings(validation_cases=0, steps=4, recipe=short_recipe(warmup_steps=0))
+    )
     assert record.validation_dice is None
     assert not (tmp_path / "run" / "validation.csv").exists()
     # Without a rise the first step already has the highest rate, and two of four steps are half a cosine.
@@ -376,7 +358,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_weights(
 ) -> None:
     from eenet_train.fit import fit
 
-    run, settings = RunFolder(tmp_path / "run"), _settings(validation_cases=0, steps=8)
+    run, settings = RunFolder(tmp_path / "run"), short_settings(validation_cases=0, steps=8)
     fit(dataset, run.path, settings, max_minutes=0)
     before = run.checkpoint.read_bytes()
     spoilt = np.full((*TINY_2MM.shape, 4), np.nan, dtype=np.float16)
@@ -395,7 +377,7 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> 
     (tmp_path / "thesis.tex").write_text("precious")
     for resume in (False, True):
         with pytest.raises(TrainingError, match="neither empty nor a run"):
-            check_run(RunFolder(tmp_path), _settings(), resume=resume)
+            check_run(RunFolder(tmp_path), short_settings(), resume=resume)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
@@ -403,21 +385,21 @@ def test_a_folder_with_nothing_but_prepared_cases_counts_as_empty(tmp_path: Path
     from eenet_train.fit import check_run
 
     (tmp_path / "cache").mkdir()
-    check_run(RunFolder(tmp_path), _settings(), resume=False)
-    check_run(RunFolder(tmp_path / "new"), _settings(), resume=False)
+    check_run(RunFolder(tmp_path), short_settings(), resume=False)
+    check_run(RunFolder(tmp_path / "new"), short_settings(), resume=False)
 
 
 def test_a_run_is_not_overwritten(finished: RunFolder, dataset: PreparedDataset) -> None:
     from eenet_train.fit import fit
 
     with pytest.raises(TrainingError, match="holds a run already; go on with --resume"):
-        fit(dataset, finished.path, _settings())
+        fit(dataset, finished.path, short_settings())
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"recipe": _recipe(learning_rate=0.2)}, r"started with recipe\.schedule\.learning_rate = 0\.1, now 0\.2"),
+        ({"recipe": short_recipe(learning_rate=0.2)}, r"started with recipe\.schedule\.learning_rate = 0\.1, now 0\.2"),
         ({"crop": None}, r"started with crop = \(32, 64\), now None"),
         ({"steps": 20}, "started with steps = 10, now 20"),
         ({"preset": replace(TINY_2MM, spacing_mm=1.0)}, "started with preset.spacing_mm = 2.0, now 1.0"),
@@ -430,7 +412,7 @@ def test_a_resumed_run_keeps_its_settings(
 
     before = finished.config.read_bytes()
     with pytest.raises(TrainingError, match=reason):
-        fit(dataset, finished.path, _settings(**changes), resume=True)
+        fit(dataset, finished.path, short_settings(**changes), resume=True)
     assert finished.config.read_bytes() == before
 
 
@@ -438,7 +420,7 @@ def test_a_resumed_run_keeps_its_cases(finished: RunFolder, dataset: PreparedDat
     from eenet_train.fit import fit
 
     with pytest.raises(TrainingError, match="4 training and 2 validation cases, the data are now other ones"):
-        fit(PreparedDataset(dataset.cases[1:]), finished.path, _settings(), resume=True)
+        fit(PreparedDataset(dataset.cases[1:]), finished.path, short_settings(), resume=True)
 
 
 @pytest.mark.parametrize(("text", "reason"), [("{", "not YAML"), ("[1]", "the file: .*, found \\[1\\]")])
@@ -448,7 +430,7 @@ def test_a_run_whose_settings_are_damaged_is_refused(tmp_path: Path, text: str, 
     run = RunFolder(tmp_path)
     run.config.write_text(text)
     with pytest.raises(TrainingError, match=reason):
-        check_run(run, _settings(), resume=True)
+        check_run(run, short_settings(), resume=True)
 
 
 @pytest.mark.parametrize("damage", ["cut short", "no weights at all"])
@@ -463,7 +445,7 @@ def test_a_damaged_checkpoint_is_refused_with_its_name(
     run.checkpoint.write_bytes(whole[: len(whole) // 2] if damage == "cut short" else b"text")
     run.config.write_bytes(finished.config.read_bytes())
     with pytest.raises(TrainingError, match="not a checkpoint of this network") as refusal:
-        fit(dataset, run.path, _settings(), resume=True)
+        fit(dataset, run.path, short_settings(), resume=True)
     assert str(refusal.value).startswith(f"{run.checkpoint}: ")
 
 
@@ -472,7 +454,7 @@ def test_neither_record_nor_log_name_the_folder_of_encoder_weights(
 ) -> None:
     from eenet_train.fit import fit
 
-    settings = _settings(encoder_weights=str(tmp_path / "private" / "b0.weights.h5"), steps=4)
+    settings = short_settings(encoder_weights=str(tmp_path / "private" / "b0.weights.h5"), steps=4)
     record = fit(dataset, tmp_path / "run", settings)
     assert record.encoder_weights == "b0.weights.h5"
     assert os.fspath(tmp_path) not in (tmp_path / "run" / "run.json").read_text()
@@ -489,7 +471,11 @@ def test_eenet_itself_learns_and_is_saved_whole(
 
     monkeypatch.setattr("eenet_train.fit.build_eenet", build_eenet)
     run = RunFolder(tmp_path / "run")
-    fit(dataset, run.path, _settings(crop=(32, 32), steps=4, recipe=_recipe(learning_rate=1e-3), validation_cases=0))
+    fit(
+        dataset,
+        run.path,
+        short_settings(crop=(32, 32), steps=4, recipe=short_recipe(learning_rate=1e-3), validation_cases=0),
+    )
     losses = [float(row["loss"]) for row in _rows(run.log.path)]
     assert losses[-1] < losses[0]
     model = keras.saving.load_model(run.model, compile=False)

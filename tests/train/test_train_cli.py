@@ -83,7 +83,7 @@ def test_help_answers_without_tensorflow_and_nilearn() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("name", ["phantom", "check", "fit"])
+@pytest.mark.parametrize("name", ["phantom", "check", "fit", "summary"])
 def test_every_argument_and_option_has_a_help_text(name: str) -> None:
     program = typer.main.get_command(cli.app)
     command = program.commands[name]  # type: ignore[attr-defined]
@@ -212,6 +212,37 @@ def test_the_settings_of_a_run_reproduce_it(eenet_train: Command, cases: Path, t
     assert eenet_train("fit", "-o", again, "--config", first / "config.yaml")[0] == 0
     for name in ("config.yaml", "log.csv", "validation.csv", "run.json", "split.json"):
         assert (again / name).read_bytes() == (first / name).read_bytes(), name
+
+
+@pytest.mark.tf
+@pytest.mark.usefixtures("small")
+def test_a_training_starts_from_the_weights_of_another_run_and_says_what_it_found(
+    eenet_train: Command, cases: Path, tmp_path: Path
+) -> None:
+    first = tmp_path / "first"
+    arguments = ("--steps", 2, "--steps-per-epoch", 2, "--warmup-steps", 0, "--validation", 1)
+    assert eenet_train("fit", cases, "-o", first, *arguments)[0] == 0
+    code, out, _ = eenet_train("fit", cases, "-o", tmp_path / "second", *arguments, "--weights", first)
+    assert code == 0
+    assert "loaded by name" in out
+    assert "100.0% loaded" in (tmp_path / "second" / "initial_weights.txt").read_text()
+    message = _refused(eenet_train("fit", cases, "-o", tmp_path / "third", *arguments, "--weights", cases))
+    assert str(cases) in message
+
+
+@pytest.mark.tf
+@pytest.mark.usefixtures("small")
+def test_the_folds_of_a_cross_validation_are_gathered_in_a_table_and_a_picture(
+    eenet_train: Command, cases: Path, tmp_path: Path
+) -> None:
+    arguments = ("--steps", 2, "--steps-per-epoch", 2, "--warmup-steps", 0, "--folds", 3, "--cache", tmp_path / "cache")
+    runs = [tmp_path / f"fold{fold}" for fold in range(3)]
+    for fold, run in enumerate(runs):
+        assert eenet_train("fit", cases, "-o", run, *arguments, "--fold", fold)[0] == 0
+    code, out, _ = eenet_train("summary", *runs, "-o", tmp_path / "summary")
+    assert code == 0
+    assert "0 of 3" in out or "fold0" in out
+    assert {path.name for path in (tmp_path / "summary").iterdir()} == {"summary.json", "summary.csv", "summary.png"}
 
 
 @pytest.mark.tf

@@ -16,16 +16,18 @@ from eenet_runtime.files import make_output_folder, open_for_replace
 from eenet_runtime.labels import Region
 from eenet_train.checkpoint import copy_averaged_weights, save_checkpoint
 from eenet_train.data import PreparedCase
+from eenet_train.devices import plain_value
 from eenet_train.input_pipeline import InputWait
 from eenet_train.network import copy_weights
 from eenet_train.optimizer import plateau_rate
 from eenet_train.recipe import Schedule
-from eenet_train.run_folder import RegionScores, RunFolder, RunRecord, write_record
+from eenet_train.run_folder import MEAN, RegionScores, RunFolder, RunRecord, write_record
+from eenet_train.sample_pictures import SampleCase, write_sample_pictures
 from eenet_train.samples import centred_sample
 from eenet_train.validation import CaseScores, mean_scores, validate
 
-MEAN: Final = "mean"
-"""Stands for all cases in the table of validations."""
+PICTURES: Final = 2
+"""Held-out cases that are drawn at each validation."""
 
 
 class SeedEpoch(keras.callbacks.Callback):
@@ -106,7 +108,7 @@ class EpochLog(keras.callbacks.Callback):
         """Write the lines; the learning rate is the one that the next step takes, as in TensorBoard."""
         logs = logs or {}
         held_out = f"{float(logs['val_loss']):.9g}" if "val_loss" in logs else ""
-        rate = float(self.model.optimizer.learning_rate)
+        rate = float(plain_value(self.model.optimizer.learning_rate))
         steps = (epoch + 1) * self.steps_per_epoch
         self.run.log.append(epoch + 1, [(str(steps), f"{float(logs['loss']):.9g}", held_out, f"{rate:.6g}")])
         share = self.wait.take() / self.seconds if self.seconds else 0.0
@@ -165,7 +167,7 @@ class HeldOutLoss(keras.callbacks.Callback):
 
 
 class WholeVolumeValidation(keras.callbacks.Callback):
-    """Dice on whole volumes, every few epochs and after the last one.
+    """Dice on whole volumes, and pictures of the first of them, every few epochs and after the last one.
 
     Means go into the epoch's logs as `val_dice_ET` and so on, so that later callbacks log them.
 
@@ -195,11 +197,17 @@ class WholeVolumeValidation(keras.callbacks.Callback):
         if not self.cases or not (last or (epoch + 1) % self.every == 0):
             return
         copy_result(self.model, self.whole)
-        scores = validate(self.whole, self.cases)
+        shown = {case.case_id for case in self.cases[:PICTURES]}
+        scores = validate(
+            self.whole, self.cases, lambda case: self._draw(epoch, case) if case.case_id in shown else None
+        )
         self.latest, self.epoch = mean_scores(scores), epoch
         self.run.validation.append(epoch + 1, _score_rows(scores, self.latest))
         if logs is not None:
             logs.update({f"val_dice_{region}": getattr(self.latest, region) for region in Region})
+
+    def _draw(self, epoch: int, case: SampleCase) -> None:
+        write_sample_pictures(self.run.samples, epoch + 1, [case])
 
     def is_best(self) -> bool:
         """Whether no earlier validation of the run had a mean Dice as high as the latest; the table is the memory."""

@@ -10,6 +10,7 @@ import keras
 
 from eenet_runtime.errors import TrainingError
 from eenet_runtime.files import make_output_folder, open_for_replace
+from eenet_train.devices import plain_value
 
 _STEPS: Final = "eenet_steps_done"
 """Attribute of the file. The optimizer's own counter leaves out steps that a loss scale skipped."""
@@ -61,8 +62,8 @@ def copy_averaged_weights(model: keras.Model, target: keras.Model) -> None:
         target: the same network, maybe at another geometry.
     """
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    if not optimizer.use_ema or int(optimizer.iterations) == 0:
+    if not optimizer.use_ema or int(plain_value(optimizer.iterations)) == 0:
         return
     averages: list[Any] = optimizer._model_variables_moving_average  # Keras' own SwapEMAWeights reads it too.
     for average, variable in zip(averages, target.trainable_variables, strict=True):
-        variable.assign(average)
+        variable.assign(plain_value(average))

@@ -148,6 +148,9 @@ def fit(
     validate_every: EveryOption = None,
     encoder_weights: EncoderOption = None,
     weights: WeightsOption = None,
+    partial_weights: Annotated[
+        bool, typer.Option("--partial-weights", help="Take those of --weights that fit, where not all do.")
+    ] = False,
     accumulate: AccumulateOption = None,
     devices: DevicesOption = None,
     precision: PrecisionOption = None,
@@ -189,6 +192,7 @@ def fit(
         validate_every=validate_every,
         encoder_weights=encoder_weights,
         initial_weights=weights,
+        partial_weights=partial_weights or None,
         data=None if data is None else str(data),
         skip_bad=skip_bad or None,
     )
@@ -212,6 +216,23 @@ def fit(
     if record.validation_dice is not None:
         scores = record.validation_dice
         typer.echo(f"validation Dice: ET {scores.ET:.3f}, TC {scores.TC:.3f}, WT {scores.WT:.3f}")
+
+
+@app.command("summary")
+def summary(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, such as the folds of a cross-validation.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for summary.json, summary.csv and summary.png.")
+    ] = None,
+) -> None:
+    """Gather runs into one table and one picture."""
+    from eenet_train.summary import summarise, summary_table, write_summary
+
+    found = summarise(runs)
+    typer.echo(summary_table(found))
+    if output is not None:
+        for path in write_summary(found, output):
+            typer.echo(f"wrote {path}")
 
 
 def _show_progress(done: int, total: int) -> None:

@@ -39,3 +39,8 @@ def dtype_policy(name: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def plain_value(variable: Any) -> Any:
+    """The value of a Keras variable as a tensor; of one that every device has a copy of, the first one's."""
+    return tf.convert_to_tensor(getattr(variable, "value", variable))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
 from eenet_runtime.errors import TrainingError
-from eenet_runtime.files import make_output_folder, write_atomically
+from eenet_runtime.files import make_output_folder, remove_leftovers, write_atomically
 from eenet_runtime.labels import CHANNEL_ORDER
 from eenet_runtime.normalization import NORMALIZATION
 from eenet_train.callbacks import (
@@ -25,7 +25,7 @@ from eenet_train.callbacks import (
     WholeVolumeValidation,
 )
 from eenet_train.checkpoint import load_checkpoint
-from eenet_train.checkpoint_loading import load_by_name
+from eenet_train.checkpoint_loading import load_by_name, load_table
 from eenet_train.data import PreparedCase, PreparedDataset, split_cases
 from eenet_train.devices import device_strategy, dtype_policy
 from eenet_train.encoder_weights import NO_WEIGHTS, EncoderWeights
@@ -47,6 +47,7 @@ def fit(
     resume: bool = False,
     max_minutes: float | None = None,
     verbose: int = 0,
+    say: Callable[[str], None] = lambda text: None,
 ) -> RunRecord:
     """Train a network.
 
@@ -58,6 +59,7 @@ def fit(
             yet starts anew.
         max_minutes: stop at the end of the epoch in which this time has passed.
         verbose: Keras' progress on standard output: 0 nothing, 1 a bar, 2 a line for each epoch.
+        say: is told which of the first weights were found.
 
     Returns:
         The record of the run, as in its `run.json`.
@@ -72,6 +74,8 @@ def fit(
     record = _new_record(settings, dataset, training, held_out)
     check_run(run, settings, resume=resume)
     make_output_folder(run.path)
+    for folder in (run.path, run.best.path, run.samples, run.checkpoint.parent):
+        remove_leftovers(folder)
     write_atomically(run.config, settings.to_yaml().encode())
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -82,6 +86,10 @@ def fit(
     if resumed:
         record = _resumed_record(run, record)
         steps_done = load_checkpoint(model, run.checkpoint)
+    elif settings.initial_weights:
+        found = load_by_name(model, Path(settings.initial_weights), strict=not settings.partial_weights)
+        write_atomically(run.initial_weights, f"{load_table(found)}\n".encode())
+        say(load_table(found))
     write_atomically(run.split, _split_json(dataset, training, held_out).encode())
     write_atomically(run.environment, environment_json().encode())
     first_epoch = steps_done // settings.steps_per_epoch
@@ -147,7 +155,7 @@ def compiled_network(settings: FitSettings, *, first_weights: bool = True) -> ke
 
     Args:
         settings: of the training.
-        first_weights: load the weights that the training starts from; a checkpoint replaces them anyway.
+        first_weights: load the encoder's first weights; a checkpoint replaces them anyway.
 
     Raises:
         TrainingError: weights that do not fit, or too few devices.
@@ -159,8 +167,6 @@ def compiled_network(settings: FitSettings, *, first_weights: bool = True) -> ke
         for layer in model.layers:
             if isinstance(layer, keras.layers.BatchNormalization) and recipe.batch_norm_momentum is not None:
                 layer.momentum = recipe.batch_norm_momentum
-        if first_weights and settings.initial_weights:
-            load_by_name(model, Path(settings.initial_weights), strict=True)
         optimizer = build_optimizer(recipe, settings.steps, settings.accumulate, settings.devices)
         model.compile(optimizer=optimizer, loss=build_loss(recipe.loss))
         # The optimizer's variables must exist before a checkpoint can be read into them.

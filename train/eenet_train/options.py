@@ -49,6 +49,7 @@ class FitOptions:
     validate_every: int | None = None
     encoder_weights: str | None = None
     initial_weights: str | None = None
+    partial_weights: bool | None = None
     data: str | None = None
     skip_bad: bool | None = None
 

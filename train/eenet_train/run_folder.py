@@ -17,6 +17,8 @@ from eenet_runtime.presets import GeometryPreset
 from eenet_train.epoch_table import EpochTable
 
 RECORD_SCHEMA: Final = 1
+MEAN: Final = "mean"
+"""Stands for all cases in the table of validations."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class RunFolder:
     def split(self) -> Path:
         """Cases to train on, held out and left out."""
         return self.path / "split.json"
+
+    @property
+    def initial_weights(self) -> Path:
+        """Which layers of the first weights were found and which not, where the training began with given ones."""
+        return self.path / "initial_weights.txt"
 
     @property
     def environment(self) -> Path:

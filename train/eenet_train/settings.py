@@ -41,6 +41,7 @@ class FitSettings:
         validate_every: epochs between two validations.
         encoder_weights: first weights of the 2D encoder: "none", "imagenet", or a file.
         initial_weights: first weights of the whole network: empty, or a run folder, a bundle or a checkpoint.
+        partial_weights: take those that fit, where not all do, instead of refusing.
         data: the folder of the cases, as the user gave it.
         skip_bad: train without the cases that cannot be used, instead of refusing to.
 
@@ -67,6 +68,7 @@ class FitSettings:
     validate_every: int = 4
     encoder_weights: str = "none"
     initial_weights: str = ""
+    partial_weights: bool = False
     data: str = ""
     skip_bad: bool = False
 

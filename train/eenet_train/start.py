@@ -35,7 +35,7 @@ def start_training(
         resume: go on after the last checkpoint.
         max_minutes, verbose: see `eenet_train.fit.fit`.
         report: called with the cases prepared and the cases in all.
-        say: called with a line that tells what will be done.
+        say: called with lines that tell what will be done.
 
     Raises:
         TrainingError: settings, cases or a folder that do not allow this training.
@@ -68,4 +68,4 @@ def start_training(
         f"{len(dataset.cases)} cases prepared{left_out}; recipe {settings.recipe.name}, {settings.preset.name}, "
         f"{settings.steps} steps in {settings.epochs} epochs"
     )
-    return fit(dataset, output, settings, resume=resume, max_minutes=max_minutes, verbose=verbose)
+    return fit(dataset, output, settings, resume=resume, max_minutes=max_minutes, verbose=verbose, say=say)

@@ -17,12 +17,10 @@ from eenet_runtime.errors import TrainingError
 from eenet_runtime.files import make_output_folder, write_atomically
 from eenet_runtime.labels import Region
 from eenet_runtime.tables import format_table
-from eenet_train.run_folder import RegionScores, RunFolder, RunRecord, read_record
+from eenet_train.run_folder import MEAN, RegionScores, RunFolder, RunRecord, read_record
 from eenet_train.summary_picture import Curve, draw_summary
 from eenet_train.validation import CaseScores, mean_scores
 
-_MEAN: Final = "mean"
-"""Stands for all cases in a run's table of validations."""
 _HEADER: Final = ("run", "fold", "training", "validation", "steps", "loss", "best epoch", *Region, "mean")
 
 
@@ -168,7 +166,7 @@ def _read_validations(run: RunFolder, record: RunRecord) -> tuple[Validation, ..
     scores: dict[int, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     try:
         for epoch, case, region, dice in run.validation.rows():
-            if case != _MEAN:
+            if case != MEAN:
                 scores[int(epoch)][case][region] = float(dice)
         steps = {int(row[0]): int(row[1]) for row in run.log.rows()}
         return tuple(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from eenet_runtime.dice import dice_by_region
 from eenet_runtime.labels import Region
 from eenet_train.data import PreparedCase
 from eenet_train.run_folder import RegionScores
+from eenet_train.sample_pictures import SampleCase
 
 
 @dataclass(frozen=True)
@@ -29,21 +30,27 @@ def region_scores(truth: NDArray[np.uint8], predicted: NDArray[np.uint8]) -> Reg
     return RegionScores(scores[Region.ET], scores[Region.TC], scores[Region.WT])
 
 
-def validate(model: Any, cases: Sequence[PreparedCase]) -> tuple[CaseScores, ...]:
+def validate(
+    model: Any, cases: Sequence[PreparedCase], show: Callable[[SampleCase], None] | None = None
+) -> tuple[CaseScores, ...]:
     """Segment whole volumes and compare.
 
     Args:
         model: a network at the geometry of the cases, (1, H, W, D, 4) to probabilities.
         cases: prepared cases; the most frequent class of a voxel is its truth, the lower one of equals.
+        show: is given each case with its truth and the network's labels.
 
     Returns:
         Scores in the order of the cases.
     """
     scores = []
     for case in cases:
-        probabilities = np.asarray(model.predict_on_batch(case.volume().astype(np.float32)[None]))[0]
+        volume = case.volume().astype(np.float32)
+        predicted = np.asarray(model.predict_on_batch(volume[None]))[0].argmax(axis=-1).astype(np.uint8)
         truth = case.target().argmax(axis=-1).astype(np.uint8)
-        scores.append(CaseScores(case.case_id, region_scores(truth, probabilities.argmax(axis=-1).astype(np.uint8))))
+        scores.append(CaseScores(case.case_id, region_scores(truth, predicted)))
+        if show is not None:
+            show(SampleCase(case.case_id, volume, truth, predicted))
     return tuple(scores)
 
 
