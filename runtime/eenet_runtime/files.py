@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,11 +65,16 @@ def remove_leftovers(folder: Path) -> None:
     Raises:
         OutputError: one of them cannot be removed.
     """
-    for path in folder.glob(f"{_PREFIX}{'[0-9a-f]' * 8}.*"):
+    for path in filter(is_leftover, folder.glob(".*")):
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(f"{path}: cannot be removed ({error.strerror or error})") from error
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a path has the name of a temporary file of `open_for_replace`."""
+    return re.match(rf"{re.escape(_PREFIX)}[0-9a-f]{{8}}\.", path.name) is not None
 
 
 def make_output_folder(path: Path) -> None:

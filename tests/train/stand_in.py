@@ -87,7 +87,14 @@ def easy_dataset(folder: Path) -> PreparedDataset:
 
 
 def main(kind: str, cases: Path, output: Path) -> None:
-    """Train: `killable` 40 epochs that go on where they stopped, `mirrored` on two devices, `averaged` on one."""
+    """Train on one device or two.
+
+    Args:
+        kind: `killable`: 40 epochs; `mirrored`: on two devices; `averaged`: the same on one; `whole recipe`: on two
+            devices with all that a recipe has.
+        cases: folder for the samples.
+        output: the run; it goes on where it stopped.
+    """
     from eenet_train import fit as room
     from eenet_train.tensorflow_setup import set_tensorflow_defaults
 
@@ -98,16 +105,16 @@ def main(kind: str, cases: Path, output: Path) -> None:
         setattr(room, "build_eenet", build_stand_in)  # noqa: B010
         settings = short_settings(steps=80, recipe=short_recipe(learning_rate=0.01))
     else:
-        setattr(room, "build_eenet", build_smooth_stand_in)  # noqa: B010
+        network = build_stand_in if kind == "whole recipe" else build_smooth_stand_in
+        setattr(room, "build_eenet", network)  # noqa: B010
         tf.config.set_logical_device_configuration(
             tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
         )
         # A constant rate: a cosine counts the calls of the network, of which averaged gradients need twice as many.
         constant = Schedule("plateau", learning_rate=0.01, patience_epochs=50)
-        share: dict[str, Any] = {"devices": 2} if kind == "mirrored" else {"accumulate": 2}
-        settings = short_settings(
-            steps=16, recipe=replace(short_recipe(), schedule=constant, ema_momentum=0.0), **share
-        )
+        plain = replace(short_recipe(), schedule=constant, ema_momentum=0.0, gradient_norm=0.0)
+        share: dict[str, Any] = {"accumulate": 2} if kind == "averaged" else {"devices": 2}
+        settings = short_settings(steps=16, recipe=short_recipe() if kind == "whole recipe" else plain, **share)
     print("training", flush=True)  # noqa: T201
     room.fit(easy_dataset(cases), output, settings, resume=True)
 

@@ -275,6 +275,7 @@ def test_a_killed_and_resumed_run_equals_one_that_was_left_alone(
     "changes",
     [
         {"accumulate": 2},
+        # Its first steps overflow and are skipped; six are enough for some that are not.
         {"precision": "mixed_float16"},
         {"precision": "mixed_bfloat16"},
         {"recipe": replace(short_recipe(), schedule=Schedule("plateau", 0.05, patience_epochs=1, divide_by=2.0))},
@@ -286,10 +287,11 @@ def test_whatever_the_settings_a_stopped_and_resumed_run_ends_with_the_same_weig
 ) -> None:
     from eenet_train.fit import fit
 
-    alone, stopped, settings = RunFolder(tmp_path / "alone"), RunFolder(tmp_path / "stopped"), short_settings(**changes)
+    settings = short_settings(**{"steps": 18, "steps_per_epoch": 6, **changes})
+    alone, stopped = RunFolder(tmp_path / "alone"), RunFolder(tmp_path / "stopped")
     fit(dataset, alone.path, settings)
     fit(dataset, stopped.path, settings, max_minutes=0)
-    assert read_record(stopped).steps_done == 2
+    assert read_record(stopped).steps_done == 6
     fit(dataset, stopped.path, settings, resume=True)
     for one, other in zip(_weights(stopped), _weights(alone), strict=True):
         assert np.array_equal(one, other)
@@ -371,6 +373,49 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_weights(
     assert len(_rows(run.log.path)) == 1
 
 
+def test_weights_that_are_no_numbers_are_not_saved_even_where_the_loss_was_finite(
+    stand_in: None, dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eenet_train import callbacks
+    from eenet_train.fit import fit
+
+    def spoil(self: Any, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        weights = self.model.get_weights()
+        weights[0][:] = np.nan
+        self.model.set_weights(weights)
+
+    monkeypatch.setattr(callbacks.SeedEpoch, "on_epoch_end", spoil, raising=False)
+    with pytest.raises(TrainingError, match="weights that are infinite or not a number after epoch 1"):
+        fit(dataset, tmp_path / "run", short_settings())
+    assert not (tmp_path / "run" / "model.keras").exists()
+
+
+def test_a_training_that_could_not_begin_leaves_no_settings_behind(
+    stand_in: None, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    from eenet_train.fit import fit
+
+    for change in (
+        {"initial_weights": str(tmp_path / "missing")},
+        {"devices": 64, "steps": 128, "steps_per_epoch": 64},
+    ):
+        with pytest.raises(TrainingError):
+            fit(dataset, tmp_path / "run", short_settings(**change))
+        assert not list((tmp_path / "run").iterdir())
+    assert fit(dataset, tmp_path / "run", short_settings(steps=4)).steps_done == 4
+
+
+def test_a_checkpoint_whose_optimizer_does_not_fit_is_refused(
+    finished: RunFolder, stand_in: None, dataset: PreparedDataset
+) -> None:
+    from eenet_train.checkpoint import load_checkpoint
+    from eenet_train.fit import compiled_network
+
+    other = compiled_network(short_settings(recipe=replace(short_recipe(), ema_momentum=0.0)))
+    with pytest.raises(TrainingError, match="not a checkpoint of this network"):
+        load_checkpoint(other, finished.checkpoint)
+
+
 def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> None:
     from eenet_train.fit import check_run
 
@@ -381,10 +426,11 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_a_folder_with_nothing_but_prepared_cases_counts_as_empty(tmp_path: Path) -> None:
+def test_a_folder_with_nothing_but_prepared_cases_and_leftovers_of_a_kill_counts_as_empty(tmp_path: Path) -> None:
     from eenet_train.fit import check_run
 
     (tmp_path / "cache").mkdir()
+    (tmp_path / ".eenet-01234567.config.yaml").write_text("preset:")
     check_run(RunFolder(tmp_path), short_settings(), resume=False)
     check_run(RunFolder(tmp_path / "new"), short_settings(), resume=False)
 

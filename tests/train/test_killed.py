@@ -89,3 +89,15 @@ def test_two_devices_do_what_one_does_with_averaged_gradients(tmp_path: Path) ->
     losses = [[float(row[2]) for row in RunFolder(tmp_path / kind).log.rows()] for kind in ("mirrored", "averaged")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert losses[0][-1] < losses[0][0]
+
+
+def test_the_whole_recipe_trains_on_two_devices(tmp_path: Path) -> None:
+    cases, run = tmp_path / "cases", RunFolder(tmp_path / "run")
+    cases.mkdir()
+    easy_dataset(cases)
+    _finish("whole recipe", cases, run.path)
+    rows = run.log.rows()
+    assert [row[1] for row in rows] == ["2", "4", "6", "8", "10", "12", "14", "16"]
+    assert float(rows[-1][2]) < 0.5 * float(rows[0][2])
+    assert float(rows[-1][3]) < 0.5 * float(rows[0][3])
+    assert {row[2] for row in run.timing.rows()} == {""}

@@ -38,7 +38,9 @@ def _eenet(**schedule: Any) -> Recipe:
         ({"accumulate": 0}, "gradients of 0 averaged"),
         ({"devices": 0}, "0 devices"),
         ({"accumulate": 3}, "epochs of 2 steps found, expected a multiple of 3"),
-        ({"accumulate": 2, "devices": 2}, "expected a multiple of 4"),
+        ({"devices": 3}, "epochs of 2 steps found, expected a multiple of 3"),
+        ({"accumulate": 2, "devices": 2}, "devices average theirs already, give one of the two"),
+        ({"precision": "mixed_float16", "devices": 2}, "expected mixed_bfloat16 or float32 on several devices"),
         ({"recipe": _eenet(warmup_steps=10)}, "10 warm-up steps found, expected fewer than the 10 steps"),
         ({"seed": -1}, "seed -1 found"),
         ({"seed": 2**32}, "seed 4294967296 found"),
@@ -171,8 +173,27 @@ def test_without_options_an_epoch_is_a_pass_over_the_training_cases() -> None:
 
 
 def test_an_epoch_is_rounded_up_to_whole_steps_of_the_weights() -> None:
-    settings = final_settings(FitOptions(accumulate=4, devices=2, epochs=3), None, lambda draft: 293)
+    settings = final_settings(FitOptions(devices=8, epochs=3), None, lambda draft: 293)
     assert (settings.steps_per_epoch, settings.steps) == (296, 888)
+
+
+def test_one_epoch_is_enough_where_it_is_longer_than_the_warm_up() -> None:
+    assert final_settings(FitOptions(epochs=1), None, lambda draft: 293).steps == 293
+    with pytest.raises(TrainingError, match="25 warm-up steps found, expected fewer than the 12 steps"):
+        final_settings(FitOptions(epochs=1), None, lambda draft: 12)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (FitOptions(fold=0), "fold 0 found without folds"),
+        (FitOptions(folds=5, fold=0, validation_cases=4), "4 validation cases and 5 folds found"),
+        (FitOptions(partial_weights=True), "partial weights found without weights"),
+    ],
+)
+def test_an_option_without_effect_is_refused(options: FitOptions, reason: str) -> None:
+    with pytest.raises(TrainingError, match=reason):
+        base_settings(options, None)
 
 
 def test_options_are_laid_over_the_settings_of_another_run() -> None:

@@ -49,8 +49,10 @@ class SeedEpoch(keras.callbacks.Callback):
                 generator.state.assign(drawn.astype(generator.state.dtype))
 
 
-class RequireFiniteLoss(keras.callbacks.Callback):
+class RequireFinite(keras.callbacks.Callback):
     """End a training that has left the numbers, before its weights replace the last good ones.
+
+    The losses of an epoch are measured before each change of the weights, so its last change shows in them alone.
 
     Args:
         run: named in the message.
@@ -61,16 +63,19 @@ class RequireFiniteLoss(keras.callbacks.Callback):
         self.run = run
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Look at the epoch's mean loss.
+        """Look at the epoch's mean loss and at the weights.
 
         Raises:
-            TrainingError: it is infinite or not a number.
+            TrainingError: they are infinite or not a number.
         """
         loss = float((logs or {})["loss"])
-        if not math.isfinite(loss):
+        found = "" if math.isfinite(loss) else f"loss of epoch {epoch + 1} is {loss}"
+        if not found and not all(np.isfinite(weight).all() for weight in self.model.get_weights()):
+            found = f"network has weights that are infinite or not a number after epoch {epoch + 1}"
+        if found:
             raise TrainingError(
-                f"{self.run.path}: the loss of epoch {epoch + 1} is {loss}, expected a finite number; what the epochs "
-                "before it left is unchanged; train anew with a lower learning rate"
+                f"{self.run.path}: the {found}, expected finite numbers; what the epochs before it left is unchanged; "
+                "train anew with a lower learning rate"
             )
 
 
@@ -80,10 +85,10 @@ class EpochLog(keras.callbacks.Callback):
     Args:
         run: where they are written.
         steps_per_epoch: samples of an epoch.
-        wait: measures the time that was spent waiting for samples.
+        wait: measures the time that was spent waiting for samples; None where it cannot be told.
     """
 
-    def __init__(self, run: RunFolder, steps_per_epoch: int, wait: InputWait) -> None:
+    def __init__(self, run: RunFolder, steps_per_epoch: int, wait: InputWait | None) -> None:
         super().__init__()
         self.run = run
         self.steps_per_epoch = steps_per_epoch
@@ -94,7 +99,8 @@ class EpochLog(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start the clock."""
         self.seconds = 0.0
-        self.wait.take()
+        if self.wait is not None:
+            self.wait.take()
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Time the steps alone: validation and checkpoints come between epochs."""
@@ -105,14 +111,14 @@ class EpochLog(keras.callbacks.Callback):
         self.seconds += time.monotonic() - self.started
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write the lines; the learning rate is the one that the next step takes, as in TensorBoard."""
+        """Write the lines; the learning rate is the one reached: along a cosine that of the next step."""
         logs = logs or {}
         held_out = f"{float(logs['val_loss']):.9g}" if "val_loss" in logs else ""
         rate = float(plain_value(self.model.optimizer.learning_rate))
         steps = (epoch + 1) * self.steps_per_epoch
         self.run.log.append(epoch + 1, [(str(steps), f"{float(logs['loss']):.9g}", held_out, f"{rate:.6g}")])
-        share = self.wait.take() / self.seconds if self.seconds else 0.0
-        self.run.timing.append(epoch + 1, [(f"{self.seconds:.3f}", f"{share:.4f}")])
+        share = f"{self.wait.take() / self.seconds:.4f}" if self.wait is not None and self.seconds else ""
+        self.run.timing.append(epoch + 1, [(f"{self.seconds:.3f}", share)])
 
 
 class PlateauRate(keras.callbacks.Callback):

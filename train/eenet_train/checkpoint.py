@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,8 +47,11 @@ def load_checkpoint(model: keras.Model, path: Path) -> int:
     try:
         with h5py.File(path, "r") as file:
             steps_done = int(file.attrs[_STEPS])
-        model.load_weights(path)
-    except (ValueError, OSError, KeyError) as error:
+        with warnings.catch_warnings():
+            # Keras only warns of an optimizer's state that does not fit, and then goes on without it.
+            warnings.filterwarnings("error", message=".*(?i:optimizer)")
+            model.load_weights(path)
+    except (ValueError, OSError, KeyError, UserWarning) as error:
         raise TrainingError(f"{path}: not a checkpoint of this network ({error})") from error
     return steps_done
 

@@ -76,7 +76,11 @@ SeedOption = Annotated[
     int | None, typer.Option(min=0, help="Seed of split, samples, first weights and dropout [default: 0].")
 ]
 CacheOption = Annotated[
-    Path | None, typer.Option(help="Folder for prepared cases [default: cache in the run folder].", show_default=False)
+    Path | None,
+    typer.Option(
+        help="Folder for prepared cases, not kept in the settings [default: cache in the run folder].",
+        show_default=False,
+    ),
 ]
 MinutesOption = Annotated[float | None, typer.Option(min=0, help="Stop after the epoch in which this time has passed.")]
 

@@ -15,8 +15,9 @@ from eenet_runtime.errors import TrainingError
 def device_strategy(devices: int) -> Any:
     """TensorFlow's strategy for a number of GPUs, or of logical CPUs on a machine without a GPU.
 
-    One device needs none. Several each take a sample of their own; gradients are averaged between them, batch norms
-    keep statistics of their own device's samples and average them.
+    One device needs none. Several each take a sample of their own, and gradients are averaged between them. Batch
+    norms keep the statistics of their own device's samples; those of the first are saved. In each step all devices
+    drop the same channels.
 
     Raises:
         TrainingError: fewer devices than asked for.

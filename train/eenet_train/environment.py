@@ -21,7 +21,7 @@ def describe_environment() -> dict[str, Any]:
 
     return {
         "eenet": __version__,
-        "git_commit": git_commit(Path(__file__).parent),
+        "git_commit": git_commit(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "processors": os.cpu_count(),
@@ -39,14 +39,22 @@ def environment_json() -> str:
     return json.dumps(describe_environment(), indent=2) + "\n"
 
 
-def git_commit(folder: Path) -> str:
-    """The commit of the checkout that holds a folder, with "-dirty" where tracked files were changed; else empty."""
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*", "--abbrev=40"]
+def git_commit() -> str:
+    """The commit of the checkout that this file belongs to, with "-dirty" where tracked files were changed.
+
+    Empty where there is none: installed into an environment inside somebody else's checkout, it is not theirs either.
+    """
+    folder = Path(__file__).parent
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        _git(folder, "ls-files", "--error-unmatch", Path(__file__).name)
+        return _git(folder, "describe", "--always", "--dirty", "--exclude=*", "--abbrev=40")
     except (OSError, subprocess.SubprocessError):
         return ""
-    return done.stdout.strip()
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 
 
 def _version(package: str) -> str:

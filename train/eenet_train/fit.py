@@ -11,14 +11,14 @@ import keras
 import tensorflow as tf
 
 from eenet_runtime.errors import TrainingError
-from eenet_runtime.files import make_output_folder, remove_leftovers, write_atomically
+from eenet_runtime.files import is_leftover, make_output_folder, remove_leftovers, write_atomically
 from eenet_runtime.labels import CHANNEL_ORDER
 from eenet_runtime.normalization import NORMALIZATION
 from eenet_train.callbacks import (
     EpochLog,
     HeldOutLoss,
     PlateauRate,
-    RequireFiniteLoss,
+    RequireFinite,
     SaveRun,
     SeedEpoch,
     TimeBudget,
@@ -57,7 +57,7 @@ def fit(
         settings: what to do.
         resume: go on after the last checkpoint in `output`, with the same settings and cases; a run that has none
             yet starts anew.
-        max_minutes: stop at the end of the epoch in which this time has passed.
+        max_minutes: stop at the end of the epoch in which this time has passed, with a validation.
         verbose: Keras' progress on standard output: 0 nothing, 1 a bar, 2 a line for each epoch.
         say: is told which of the first weights were found.
 
@@ -76,28 +76,32 @@ def fit(
     make_output_folder(run.path)
     for folder in (run.path, run.best.path, run.samples, run.checkpoint.parent):
         remove_leftovers(folder)
-    write_atomically(run.config, settings.to_yaml().encode())
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(settings.seed)
     resumed = resume and run.checkpoint.is_file()
     model = compiled_network(settings, first_weights=not resumed)
-    steps_done = 0
+    steps_done, found_weights = 0, ""
     if resumed:
         record = _resumed_record(run, record)
         steps_done = load_checkpoint(model, run.checkpoint)
     elif settings.initial_weights:
         found = load_by_name(model, Path(settings.initial_weights), strict=not settings.partial_weights)
-        write_atomically(run.initial_weights, f"{load_table(found)}\n".encode())
-        say(load_table(found))
+        found_weights = load_table(found)
+        say(found_weights)
+    # Only now is it known that this training can begin: a folder that holds settings holds a run.
+    write_atomically(run.config, settings.to_yaml().encode())
     write_atomically(run.split, _split_json(dataset, training, held_out).encode())
     write_atomically(run.environment, environment_json().encode())
+    if found_weights:
+        write_atomically(run.initial_weights, f"{found_weights}\n".encode())
     first_epoch = steps_done // settings.steps_per_epoch
     for table in (run.log, run.timing, run.validation):
         table.keep_until(first_epoch)
     if first_epoch >= settings.epochs:
         return read_record(run)
-    wait = InputWait()
+    # Several devices fetch ahead in a thread of their own, whose waiting says nothing about theirs.
+    wait = InputWait() if settings.devices == 1 else None
     model.fit(
         training_dataset(training, settings, steps_done, wait),
         epochs=settings.epochs,
@@ -139,7 +143,7 @@ def check_run(run: RunFolder, settings: FitSettings, *, resume: bool) -> None:
         TrainingError: the folder holds something else, a run that is not to be resumed, or one with other settings.
     """
     if not run.config.is_file():
-        if run.path.is_dir() and any(path != run.cache for path in run.path.iterdir()):
+        if run.path.is_dir() and any(path != run.cache and not is_leftover(path) for path in run.path.iterdir()):
             raise TrainingError(f"{run.path}: neither empty nor a run; choose another folder")
         return
     if not resume:
@@ -168,8 +172,10 @@ def compiled_network(settings: FitSettings, *, first_weights: bool = True) -> ke
             if isinstance(layer, keras.layers.BatchNormalization) and recipe.batch_norm_momentum is not None:
                 layer.momentum = recipe.batch_norm_momentum
         optimizer = build_optimizer(recipe, settings.steps, settings.accumulate, settings.devices)
+        # Variables must exist before a checkpoint can be read into them. Nadam's own come first: built by the loss
+        # scale that `compile` wraps around it, one of them would be in no checkpoint (Keras 3.15, `_u_product`).
+        optimizer.build(model.trainable_variables)
         model.compile(optimizer=optimizer, loss=build_loss(recipe.loss))
-        # The optimizer's variables must exist before a checkpoint can be read into them.
         model.optimizer.build(model.trainable_variables)
     return model
 
@@ -179,7 +185,7 @@ def _callbacks(
     run: RunFolder,
     record: RunRecord,
     settings: FitSettings,
-    wait: InputWait,
+    wait: InputWait | None,
     max_minutes: float | None,
 ) -> list[keras.callbacks.Callback]:
     """In the order in which they run: the clock first, so that the last epoch is known as such; the save last.
@@ -192,7 +198,7 @@ def _callbacks(
     schedule = settings.recipe.schedule
     return [
         SeedEpoch(settings.seed),
-        RequireFiniteLoss(run),
+        RequireFinite(run),
         *([TimeBudget(max_minutes)] if max_minutes is not None else []),
         *([PlateauRate(run, schedule)] if schedule.kind == "plateau" else []),
         HeldOutLoss(cropped, held_out, settings.crop_size, build_loss(settings.recipe.loss)),

@@ -17,11 +17,13 @@ def build_optimizer(recipe: Recipe, steps: int, accumulate: int, devices: int) -
         recipe: what to build.
         steps: samples that the training reads in all.
         accumulate: samples whose gradients are averaged before the weights move.
-        devices: samples of one call of the network.
+        devices: samples of one call of the network. Each device shortens its own gradient before the average is
+            taken; averaged gradients on one device are shortened after.
     """
     return keras.optimizers.Nadam(
         _rate(recipe.schedule, steps, devices),
-        global_clipnorm=recipe.gradient_norm or None,
+        # Each device holds its share of the mean, so that its gradients are shorter by their number.
+        global_clipnorm=recipe.gradient_norm / devices or None,
         use_ema=recipe.ema_momentum > 0,
         ema_momentum=recipe.ema_momentum or 0.99,
         gradient_accumulation_steps=accumulate if accumulate > 1 else None,

@@ -16,6 +16,7 @@ DEFAULT_EPOCHS: Final = 300
 """Passes over the training cases: the paper names no number; with its rate's three falls at most this is plenty."""
 DEFAULT_STEPS_PER_EPOCH: Final = 25
 """Where the user counts in steps."""
+LONG_EPOCH: Final = 10**6
 
 _ELSEWHERE: Final = ("preset", "recipe", "learning_rate", "warmup_steps", "steps", "steps_per_epoch", "epochs")
 """Options that are not simply a setting of the same name."""
@@ -86,6 +87,7 @@ def final_settings(
 
 
 def _laid_over(options: FitOptions, base: FitSettings | None, training_cases: int | None) -> FitSettings:
+    _require_effect(options, base)
     given = {name: value for name, value in dataclasses.asdict(options).items() if value is not None}
     changes = {name: value for name, value in given.items() if name not in _ELSEWHERE}
     if options.preset is not None:
@@ -94,6 +96,20 @@ def _laid_over(options: FitOptions, base: FitSettings | None, training_cases: in
     changes["steps_per_epoch"] = _steps_per_epoch(options, base, training_cases)
     changes["steps"] = _steps(options, base, changes["steps_per_epoch"])
     return dataclasses.replace(base or FitSettings(preset=EENET_FAST), **changes)
+
+
+def _require_effect(options: FitOptions, base: FitSettings | None) -> None:
+    """Refuse an option that would change nothing: whoever gave it expects something of it."""
+    folds = options.folds if options.folds is not None else (base.folds if base else 0)
+    if options.fold is not None and not folds:
+        raise TrainingError(f"fold {options.fold} found without folds; say how many with --folds")
+    if options.validation_cases is not None and folds:
+        raise TrainingError(
+            f"{options.validation_cases} validation cases and {folds} folds found; a fold says which cases are held "
+            "out, give one of them"
+        )
+    if options.partial_weights and not (options.initial_weights or (base and base.initial_weights)):
+        raise TrainingError("partial weights found without weights; say which with --weights")
 
 
 def _recipe(options: FitOptions, base: FitSettings | None) -> Recipe:
@@ -112,7 +128,8 @@ def _steps_per_epoch(options: FitOptions, base: FitSettings | None, training_cas
     if base is not None:
         return base.steps_per_epoch
     together = (options.accumulate or 1) * (options.devices or 1)
-    samples = DEFAULT_STEPS_PER_EPOCH if training_cases is None else training_cases
+    # Before the cases are counted an epoch may be as long as any.
+    samples = (training_cases or LONG_EPOCH) if options.steps is None else DEFAULT_STEPS_PER_EPOCH
     return -(-samples // together) * together
 
 

@@ -108,7 +108,8 @@ class Recipe:
         augmentation: random changes of the samples.
         gradient_norm: longer gradients (all weights together) are shortened to this; 0 leaves them.
         ema_momentum: share of the old average in a running average of the weights, which is what is validated and
-            exported; 0 keeps no average.
+            exported; 0 keeps no average. It moves with every call of the network, also where gradients of several
+            calls are averaged first.
         batch_norm_momentum: share of the old statistics in the batch norms' running statistics, which inference
             uses; None keeps EfficientNet's 0.99, too slow for a training of a few hundred steps.
     """

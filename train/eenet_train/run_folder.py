@@ -61,7 +61,7 @@ class RunFolder:
 
     @property
     def timing(self) -> EpochTable:
-        """Seconds of each epoch's steps, and the share of them that was spent waiting for samples."""
+        """Seconds of each epoch's steps, and the share of them that was spent waiting for samples (on one device)."""
         return EpochTable(self.path / "timing.csv", ("seconds", "input_wait"))
 
     @property

@@ -31,7 +31,7 @@ class FitSettings:
         steps_per_epoch: samples between two checkpoints and log lines, a multiple of `accumulate` and `devices`.
         crop: size of the training crops along H and W, multiples of 32; None trains on whole volumes.
         accumulate: samples whose gradients are averaged before the weights move.
-        devices: GPUs (or logical CPUs) that share a step, each with a sample of its own.
+        devices: GPUs (or logical CPUs) that share a step, each with a sample of its own; not with `accumulate`.
         precision: "float32"; "mixed_float16" and "mixed_bfloat16" compute convolutions in 16 bits, and group norms,
             softmax and loss in FP32.
         deterministic: let TensorFlow use only kernels that give the same bits each time.
@@ -98,11 +98,22 @@ class FitSettings:
                 f"gradients of {self.accumulate} averaged, {self.devices} devices: expected positive numbers, and "
                 "steps that are a multiple of the steps of an epoch"
             )
+        if self.accumulate > 1 and self.devices > 1:
+            # Keras 3.15 applies averaged gradients inside a condition, where devices cannot exchange theirs.
+            raise TrainingError(
+                f"gradients of {self.accumulate} samples averaged and {self.devices} devices found; devices average "
+                "theirs already, give one of the two"
+            )
+        if self.precision == "mixed_float16" and self.devices > 1:
+            # Keras 3.15 looks for overflow on the first device only: another's would spoil all weights.
+            raise TrainingError(
+                f"mixed_float16 on {self.devices} devices found, expected mixed_bfloat16 or float32 on several devices"
+            )
         together = self.accumulate * self.devices
         if self.steps_per_epoch % together:
             raise TrainingError(
-                f"epochs of {self.steps_per_epoch} steps found, expected a multiple of {together}: gradients of "
-                f"{self.accumulate} samples are averaged on each of {self.devices} devices"
+                f"epochs of {self.steps_per_epoch} steps found, expected a multiple of {together}: that many samples "
+                "make one step of the weights"
             )
 
     @property
