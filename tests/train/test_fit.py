@@ -78,6 +78,7 @@ def test_a_run_leaves_all_its_files_and_nothing_half_written(finished: RunFolder
         "best/model.keras",
         "best/run.json",
         "timing.csv",
+        "losses.png",
         "checkpoints/last.weights.h5",
         "log.csv",
         "validation.csv",

@@ -12,12 +12,13 @@ import keras
 import numpy as np
 
 from eenet_runtime.errors import TrainingError
-from eenet_runtime.files import make_output_folder, open_for_replace
+from eenet_runtime.files import make_output_folder, open_for_replace, write_atomically
 from eenet_runtime.labels import Region
 from eenet_train.checkpoint import copy_averaged_weights, save_checkpoint
 from eenet_train.data import PreparedCase
 from eenet_train.devices import plain_value
 from eenet_train.input_pipeline import InputWait
+from eenet_train.loss_picture import draw_losses
 from eenet_train.network import copy_weights
 from eenet_train.optimizer import plateau_rate
 from eenet_train.recipe import Schedule
@@ -80,7 +81,7 @@ class RequireFinite(keras.callbacks.Callback):
 
 
 class EpochLog(keras.callbacks.Callback):
-    """A line in the run's `log`, and one in its `timing`, for each epoch.
+    """A line in the run's `log`, and one in its `timing`, for each epoch, and the picture of the losses.
 
     Args:
         run: where they are written.
@@ -119,6 +120,10 @@ class EpochLog(keras.callbacks.Callback):
         self.run.log.append(epoch + 1, [(str(steps), f"{float(logs['loss']):.9g}", held_out, f"{rate:.6g}")])
         share = f"{self.wait.take() / self.seconds:.4f}" if self.wait is not None and self.seconds else ""
         self.run.timing.append(epoch + 1, [(f"{self.seconds:.3f}", share)])
+        rows = self.run.log.rows()
+        training = [(int(row[1]), float(row[2])) for row in rows]
+        crops = [(int(row[1]), float(row[3])) for row in rows if row[3]]
+        write_atomically(self.run.losses, draw_losses(self.run.path.resolve().name, training, crops))
 
 
 class PlateauRate(keras.callbacks.Callback):

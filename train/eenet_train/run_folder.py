@@ -80,6 +80,11 @@ class RunFolder:
         return self.path / "samples"
 
     @property
+    def losses(self) -> Path:
+        """Picture of the losses in `log`."""
+        return self.path / "losses.png"
+
+    @property
     def tensorboard(self) -> Path:
         """Event files for TensorBoard."""
         return self.path / "tensorboard"
