@@ -28,6 +28,7 @@ def short_recipe(**schedule: Any) -> Recipe:
         schedule=Schedule("cosine", **{"learning_rate": 0.1, "warmup_steps": 2, **schedule}),
         augmentation=Augmentation(flip=0.5, scale=0.1, shift=0.1, noise=0.1, noise_chance=0.5),
         ema_momentum=0.4,
+        dropout=1.0,
         batch_norm_momentum=0.5,
     )
 

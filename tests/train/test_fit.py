@@ -165,6 +165,21 @@ def test_a_recipe_without_averages_saves_the_trained_weights_themselves(
         assert np.array_equal(saved, weight)
 
 
+def test_a_recipe_sets_how_training_drops_and_averages_and_what_is_saved_keeps_its_own_rates(
+    stand_in: None, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    import keras
+
+    from eenet_train.fit import compiled_network, fit
+
+    settings = short_settings(recipe=replace(short_recipe(), dropout=0.5), steps=4)
+    trained = compiled_network(settings)
+    assert (trained.get_layer("dropout").rate, trained.get_layer("norm").momentum) == (0.25, 0.5)
+    run = RunFolder(tmp_path / "run")
+    fit(dataset, run.path, settings)
+    assert keras.saving.load_model(run.model, compile=False).get_layer("dropout").rate == 0.5
+
+
 def test_the_best_network_is_the_one_of_the_highest_validation(finished: RunFolder) -> None:
     means: dict[str, list[float]] = {}
     for row in _rows(finished.validation.path):

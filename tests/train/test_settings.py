@@ -78,6 +78,7 @@ def test_a_crop_in_which_the_network_cannot_be_built_is_refused(crop: tuple[int,
         (lambda: Recipe("x", ema_momentum=1.0), "average found, expected 0 to below 1"),
         (lambda: Recipe("x", batch_norm_momentum=1.0), "batch norm momentum 1.0"),
         (lambda: Recipe("x", gradient_norm=-1.0), "gradient norm -1.0"),
+        (lambda: Recipe("x", dropout=1.5), "share 1.5 of the dropout rates"),
     ],
 )
 def test_recipes_that_make_no_training_are_refused(make: Any, reason: str) -> None:
@@ -95,6 +96,7 @@ def test_the_papers_recipe_is_what_the_paper_says() -> None:
     )
     assert PAPER.augmentation == Augmentation()
     assert (PAPER.gradient_norm, PAPER.ema_momentum, PAPER.batch_norm_momentum) == (0, 0, None)
+    assert PAPER.dropout == 1
 
 
 @given(

@@ -35,6 +35,7 @@ from eenet_train.input_pipeline import InputWait, training_dataset
 from eenet_train.losses import build_loss
 from eenet_train.network import build_eenet
 from eenet_train.optimizer import build_optimizer
+from eenet_train.recipe import Recipe
 from eenet_train.run_folder import RunFolder, RunRecord, Versions, read_record
 from eenet_train.settings import FitSettings, difference, read_settings
 
@@ -168,9 +169,7 @@ def compiled_network(settings: FitSettings, *, first_weights: bool = True) -> ke
     recipe = settings.recipe
     with device_strategy(settings.devices).scope(), dtype_policy(settings.precision):
         model = build_eenet(settings.crop_preset, encoder_weights=encoder)
-        for layer in model.layers:
-            if isinstance(layer, keras.layers.BatchNormalization) and recipe.batch_norm_momentum is not None:
-                layer.momentum = recipe.batch_norm_momentum
+        _apply_recipe(model, recipe)
         optimizer = build_optimizer(recipe, settings.steps, settings.accumulate, settings.devices)
         # Variables must exist before a checkpoint can be read into them. Nadam's own come first: built by the loss
         # scale that `compile` wraps around it, one of them would be in no checkpoint (Keras 3.15, `_u_product`).
@@ -178,6 +177,15 @@ def compiled_network(settings: FitSettings, *, first_weights: bool = True) -> ke
         model.compile(optimizer=optimizer, loss=build_loss(recipe.loss))
         model.optimizer.build(model.trainable_variables)
     return model
+
+
+def _apply_recipe(model: keras.Model, recipe: Recipe) -> None:
+    """Set what layers do in training only."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization) and recipe.batch_norm_momentum is not None:
+            layer.momentum = recipe.batch_norm_momentum
+        if isinstance(layer, keras.layers.Dropout):  # spatial ones are subclasses
+            layer.rate *= recipe.dropout
 
 
 def _callbacks(

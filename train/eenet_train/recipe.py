@@ -110,6 +110,7 @@ class Recipe:
         ema_momentum: share of the old average in a running average of the weights, which is what is validated and
             exported; 0 keeps no average. It moves with every call of the network, also where gradients of several
             calls are averaged first.
+        dropout: share of the network's own dropout rates (0.2 in 3D, 0.5 in 2D) that the training uses.
         batch_norm_momentum: share of the old statistics in the batch norms' running statistics, which inference
             uses; None keeps EfficientNet's 0.99, too slow for a training of a few hundred steps.
     """
@@ -120,11 +121,14 @@ class Recipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
     gradient_norm: float = 0.0
     ema_momentum: float = 0.0
+    dropout: float = 1.0
     batch_norm_momentum: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.ema_momentum < 1:
             raise TrainingError(f"momentum {self.ema_momentum} of the weights' average found, expected 0 to below 1")
+        if not 0 <= self.dropout <= 1:
+            raise TrainingError(f"share {self.dropout} of the dropout rates found, expected 0 to 1")
         if self.batch_norm_momentum is not None and not 0 <= self.batch_norm_momentum < 1:
             raise TrainingError(f"batch norm momentum {self.batch_norm_momentum} found, expected 0 to below 1")
         if not (self.gradient_norm >= 0 and math.isfinite(self.gradient_norm)):
@@ -158,6 +162,8 @@ EENET: Final = Recipe(
     # With one volume for a batch, single steps are wild.
     gradient_norm=1.0,
     ema_momentum=0.97,
+    # A short training underfits: its errors on the cases that it learns from are those on cases that it does not know.
+    dropout=0.0,
     batch_norm_momentum=0.95,
 )
 """Ours: augmentation, clipped gradients, averaged weights and quick batch norms."""
