@@ -62,7 +62,15 @@ def test_the_example_cases_are_small_and_were_not_trained_on(bundle: Bundle) -> 
     # A phantom's name holds its seed: Phantom_<seed>_<index>.
     seeds = {case.case_id.split("_")[1] for case in find_cases(EXAMPLES).cases}
     assert seeds == {"0003"}
-    assert "phantoms of seed 1" in bundle.manifest.provenance["note"]
+    assert "phantoms of seeds 1 and 21 to 24" in bundle.manifest.provenance["note"]
+
+
+def test_the_settings_behind_the_demo_model_can_be_read() -> None:
+    from eenet_train.settings import read_settings
+
+    parts = [read_settings(path) for path in sorted((ROOT / "docs" / "demo-model").glob("part-*.yaml"))]
+    assert [part.steps for part in parts] == [320, 400, 500]
+    assert {part.preset.name for part in parts} == {"eenet-fast"}
 
 
 @pytest.mark.tf
