@@ -40,25 +40,6 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedCase, ..
     return prepare_dataset(folder / "cases", folder / "cache", TINY_2MM).cases
 
 
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedCase, ...]:
-    """Five cases of random voxels, without the detour over files of images; all have a margin of background."""
-    folder = tmp_path_factory.mktemp("drawn")
-    cases = []
-    for index in range(5):
-        rng = np.random.default_rng(index)
-        volume = np.zeros((*SHAPE, 4), dtype=np.float16)
-        target = np.zeros((*SHAPE, 4), dtype=np.uint8)
-        volume[8:56, 4:50] = rng.normal(0, 1, (48, 46, 24, 4))
-        target[..., Label.BACKGROUND] = FULL
-        target[40:46, 10:16, 8:16] = np.eye(4, dtype=np.uint8)[rng.integers(0, 4, (6, 6, 8))] * FULL
-        case = PreparedCase(f"C{index}", folder / f"{index}.volume.npy", folder / f"{index}.target.npy")
-        np.save(case.volume_path, volume)
-        np.save(case.target_path, target)
-        cases.append(case)
-    return tuple(cases)
-
-
 def test_at_2_mm_the_fractions_are_the_exact_means_of_eight_voxels_rounded_down() -> None:
     labels = np.random.default_rng(0).integers(0, 4, (128, 128, 48)).astype(np.uint8)
     placement = place_box((slice(0, 128), slice(0, 128), slice(0, 48)), labels.shape, (1.0, 1.0, 1.0), TINY_2MM)

@@ -30,7 +30,7 @@ def describe_environment() -> dict[str, Any]:
             for gpu in tf.config.list_physical_devices("GPU")
         ],
         "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", ""),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: package_version(name) for name in PACKAGES},
     }
 
 
@@ -57,7 +57,8 @@ def _git(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 
 
-def _version(package: str) -> str:
+def package_version(package: str) -> str:
+    """The version of an installed package; "unknown" where it carries no metadata."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -17,6 +17,7 @@ DEFAULT_EPOCHS: Final = 300
 DEFAULT_STEPS_PER_EPOCH: Final = 25
 """Where the user counts in steps."""
 LONG_EPOCH: Final = 10**6
+"""Stands for a pass over the cases until they are counted: longer than any warm-up."""
 
 _ELSEWHERE: Final = ("preset", "recipe", "learning_rate", "warmup_steps", "steps", "steps_per_epoch", "epochs")
 """Options that are not simply a setting of the same name."""
@@ -128,7 +129,6 @@ def _steps_per_epoch(options: FitOptions, base: FitSettings | None, training_cas
     if base is not None:
         return base.steps_per_epoch
     together = (options.accumulate or 1) * (options.devices or 1)
-    # Before the cases are counted an epoch may be as long as any.
     samples = (training_cases or LONG_EPOCH) if options.steps is None else DEFAULT_STEPS_PER_EPOCH
     return -(-samples // together) * together
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ from eenet_runtime.errors import TrainingError
 from eenet_runtime.files import write_atomically
 from eenet_runtime.labels import Modality
 from eenet_runtime.presets import GeometryPreset
+from eenet_train.environment import package_version
 from eenet_train.epoch_table import EpochTable
 
 RECORD_SCHEMA: Final = 1
@@ -137,7 +137,13 @@ class Versions:
     @classmethod
     def installed(cls) -> Versions:
         """The versions in this environment; "unknown" where a package carries no metadata."""
-        return cls(__version__, _version("tensorflow"), _version("keras"), _version("numpy"), platform.python_version())
+        return cls(
+            eenet=__version__,
+            tensorflow=package_version("tensorflow"),
+            keras=package_version("keras"),
+            numpy=package_version("numpy"),
+            python=platform.python_version(),
+        )
 
 
 @dataclass(frozen=True)
@@ -240,10 +246,3 @@ def _preset_from_json(fields: dict[str, Any]) -> GeometryPreset:
     height, width, depth = fields["shape"]
     first, second, third = fields["depth_strides"]
     return GeometryPreset(fields["name"], (height, width, depth), fields["spacing_mm"], (first, second, third))
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"
