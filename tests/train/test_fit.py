@@ -180,6 +180,23 @@ def test_a_recipe_sets_how_training_drops_and_averages_and_what_is_saved_keeps_i
     assert keras.saving.load_model(run.model, compile=False).get_layer("dropout").rate == 0.5
 
 
+def test_frozen_batch_norms_stay_as_they_were_while_the_rest_is_trained_and_averaged(
+    stand_in: None, dataset: PreparedDataset, finished: RunFolder, tmp_path: Path
+) -> None:
+    import keras
+
+    from eenet_train.fit import fit
+
+    run = RunFolder(tmp_path / "run")
+    recipe = replace(short_recipe(), frozen_batch_norms=True)
+    fit(dataset, run.path, short_settings(recipe=recipe, steps=4, initial_weights=str(finished.path)))
+    before, after = (keras.saving.load_model(folder.model, compile=False) for folder in (finished, run))
+    for name, frozen in (("first", False), ("norm", True), ("last", False)):
+        for old, new in zip(before.get_layer(name).get_weights(), after.get_layer(name).get_weights(), strict=True):
+            assert np.array_equal(old, new) == frozen, name
+    assert all(layer.trainable for layer in after.layers)
+
+
 def test_the_best_network_is_the_one_of_the_highest_validation(finished: RunFolder) -> None:
     means: dict[str, list[float]] = {}
     for row in _rows(finished.validation.path):

@@ -69,5 +69,7 @@ def copy_averaged_weights(model: keras.Model, target: keras.Model) -> None:
     if not optimizer.use_ema or int(plain_value(optimizer.iterations)) == 0:
         return
     averages: list[Any] = optimizer._model_variables_moving_average  # Keras' own SwapEMAWeights reads it too.
-    for average, variable in zip(averages, target.trainable_variables, strict=True):
-        variable.assign(plain_value(average))
+    # By name: the target may train weights that the model keeps frozen.
+    copies = {variable.path: variable for variable in target.trainable_variables}
+    for average, variable in zip(averages, model.trainable_variables, strict=True):
+        copies[variable.path].assign(plain_value(average))

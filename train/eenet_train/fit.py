@@ -182,8 +182,10 @@ def compiled_network(settings: FitSettings, *, first_weights: bool = True) -> ke
 def _apply_recipe(model: keras.Model, recipe: Recipe) -> None:
     """Set what layers do in training only."""
     for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization) and recipe.batch_norm_momentum is not None:
-            layer.momentum = recipe.batch_norm_momentum
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = not recipe.frozen_batch_norms
+            if recipe.batch_norm_momentum is not None:
+                layer.momentum = recipe.batch_norm_momentum
         if isinstance(layer, keras.layers.Dropout):  # spatial ones are subclasses
             layer.rate *= recipe.dropout
 

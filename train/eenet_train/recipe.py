@@ -113,6 +113,8 @@ class Recipe:
         dropout: share of the network's own dropout rates (0.2 in 3D, 0.5 in 2D) that the training uses.
         batch_norm_momentum: share of the old statistics in the batch norms' running statistics, which inference
             uses; None keeps EfficientNet's 0.99, too slow for a training of a few hundred steps.
+        frozen_batch_norms: leave the batch norms as they are, statistics and weights, and train with what inference
+            uses; for the last part of a training, when the statistics of single volumes spread too far.
     """
 
     name: str
@@ -123,6 +125,7 @@ class Recipe:
     ema_momentum: float = 0.0
     dropout: float = 1.0
     batch_norm_momentum: float | None = None
+    frozen_batch_norms: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.ema_momentum < 1:
