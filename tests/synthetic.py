@@ -233,7 +233,7 @@ def case_files(folder: Path, case_id: str, head: Head, **options: Any) -> CaseFi
 def write_bundle(
     folder: Path, preset: GeometryPreset = TINY, *, weights: NDArray[np.float32] | None = None, **changes: Any
 ) -> Path:
-    """Write a bundle whose model is a matrix product over the channels, a bias and a softmax.
+    """Write a bundle whose model is a matrix product over the channels (a 1 x 1 x 1 convolution), a bias and a softmax.
 
     Args:
         folder: the bundle, made here.
@@ -249,7 +249,7 @@ def write_bundle(
     manifest = Manifest(
         name="tiny",
         preset=preset,
-        artifacts=(Artifact("onnx", MODEL_NAME, "fp32", "fp32", "volume", "probabilities"),),
+        artifacts=(Artifact("onnx", MODEL_NAME, "fp32", "fp32"),),
         files=describe_files(folder, (MODEL_NAME, WEIGHTS_NAME)),
         provenance={"made_by": "tests"},
         tools={"onnx": "any"},
@@ -289,17 +289,22 @@ def _write_model(folder: Path, preset: GeometryPreset, weights: NDArray[np.float
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    shape = [1, *preset.shape, 4]
+    shape = [1, 4, *preset.shape]
+    kernel = np.ascontiguousarray(weights.T)[:, :, None, None, None]
     graph = helper.make_graph(
         [
-            helper.make_node("MatMul", ["volume", "weights"], ["product"]),
-            helper.make_node("Add", ["product", "bias"], ["logits"]),
-            helper.make_node("Softmax", ["logits"], ["probabilities"], axis=-1),
+            helper.make_node("Conv", ["volume", "weights", "bias"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+            helper.make_node("ArgMax", ["logits"], ["indices"], axis=1, keepdims=0),
+            helper.make_node("Cast", ["indices"], ["labels"], to=TensorProto.UINT8),
         ],
         "tiny",
         [helper.make_tensor_value_info("volume", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, shape)],
-        [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(BIAS, "bias")],
+        [
+            helper.make_tensor_value_info("labels", TensorProto.UINT8, [1, *preset.shape]),
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, shape),
+        ],
+        [numpy_helper.from_array(kernel, "weights"), numpy_helper.from_array(BIAS, "bias")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save_model(model, folder / MODEL_NAME, save_as_external_data=True, location=WEIGHTS_NAME, size_threshold=0)

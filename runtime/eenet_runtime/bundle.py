@@ -20,10 +20,13 @@ from eenet_runtime.labels import CHANNEL_ORDER, Label
 from eenet_runtime.normalization import NORMALIZATION
 from eenet_runtime.presets import GeometryPreset
 
-SCHEMA_VERSION: Final = 1
-"""Version of the manifest that this runtime reads. A newer one is refused: it may mean something else."""
+SCHEMA_VERSION: Final = 2
+"""Version of the manifest that this runtime reads. Any other is refused: it may mean something else."""
 
 MANIFEST_NAME: Final = "manifest.json"
+
+TIE: Final = 1e-3
+"""Two class probabilities closer than this count as a tie: half precision may order them either way."""
 
 
 @dataclass(frozen=True)
@@ -37,23 +40,32 @@ class BundleFile:
 
 @dataclass(frozen=True)
 class Artifact:
-    """One runnable form of the model.
+    """One runnable form of the model: volume in, labels and perhaps probabilities out, all channels first.
 
     Attributes:
-        kind: `onnx`, later also engines.
+        kind: `onnx`, `openvino`, or an engine: `tensorrt`, `tensorrt-rtx`.
         path: file inside the bundle to hand to the engine.
-        precision: precision of the arithmetic, for example `fp32`.
+        precision: precision of the arithmetic: `fp32`, `fp16` or `int8`.
         weights_precision: precision of the weights as stored.
-        input_name, output_name: the graph's tensors; (1, H, W, D, 4) float32 in, class probabilities of the same
-            shape out.
+        input_name: (1, 4, H, W, D), in `input_dtype`.
+        labels_name: uint8 (1, H, W, D), network classes.
+        probabilities_name: float32 (1, classes, H, W, D); empty where the artefact gives labels only.
+        input_dtype: `float32` or `float16`.
     """
 
     kind: str
     path: str
     precision: str
     weights_precision: str
-    input_name: str
-    output_name: str
+    input_name: str = "volume"
+    labels_name: str = "labels"
+    probabilities_name: str = "probabilities"
+    input_dtype: str = "float32"
+
+    @property
+    def form(self) -> str:
+        """Its name in tables of parity, for example `onnx-fp16`."""
+        return f"{self.kind}-{self.precision}"
 
 
 @dataclass(frozen=True)
@@ -79,13 +91,19 @@ class PostprocessingSettings:
 
 @dataclass(frozen=True)
 class ParityRow:
-    """Agreement of two forms of the model on one case.
+    """Agreement of two forms of the model on one case, on the network's grid.
 
     Attributes:
         case_id: the case.
         reference, candidate: which forms were compared.
         max_abs_difference: largest difference of a class probability.
-        dice: Dice between the two masks on the network's grid, for ET, TC and WT.
+        dice: Dice between the two masks, for ET, TC and WT.
+        agreement: share of the voxels that have the same class.
+        inner_agreement: the same away from region borders: voxels whose 26 neighbours have their class in the
+            reference.
+        ties: voxels whose two highest probabilities in the reference differ by less than `TIE`.
+        hd95_mm: 95th percentile Hausdorff distance between the two masks, for each region.
+        dice_change: Dice against the truth, candidate minus reference; empty where the case has no label.
     """
 
     case_id: str
@@ -93,6 +111,11 @@ class ParityRow:
     candidate: str
     max_abs_difference: float
     dice: Mapping[str, float]
+    agreement: float = 1.0
+    inner_agreement: float = 1.0
+    ties: int = 0
+    hd95_mm: Mapping[str, float] = field(default_factory=dict)
+    dice_change: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -107,6 +130,8 @@ class Manifest:
         postprocessing: defaults of the steps after the network.
         provenance: where the weights came from, in words and figures.
         parity: agreement measured before the bundle got its name.
+        cases: the cases of that measurement: SHA-256 of each input file, by case and modality.
+        golden: file with an input and what the model makes of it; empty where there is none (see `golden`).
         tools: versions of the packages that made it.
         created: UTC time, ISO 8601.
         modalities, axes, normalisation, labels: what the network was trained with; fixed in this schema version.
@@ -119,6 +144,8 @@ class Manifest:
     postprocessing: PostprocessingSettings = field(default_factory=PostprocessingSettings)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     parity: tuple[ParityRow, ...] = ()
+    cases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    golden: str = ""
     tools: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
     modalities: tuple[str, ...] = tuple(modality.value for modality in CHANNEL_ORDER)
@@ -156,6 +183,8 @@ class Manifest:
                 postprocessing=PostprocessingSettings(**content["postprocessing"]),
                 provenance=dict(content["provenance"]),
                 parity=tuple(ParityRow(**entry) for entry in content["parity"]),
+                cases={str(case): dict(hashes) for case, hashes in content["cases"].items()},
+                golden=str(content["golden"]),
                 tools=dict(content["tools"]),
                 created=str(content["created"]),
                 modalities=tuple(content["modalities"]),
@@ -163,7 +192,7 @@ class Manifest:
                 normalisation=str(content["normalisation"]),
                 labels=dict(content["labels"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BundleError(f"{source}: a field is missing or has the wrong type ({error})") from error
         except GeometryError as error:
             raise BundleError(f"{source}: {error}") from error
@@ -208,9 +237,9 @@ def open_bundle(folder: Path) -> Bundle:
     for entry in manifest.files:
         _verify(folder, entry)
     listed = {entry.path for entry in manifest.files}
-    for artifact in manifest.artifacts:
-        if artifact.path not in listed:
-            raise BundleError(f"{path}: artefact {artifact.path} is not among the hashed files")
+    for name in (*(artifact.path for artifact in manifest.artifacts), manifest.golden):
+        if name and name not in listed:
+            raise BundleError(f"{path}: {name} is not among the hashed files")
     return Bundle(folder, manifest, hashlib.sha256(content).hexdigest()[:16])
 
 
@@ -232,10 +261,9 @@ def _parse(text: str, source: str) -> dict[str, Any]:
     version = content.get("schema_version") if isinstance(content, dict) else None
     if not isinstance(version, int):
         raise BundleError(f"{source}: no schema_version found, expected a manifest made by eenet-export")
-    if version > SCHEMA_VERSION:
-        raise BundleError(
-            f"{source}: schema version {version} found, this runtime reads up to {SCHEMA_VERSION}; update eenet"
-        )
+    if version != SCHEMA_VERSION:
+        mend = "update eenet" if version > SCHEMA_VERSION else "export the model again"
+        raise BundleError(f"{source}: schema version {version} found, this runtime reads {SCHEMA_VERSION}; {mend}")
     if content.get("checksum") != _checksum(content):
         raise BundleError(f"{source}: its checksum does not fit, the manifest was changed after the export")
     assert isinstance(content, dict)

@@ -29,7 +29,13 @@ def test_one_changed_byte_anywhere_is_noticed(bundle: Path, name: str, where: fl
 
 def test_a_newer_schema_is_refused_in_plain_words(bundle: Path) -> None:
     edit_manifest(bundle, {"schema_version": 99})
-    with pytest.raises(BundleError, match="schema version 99 found, this runtime reads up to 1; update eenet"):
+    with pytest.raises(BundleError, match="schema version 99 found, this runtime reads 2; update eenet"):
+        open_bundle(bundle)
+
+
+def test_an_older_schema_is_refused_in_plain_words(bundle: Path) -> None:
+    edit_manifest(bundle, {"schema_version": 1})
+    with pytest.raises(BundleError, match="schema version 1 found, this runtime reads 2; export the model again"):
         open_bundle(bundle)
 
 

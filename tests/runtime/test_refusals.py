@@ -106,7 +106,7 @@ def _changed_byte(bundle: Path) -> None:
     ("damage", "reason"),
     [
         (_changed_byte, "model.onnx.data"),
-        (lambda bundle: edit_manifest(bundle, {"schema_version": 2}), "schema version 2 found"),
+        (lambda bundle: edit_manifest(bundle, {"schema_version": 3}), "schema version 3 found"),
     ],
 )
 def test_a_bad_bundle_is_refused_before_anything_is_written(

@@ -39,10 +39,24 @@ class Backend(Protocol):
             volume: float32 (H, W, D, 4), as `preprocessing.prepare` makes it.
 
         Returns:
-            float32 (H, W, D, 4), softmax over the last axis.
+            float32 (H, W, D, 4), softmax over the last axis. Engines compute channels first, so in memory the last
+            axis may be the slowest.
 
         Raises:
             BackendError: the engine failed, or gave something else than finite probabilities of that shape.
+        """
+
+    def labels(self, volume: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Compute classes only, where nobody needs probabilities: less to copy and to keep.
+
+        Args:
+            volume: as for `__call__`.
+
+        Returns:
+            uint8 (H, W, D), network classes: the most probable one, the lower number of equals.
+
+        Raises:
+            BackendError: the engine failed, or gave something else.
         """
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from eenet_runtime.presets import GeometryPreset
 from eenet_runtime.threads import usable_cpus
 
 _INSTALL = 'install it with: pip install "eenet[cpu]"'
+_ONNX_TYPES = {"float32": "float", "float16": "float16"}
 
 
 class OnnxRuntimeBackend:
@@ -42,6 +43,9 @@ class OnnxRuntimeBackend:
         self._shape = (*preset.shape, 4)
         count = threads or usable_cpus()
         self.device = f"cpu ({count} thread{'s' * (count != 1)})"
+        # Without this, asking for labels computes the probabilities as well.
+        self._only_asked = onnxruntime.RunOptions()
+        self._only_asked.only_execute_path_to_fetches = True
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = count
         options.inter_op_num_threads = 1
@@ -52,36 +56,49 @@ class OnnxRuntimeBackend:
             self._session: Any = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
             raise BackendError(f"{model}: ONNX Runtime cannot load it ({_first_line(error)})") from error
-        self._check_shapes(model)
+        self._check_tensors(model)
 
     def __call__(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Backend.__call__`."""
-        if volume.shape != self._shape or volume.dtype != np.float32:
-            raise ValueError(f"volume is {volume.dtype} {volume.shape}, the model reads float32 {self._shape}")
-        if self._session is None:
-            raise BackendError("the model was closed")
-        try:
-            (batch,) = self._session.run([self._artifact.output_name], {self._artifact.input_name: volume[np.newaxis]})
-        except Exception as error:
-            raise BackendError(f"ONNX Runtime failed while computing ({_first_line(error)})") from error
-        probabilities: NDArray[np.float32] = batch[0]
+        probabilities: NDArray[np.float32] = np.moveaxis(self._run(volume, self._artifact.probabilities_name), 0, -1)
         if not np.isfinite(probabilities).all():
             raise BackendError("ONNX Runtime computed NaN or infinity; the model cannot be used on this case")
         return probabilities
+
+    def labels(self, volume: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """See `Backend.labels`."""
+        labels: NDArray[np.uint8] = self._run(volume, self._artifact.labels_name)
+        return labels
 
     def close(self) -> None:
         """Free the session."""
         self._session = None
 
-    def _check_shapes(self, model: Path) -> None:
-        expected = [1, *self._shape]
-        for tensors, wanted in (
-            (self._session.get_inputs(), self._artifact.input_name),
-            (self._session.get_outputs(), self._artifact.output_name),
-        ):
-            found = [(tensor.name, list(tensor.shape)) for tensor in tensors]
-            if found != [(wanted, expected)]:
-                raise BackendError(f"{model}: tensors {found} found, the manifest announces {[(wanted, expected)]}")
+    def _run(self, volume: NDArray[np.float32], output: str) -> Any:
+        """Compute one output for one volume, (H, W, D, 4); the batch axis is taken off."""
+        if volume.shape != self._shape or volume.dtype != np.float32:
+            raise ValueError(f"volume is {volume.dtype} {volume.shape}, the model reads float32 {self._shape}")
+        if self._session is None:
+            raise BackendError("the model was closed")
+        channels_first = np.ascontiguousarray(np.moveaxis(volume, -1, 0)[np.newaxis], dtype=self._artifact.input_dtype)
+        try:
+            (batch,) = self._session.run([output], {self._artifact.input_name: channels_first}, self._only_asked)
+        except Exception as error:
+            raise BackendError(f"ONNX Runtime failed while computing ({_first_line(error)})") from error
+        return batch[0]
+
+    def _check_tensors(self, model: Path) -> None:
+        artifact = self._artifact
+        shape = [1, self._shape[-1], *self._shape[:-1]]
+        expected = {
+            artifact.input_name: (shape, f"tensor({_ONNX_TYPES.get(artifact.input_dtype, artifact.input_dtype)})"),
+            artifact.labels_name: ([1, *self._shape[:-1]], "tensor(uint8)"),
+            artifact.probabilities_name: (shape, "tensor(float)"),
+        }
+        tensors = (*self._session.get_inputs(), *self._session.get_outputs())
+        found = {tensor.name: (list(tensor.shape), tensor.type) for tensor in tensors}
+        if found != expected:
+            raise BackendError(f"{model}: tensors {found} found, the manifest announces {expected}")
 
 
 def _first_line(error: BaseException) -> str:
