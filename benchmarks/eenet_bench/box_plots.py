@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-from eenet_bench.spread import spread
+from eenet_train.summary_picture import BoxPlot
 
 _WIDTH: Final = 330
 _HEIGHT: Final = 250
@@ -92,22 +92,18 @@ def box_plot(title: str, axis: Axis, groups: Sequence[Group]) -> str:
 
 
 def _in_words(group: Group, axis: Axis) -> str:
-    described = spread([value for _, value in group.points])
-    quartiles = (described.median, described.lower_quartile, described.upper_quartile)
-    median, lower, upper = (f"{value:.{axis.digits + 2}f}" for value in quartiles)
+    numbers = BoxPlot.of([value for _, value in group.points])
+    shown = (numbers.median, numbers.lower, numbers.upper)
+    median, lower, upper = (f"{value:.{axis.digits + 2}f}" for value in shown)
     return f"{group.name}: median {median}, quartiles {lower} and {upper}"
 
 
 def _box(group: Group, axis: Axis, x: float) -> list[str]:
-    values = [value for _, value in group.points]
-    described = spread(values)
-    low, high = described.lower_quartile, described.upper_quartile
-    reach = 1.5 * (high - low)
+    numbers = BoxPlot.of([value for _, value in group.points])
     # There may be no point between a quartile and its whisker's end; the whisker then has no length.
-    bottom = min([low, *(value for value in values if low - reach <= value)])
-    top = max([high, *(value for value in values if value <= high + reach)])
+    bottom, top = min(numbers.low, numbers.lower), max(numbers.high, numbers.upper)
     left, right = x - _BOX / 2, x + _BOX / 2
-    box_top, box_bottom, median = axis.y(high), axis.y(low), axis.y(described.median)
+    box_top, box_bottom, median = axis.y(numbers.upper), axis.y(numbers.lower), axis.y(numbers.median)
     line = f'stroke="{group.colour}"'
     parts = [
         f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{axis.y(top):.1f}" y2="{box_top:.1f}" {line}/>',

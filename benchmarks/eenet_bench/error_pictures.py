@@ -11,13 +11,14 @@ from typing import Final
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from eenet_bench.evaluate import CaseEvaluation, read_mask_and_truth
 from eenet_bench.truth import TrueLabel, find_truth
 from eenet_runtime.errors import CaseError
 from eenet_runtime.grid import network_spacing_mm, to_network_axes
 from eenet_runtime.labels import LabelScheme, Modality, Region
+from eenet_runtime.panels import draw_letters, outline
 from eenet_runtime.preprocessing import read_case
 from eenet_runtime.preview import PLANES, Plane
 
@@ -191,34 +192,17 @@ def _panel(
     size = (max(1, round(columns * width_mm * _PIXELS_PER_MM)), max(1, round(rows * height_mm * _PIXELS_PER_MM)))
     panel = Image.fromarray(np.ascontiguousarray(grey).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
     pixels = np.array(panel.convert("RGB"))
-    found, true = _outline(mask, size), _outline(truth, size)
+    found, true = (outline(_enlarged(part, size), width=2) for part in (mask, truth))
     dashes = np.add.outer(np.arange(size[1]), np.arange(size[0])) // 5 % 2 == 0
     pixels[true] = TRUTH_COLOUR
     # Dashes leave the truth's line to be seen between them where the two meet.
     pixels[found & dashes] = PREDICTION_COLOUR
     panel = Image.fromarray(pixels)
-    _draw_letters(panel, plane)
+    draw_letters(panel, plane.letters, size=12, margins=(3, 2), colour=_LETTER)
     return panel
 
 
-def _outline(mask: NDArray[np.generic], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Pixels of the enlarged mask within two pixels of its outside."""
+def _enlarged(mask: NDArray[np.generic], size: tuple[int, int]) -> NDArray[np.bool_]:
     small = Image.fromarray(np.ascontiguousarray(mask).astype(np.uint8))
-    enlarged = np.asarray(small.resize(size, Image.Resampling.NEAREST)) != 0
-    inner = enlarged
-    for _ in range(2):
-        padded = np.pad(inner, 1)
-        inner = inner & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    outline: NDArray[np.bool_] = enlarged & ~inner
-    return outline
-
-
-def _draw_letters(panel: Image.Image, plane: Plane) -> None:
-    draw = ImageDraw.Draw(panel)
-    font = ImageFont.load_default(size=12)
-    left, right, top, bottom = plane.letters
-    width, height = panel.size
-    draw.text((3, height / 2), left, fill=_LETTER, font=font, anchor="lm")
-    draw.text((width - 3, height / 2), right, fill=_LETTER, font=font, anchor="rm")
-    draw.text((width / 2, 2), top, fill=_LETTER, font=font, anchor="mt")
-    draw.text((width / 2, height - 2), bottom, fill=_LETTER, font=font, anchor="mb")
+    enlarged: NDArray[np.bool_] = np.asarray(small.resize(size, Image.Resampling.NEAREST)) != 0
+    return enlarged

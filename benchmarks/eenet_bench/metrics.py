@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eenet_bench.lesionwise import LesionMetrics, lesion_metrics
-from eenet_bench.surfaces import WORST_HD95_MM, MaskPair
+from eenet_train.surfaces import WORST_HD95_MM, MaskPair
 from eenet_runtime.dice import dice
 from eenet_runtime.labels import Label, Region
 from eenet_runtime.placement import bounding_box

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from eenet_runtime.grid import network_spacing_mm, to_network_axes
 from eenet_runtime.labels import Label, Modality, Region
+from eenet_runtime.panels import draw_letters, outline
 from eenet_runtime.segmenter import Segmentation
 
 COLOURS: Final = {Label.NCR: (90, 160, 255), Label.ED: (90, 220, 110), Label.ET: (255, 80, 80)}
@@ -111,9 +112,9 @@ def _panel(
     pixels = np.array(panel)
     enlarged = np.asarray(mask.resize(size, Image.Resampling.NEAREST))
     for label, colour in COLOURS.items():
-        pixels[_outline(enlarged == label)] = colour
+        pixels[outline(enlarged == label)] = colour
     panel = Image.fromarray(pixels)
-    _draw_letters(panel, plane)
+    draw_letters(panel, plane.letters, size=13, margins=(4, 3), colour=_DIM)
     return panel
 
 
@@ -124,24 +125,6 @@ def _window(image: NDArray[np.generic]) -> tuple[float, float]:
         return 0.0, 1.0
     low, high = np.percentile(head[:: max(1, head.size // 200_000)], [1, 99.5])
     return min(float(low), 0.0), float(high) if high > low else float(low) + 1.0
-
-
-def _outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Pixels of the mask that touch its outside by a face."""
-    inside = np.pad(mask, 1)
-    core = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
-    return mask & ~core
-
-
-def _draw_letters(panel: Image.Image, plane: Plane) -> None:
-    draw = ImageDraw.Draw(panel)
-    font = ImageFont.load_default(size=13)
-    left, right, top, bottom = plane.letters
-    width, height = panel.size
-    draw.text((4, height / 2), left, fill=_DIM, font=font, anchor="lm")
-    draw.text((width - 4, height / 2), right, fill=_DIM, font=font, anchor="rm")
-    draw.text((width / 2, 3), top, fill=_DIM, font=font, anchor="mt")
-    draw.text((width / 2, height - 3), bottom, fill=_DIM, font=font, anchor="mb")
 
 
 def _compose(rows: list[list[Image.Image]], segmentation: Segmentation) -> bytes:

@@ -150,6 +150,14 @@ def test_a_box_lies_between_the_quartiles_and_whiskers_end_at_points() -> None:
     assert float(whiskers[1]["y2"] or 0) == pytest.approx(axis.y(0.5), abs=0.1)
 
 
+def test_a_whisker_without_a_point_beyond_its_quartile_has_no_length() -> None:
+    axis = share_axis([0.0, 1.0])
+    plot = _Page(box_plot("Dice", axis, [Group("ET", "#000", [(f"{v}", v) for v in (0.0, 1.0, 1.0, 1.0)])]))
+    whiskers = [line for line in plot.named("line") if line.get("x1") == line.get("x2")]
+    # The lower quartile is 0.75 and the fence 0.375: the only point near it, 1.0, is above the quartile.
+    assert [float(whiskers[1][end] or 0) for end in ("y1", "y2")] == pytest.approx([axis.y(0.75)] * 2, abs=0.1)
+
+
 def test_axes_hold_all_values_and_show_differences_near_their_end() -> None:
     assert share_axis([0.3, 1.0]).ticks[0] == 0.0
     assert share_axis([0.9995, 1.0]).ticks[0] == pytest.approx(0.999)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
 from eenet_runtime.labels import Label
-from eenet_train.data import FULL, PreparedCase
+from eenet_train.data import FULL, PreparedCase, PreparedDataset
+from eenet_train.run_folder import RunFolder
 from tests.synthetic import TINY_2MM
+from tests.train.stand_in import build_stand_in, easy_dataset, short_settings
 
 
 @pytest.fixture(scope="module")
@@ -27,3 +31,27 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedCase, ...]:
         np.save(case.target_path, target)
         cases.append(case)
     return tuple(cases)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
+    """Six cases that the stand-in learns in ten steps. Shared: do not change them."""
+    return easy_dataset(tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.fixture(scope="module")
+def stand_in() -> Iterator[None]:
+    """Train four layers instead of EENet."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("eenet_train.fit.build_eenet", build_stand_in)
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(stand_in: None, dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run of five epochs that nothing disturbed. Shared: do not change it."""
+    from eenet_train.fit import fit
+
+    run = RunFolder(tmp_path_factory.mktemp("runs") / "finished")
+    fit(dataset, run.path, short_settings())
+    return run

@@ -1,4 +1,4 @@
-"""A small training for tests: easy cases, four layers for EENet, and a script to run it in a process of its own.
+"""A small training for tests: easy cases, four layers for EENet, what a run left, and a script for another process.
 
 The rules of a run do not depend on the network, and tracing EENet takes most of a minute. The stand-in has what makes
 a resumed run differ from another: dropout, whose random state no weight file holds, and batch norm.
@@ -6,6 +6,7 @@ a resumed run differ from another: dropout, whose random state no weight file ho
 
 from __future__ import annotations
 
+import csv
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from eenet_runtime.labels import Label
 from eenet_runtime.presets import GeometryPreset
 from eenet_train.data import FULL, PreparedCase, PreparedDataset
 from eenet_train.recipe import EENET, Augmentation, Recipe, Schedule
+from eenet_train.run_folder import RunFolder
 from eenet_train.settings import FitSettings
 from tests.synthetic import TINY_2MM
 
@@ -85,6 +87,19 @@ def easy_dataset(folder: Path) -> PreparedDataset:
             np.save(case.target_path, target)
         made.append(case)
     return PreparedDataset(tuple(made))
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a run's table, by the names of its columns."""
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def saved_weights(run: RunFolder) -> list[np.ndarray]:
+    """The weights of the network that a run saved."""
+    import keras
+
+    return [np.asarray(weight) for weight in keras.saving.load_model(run.model, compile=False).get_weights()]
 
 
 def main(kind: str, cases: Path, output: Path) -> None:

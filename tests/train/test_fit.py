@@ -1,14 +1,12 @@
-"""Training: what it leaves behind, what it refuses, and that a killed run ends like one that was left alone.
+"""Training: what it leaves behind, what it measures and what it refuses. Resuming has a file of its own.
 
 All but the last test train the stand-in of `tests.train.stand_in`.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,47 +17,12 @@ import pytest
 from eenet_runtime.errors import TrainingError
 from eenet_runtime.labels import CHANNEL_ORDER
 from eenet_train.data import PreparedDataset, SkippedCase
-from eenet_train.recipe import Schedule
 from eenet_train.run_folder import RunFolder, read_record
 from eenet_train.settings import read_settings
 from tests.synthetic import TINY_2MM
-from tests.train.stand_in import build_stand_in, easy_dataset, short_recipe, short_settings
+from tests.train.stand_in import build_stand_in, read_rows, saved_weights, short_recipe, short_settings
 
 pytestmark = pytest.mark.tf
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
-    return easy_dataset(tmp_path_factory.mktemp("prepared"))
-
-
-@pytest.fixture(scope="module")
-def stand_in() -> Iterator[None]:
-    """Train four layers instead of EENet."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("eenet_train.fit.build_eenet", build_stand_in)
-        yield
-
-
-@pytest.fixture(scope="module")
-def finished(stand_in: None, dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    """A run of five epochs that nothing disturbed. Shared: do not change it."""
-    from eenet_train.fit import fit
-
-    run = RunFolder(tmp_path_factory.mktemp("runs") / "finished")
-    fit(dataset, run.path, short_settings())
-    return run
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
-def _weights(run: RunFolder) -> list[np.ndarray]:
-    import keras
-
-    return [np.asarray(weight) for weight in keras.saving.load_model(run.model, compile=False).get_weights()]
 
 
 def test_a_run_leaves_all_its_files_and_nothing_half_written(finished: RunFolder) -> None:
@@ -96,7 +59,7 @@ def test_the_record_says_what_was_trained_on_what(finished: RunFolder) -> None:
 
 
 def test_the_log_has_a_line_for_each_epoch_and_the_loss_falls(finished: RunFolder) -> None:
-    rows = _rows(finished.log.path)
+    rows = read_rows(finished.log.path)
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4", "5"]
     assert [row["steps"] for row in rows] == ["2", "4", "6", "8", "10"]
     losses = [float(row["loss"]) for row in rows]
@@ -105,13 +68,13 @@ def test_the_log_has_a_line_for_each_epoch_and_the_loss_falls(finished: RunFolde
 
 
 def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing_along_a_cosine(finished: RunFolder) -> None:
-    rates = [float(row["learning_rate"]) for row in _rows(finished.log.path)]
+    rates = [float(row["learning_rate"]) for row in read_rows(finished.log.path)]
     expected = [0.1 * (1 + np.cos(np.pi * done / 8)) / 2 for done in (0, 2, 4, 6, 8)]
     assert rates == pytest.approx(expected, abs=1e-6)
 
 
 def test_validation_is_done_every_few_epochs_and_after_the_last(finished: RunFolder) -> None:
-    rows, record = _rows(finished.validation.path), read_record(finished)
+    rows, record = read_rows(finished.validation.path), read_record(finished)
     assert {row["epoch"] for row in rows} == {"2", "4", "5"}
     last = [row for row in rows if row["epoch"] == "5"]
     assert [row["case"] for row in last[::3]] == [*record.validation_cases, "mean"]
@@ -148,6 +111,58 @@ def test_what_is_saved_is_the_averaged_network_at_full_geometry(finished: RunFol
         assert np.array_equal(saved, copy)
 
 
+def test_what_was_measured_is_the_network_that_was_saved(finished: RunFolder, dataset: PreparedDataset) -> None:
+    import keras
+
+    from eenet_train.fit import split_dataset
+    from eenet_train.losses import build_loss
+    from eenet_train.network import copy_weights
+    from eenet_train.samples import centred_sample
+    from eenet_train.validation import mean_scores, validate
+
+    settings, saved = short_settings(), keras.saving.load_model(finished.model, compile=False)
+    _, held_out = split_dataset(dataset.cases, settings)
+    assert mean_scores(validate(saved, held_out)) == read_record(finished).validation_dice
+    cropped = build_stand_in(settings.crop_preset)
+    copy_weights(saved, cropped)
+    losses = []
+    for case in held_out:
+        sample = centred_sample(case, settings.crop_size)
+        losses.append(
+            build_loss(settings.recipe.loss)(sample.target[None], cropped.predict_on_batch(sample.volume[None]))
+        )
+    logged = float(read_rows(finished.log.path)[-1]["validation_loss"])
+    assert np.mean([float(loss) for loss in losses]) == pytest.approx(logged, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "networks"),
+    [({}, 2), ({"crop": None}, 1), ({"validation_cases": 0}, 1)],
+    ids=["crops", "whole volumes", "nothing held out"],
+)
+def test_an_epoch_copies_the_weights_once_into_each_network_that_it_needs(
+    stand_in: None,
+    dataset: PreparedDataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    networks: int,
+) -> None:
+    from eenet_train.fit import fit
+    from eenet_train.network import copy_weights
+
+    copied: list[int] = []
+
+    def counted(source: Any, target: Any) -> None:
+        copied.append(id(target))
+        copy_weights(source, target)
+
+    monkeypatch.setattr("eenet_train.callbacks.copy_weights", counted)
+    fit(dataset, tmp_path / "run", short_settings(**{"steps": 4, "validate_every": 1, **changes}))
+    assert len(set(copied)) == networks
+    assert len(copied) == 2 * networks, "two epochs, both validated"
+
+
 def test_a_recipe_without_averages_saves_the_trained_weights_themselves(
     stand_in: None, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
@@ -161,7 +176,7 @@ def test_a_recipe_without_averages_saves_the_trained_weights_themselves(
     fit(dataset, run.path, settings)
     trained = compiled_network(settings)
     load_checkpoint(trained, run.checkpoint)
-    for saved, weight in zip(_weights(run), trained.get_weights(), strict=True):
+    for saved, weight in zip(saved_weights(run), trained.get_weights(), strict=True):
         assert np.array_equal(saved, weight)
 
 
@@ -199,7 +214,7 @@ def test_frozen_batch_norms_stay_as_they_were_while_the_rest_is_trained_and_aver
 
 def test_the_best_network_is_the_one_of_the_highest_validation(finished: RunFolder) -> None:
     means: dict[str, list[float]] = {}
-    for row in _rows(finished.validation.path):
+    for row in read_rows(finished.validation.path):
         if row["case"] == "mean":
             means.setdefault(row["epoch"], []).append(float(row["dice"]))
     best = max(means, key=lambda epoch: sum(means[epoch]))
@@ -230,138 +245,15 @@ def test_every_case_is_held_out_in_exactly_one_fold(dataset: PreparedDataset) ->
     assert sorted(case.case_id for fold in held_out for case in fold) == [f"Case{index}" for index in range(6)]
 
 
-def test_a_plateau_divides_the_rate_and_a_resumed_run_remembers_it(
-    stand_in: None, dataset: PreparedDataset, tmp_path: Path
-) -> None:
-    from eenet_train.fit import fit
-
-    # A rate at which nothing improves by chance alone is no rate at all: with 1e-12 the loss only wavers.
-    plateau = Schedule("plateau", learning_rate=1e-12, patience_epochs=1, divide_by=10)
-    settings = short_settings(recipe=replace(short_recipe(), schedule=plateau), validation_cases=0)
-    fit(dataset, tmp_path / "whole", settings)
-    fit(dataset, tmp_path / "killed", settings, max_minutes=0)
-    fit(dataset, tmp_path / "killed", settings, resume=True)
-    whole, killed = (_rows(tmp_path / name / "log.csv") for name in ("whole", "killed"))
-    assert whole == killed
-    losses = [float(row["loss"]) for row in whole]
-    expected = [1e-12]
-    for epoch in range(1, len(losses)):
-        expected.append(expected[-1] / 10 if losses[epoch - 1] >= min([*losses[: epoch - 1], np.inf]) else expected[-1])
-    assert [float(row["learning_rate"]) for row in whole] == pytest.approx(expected)
-
-
 def test_the_log_tells_the_loss_on_held_out_cases(finished: RunFolder) -> None:
-    losses = [float(row["validation_loss"]) for row in _rows(finished.log.path)]
+    losses = [float(row["validation_loss"]) for row in read_rows(finished.log.path)]
     assert losses[-1] < 0.5 * losses[0]
 
 
 def test_the_share_of_time_spent_waiting_for_samples_is_kept(finished: RunFolder) -> None:
-    rows = _rows(finished.timing.path)
+    rows = read_rows(finished.timing.path)
     assert len(rows) == 5
     assert all(0 <= float(row["input_wait"]) <= 1 for row in rows)
-
-
-def _assert_equal_runs(run: RunFolder, finished: RunFolder) -> None:
-    """Bit for bit: the same machine does the same sums in the same order."""
-    assert run.record.read_bytes() == finished.record.read_bytes()
-    assert run.best.record.read_bytes() == finished.best.record.read_bytes()
-    assert run.log.path.read_bytes() == finished.log.path.read_bytes()
-    assert run.validation.path.read_bytes() == finished.validation.path.read_bytes()
-    for one, other in zip(_weights(run), _weights(finished), strict=True):
-        assert np.array_equal(one, other)
-
-
-@pytest.mark.parametrize(
-    ("callback", "epoch"),
-    [("TimeBudget", 0), ("WholeVolumeValidation", 3), ("SaveRun", 2)],
-    ids=["before the first checkpoint", "between log and validation", "between log and checkpoint"],
-)
-def test_a_killed_and_resumed_run_equals_one_that_was_left_alone(
-    finished: RunFolder,
-    dataset: PreparedDataset,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    callback: str,
-    epoch: int,
-) -> None:
-    from eenet_train import callbacks
-    from eenet_train.fit import fit
-
-    kind = getattr(callbacks, callback)
-    regular = kind.on_epoch_end
-
-    def killed(self: Any, index: int, logs: dict[str, Any] | None = None) -> None:
-        if index == epoch:
-            raise KeyboardInterrupt
-        regular(self, index, logs)
-
-    run = RunFolder(tmp_path / "run")
-    monkeypatch.setattr(kind, "on_epoch_end", killed)
-    with pytest.raises(KeyboardInterrupt):
-        fit(dataset, run.path, short_settings(), max_minutes=60)
-    monkeypatch.setattr(kind, "on_epoch_end", regular)
-    fit(dataset, run.path, short_settings(), resume=True)
-    _assert_equal_runs(run, finished)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"accumulate": 2},
-        # Its first steps overflow and are skipped; six are enough for some that are not.
-        {"precision": "mixed_float16"},
-        {"recipe": replace(short_recipe(), schedule=Schedule("plateau", 0.05, patience_epochs=1, divide_by=2.0))},
-    ],
-    ids=["averaged gradients", "float16", "plateau"],
-)
-def test_whatever_the_settings_a_stopped_and_resumed_run_ends_with_the_same_weights(
-    stand_in: None, dataset: PreparedDataset, tmp_path: Path, changes: dict[str, Any]
-) -> None:
-    from eenet_train.fit import fit
-
-    settings = short_settings(**{"steps": 18, "steps_per_epoch": 6, **changes})
-    alone, stopped = RunFolder(tmp_path / "alone"), RunFolder(tmp_path / "stopped")
-    fit(dataset, alone.path, settings)
-    fit(dataset, stopped.path, settings, max_minutes=0)
-    assert read_record(stopped).steps_done == 6
-    fit(dataset, stopped.path, settings, resume=True)
-    for one, other in zip(_weights(stopped), _weights(alone), strict=True):
-        assert np.array_equal(one, other)
-    losses = [float(row["loss"]) for row in _rows(alone.log.path)]
-    assert losses[-1] < losses[0]
-
-
-def test_a_kill_while_the_last_checkpoint_is_written_is_mended_by_resuming(
-    finished: RunFolder, dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import keras
-
-    from eenet_train.fit import fit
-
-    regular = keras.Model.save_weights
-
-    def killed(self: Any, path: Path, **options: Any) -> None:
-        regular(self, path, **options)
-        if int(self.optimizer.iterations) == 10:
-            raise KeyboardInterrupt
-
-    run = RunFolder(tmp_path / "run")
-    monkeypatch.setattr(keras.Model, "save_weights", killed)
-    with pytest.raises(KeyboardInterrupt):
-        fit(dataset, run.path, short_settings())
-    assert [path.name for path in run.checkpoint.parent.iterdir()] == [run.checkpoint.name]
-    monkeypatch.setattr(keras.Model, "save_weights", regular)
-    fit(dataset, run.path, short_settings(), resume=True)
-    _assert_equal_runs(run, finished)
-
-
-def test_resuming_a_finished_run_changes_nothing(finished: RunFolder, dataset: PreparedDataset) -> None:
-    from eenet_train.fit import fit
-
-    kept = (finished.model, finished.checkpoint, finished.record, finished.log.path, finished.validation.path)
-    before = [path.stat().st_mtime_ns for path in kept]
-    assert fit(dataset, finished.path, short_settings(), resume=True) == read_record(finished)
-    assert [path.stat().st_mtime_ns for path in kept] == before
 
 
 def test_a_time_budget_ends_the_run_after_an_epoch_with_a_validation(
@@ -372,7 +264,7 @@ def test_a_time_budget_ends_the_run_after_an_epoch_with_a_validation(
     record = fit(dataset, tmp_path / "run", short_settings(), max_minutes=0)
     assert (record.steps_done, record.steps_planned) == (2, 10)
     assert record.validation_dice is not None
-    assert {row["epoch"] for row in _rows(RunFolder(tmp_path / "run").validation.path)} == {"1"}
+    assert {row["epoch"] for row in read_rows(RunFolder(tmp_path / "run").validation.path)} == {"1"}
 
 
 def test_without_validation_cases_no_dice_is_claimed(stand_in: None, dataset: PreparedDataset, tmp_path: Path) -> None:
@@ -384,7 +276,7 @@ def test_without_validation_cases_no_dice_is_claimed(stand_in: None, dataset: Pr
     assert record.validation_dice is None
     assert not (tmp_path / "run" / "validation.csv").exists()
     # Without a rise the first step already has the highest rate, and two of four steps are half a cosine.
-    assert float(_rows(tmp_path / "run" / "log.csv")[0]["learning_rate"]) == pytest.approx(0.05, abs=1e-6)
+    assert float(read_rows(tmp_path / "run" / "log.csv")[0]["learning_rate"]) == pytest.approx(0.05, abs=1e-6)
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_weights(
@@ -402,7 +294,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_weights(
         fit(broken, run.path, settings, resume=True)
     assert run.checkpoint.read_bytes() == before
     assert read_record(run).steps_done == 2
-    assert len(_rows(run.log.path)) == 1
+    assert len(read_rows(run.log.path)) == 1
 
 
 def test_weights_that_are_no_numbers_are_not_saved_even_where_the_loss_was_finite(
@@ -437,17 +329,6 @@ def test_a_training_that_could_not_begin_leaves_no_settings_behind(
     assert fit(dataset, tmp_path / "run", short_settings(steps=4)).steps_done == 4
 
 
-def test_a_checkpoint_whose_optimizer_does_not_fit_is_refused(
-    finished: RunFolder, stand_in: None, dataset: PreparedDataset
-) -> None:
-    from eenet_train.checkpoint import load_checkpoint
-    from eenet_train.fit import compiled_network
-
-    other = compiled_network(short_settings(recipe=replace(short_recipe(), ema_momentum=0.0)))
-    with pytest.raises(TrainingError, match="not a checkpoint of this network"):
-        load_checkpoint(other, finished.checkpoint)
-
-
 def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> None:
     from eenet_train.fit import check_run
 
@@ -472,59 +353,6 @@ def test_a_run_is_not_overwritten(finished: RunFolder, dataset: PreparedDataset)
 
     with pytest.raises(TrainingError, match="holds a run already; go on with --resume"):
         fit(dataset, finished.path, short_settings())
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"recipe": short_recipe(learning_rate=0.2)}, r"started with recipe\.schedule\.learning_rate = 0\.1, now 0\.2"),
-        ({"crop": None}, r"started with crop = \(32, 64\), now None"),
-        ({"steps": 20}, "started with steps = 10, now 20"),
-        ({"preset": replace(TINY_2MM, spacing_mm=1.0)}, "started with preset.spacing_mm = 2.0, now 1.0"),
-    ],
-)
-def test_a_resumed_run_keeps_its_settings(
-    finished: RunFolder, dataset: PreparedDataset, changes: dict[str, Any], reason: str
-) -> None:
-    from eenet_train.fit import fit
-
-    before = finished.config.read_bytes()
-    with pytest.raises(TrainingError, match=reason):
-        fit(dataset, finished.path, short_settings(**changes), resume=True)
-    assert finished.config.read_bytes() == before
-
-
-def test_a_resumed_run_keeps_its_cases(finished: RunFolder, dataset: PreparedDataset) -> None:
-    from eenet_train.fit import fit
-
-    with pytest.raises(TrainingError, match="4 training and 2 validation cases, the data are now other ones"):
-        fit(PreparedDataset(dataset.cases[1:]), finished.path, short_settings(), resume=True)
-
-
-@pytest.mark.parametrize(("text", "reason"), [("{", "not YAML"), ("[1]", "the file: .*, found \\[1\\]")])
-def test_a_run_whose_settings_are_damaged_is_refused(tmp_path: Path, text: str, reason: str) -> None:
-    from eenet_train.fit import check_run
-
-    run = RunFolder(tmp_path)
-    run.config.write_text(text)
-    with pytest.raises(TrainingError, match=reason):
-        check_run(run, short_settings(), resume=True)
-
-
-@pytest.mark.parametrize("damage", ["cut short", "no weights at all"])
-def test_a_damaged_checkpoint_is_refused_with_its_name(
-    finished: RunFolder, dataset: PreparedDataset, tmp_path: Path, damage: str
-) -> None:
-    from eenet_train.fit import fit
-
-    run = RunFolder(tmp_path / "run")
-    run.checkpoint.parent.mkdir(parents=True)
-    whole = finished.checkpoint.read_bytes()
-    run.checkpoint.write_bytes(whole[: len(whole) // 2] if damage == "cut short" else b"text")
-    run.config.write_bytes(finished.config.read_bytes())
-    with pytest.raises(TrainingError, match="not a checkpoint of this network") as refusal:
-        fit(dataset, run.path, short_settings(), resume=True)
-    assert str(refusal.value).startswith(f"{run.checkpoint}: ")
 
 
 def test_neither_record_nor_log_name_the_folder_of_encoder_weights(
@@ -554,7 +382,7 @@ def test_eenet_itself_learns_and_is_saved_whole(
         run.path,
         short_settings(crop=(32, 32), steps=4, recipe=short_recipe(learning_rate=1e-3), validation_cases=0),
     )
-    losses = [float(row["loss"]) for row in _rows(run.log.path)]
+    losses = [float(row["loss"]) for row in read_rows(run.log.path)]
     assert losses[-1] < losses[0]
     model = keras.saving.load_model(run.model, compile=False)
     assert model.input_shape == (None, *TINY_2MM.shape, 4)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from eenet_train.run_folder import RunFolder
-from tests.train.stand_in import easy_dataset
+from tests.train.stand_in import easy_dataset, saved_weights
 
 pytestmark = [pytest.mark.tf, pytest.mark.slow]
 
@@ -51,12 +51,6 @@ def _kill_after(seconds: float, cases: Path, run: Path) -> bool:
     return running
 
 
-def _weights(run: RunFolder) -> list[np.ndarray]:
-    import keras
-
-    return [np.asarray(weight) for weight in keras.saving.load_model(run.model, compile=False).get_weights()]
-
-
 def test_a_training_killed_ten_times_ends_with_the_weights_of_one_left_alone(tmp_path: Path) -> None:
     cases = tmp_path / "cases"
     cases.mkdir()
@@ -72,7 +66,7 @@ def test_a_training_killed_ten_times_ends_with_the_weights_of_one_left_alone(tmp
     _finish("killable", cases, killed.path)
     for name in ("config.yaml", "run.json", "log.csv", "validation.csv", "split.json", "best/run.json"):
         assert (killed.path / name).read_bytes() == (alone.path / name).read_bytes(), name
-    for one, other in zip(_weights(killed), _weights(alone), strict=True):
+    for one, other in zip(saved_weights(killed), saved_weights(alone), strict=True):
         assert np.array_equal(one, other)
     assert not [path for path in killed.path.rglob("*") if path.name.startswith(".")]
 
@@ -83,7 +77,7 @@ def test_two_devices_do_what_one_does_with_averaged_gradients(tmp_path: Path) ->
     easy_dataset(cases)
     for kind in ("mirrored", "averaged"):
         _finish(kind, cases, tmp_path / kind)
-    shared, averaged = _weights(RunFolder(tmp_path / "mirrored")), _weights(RunFolder(tmp_path / "averaged"))
+    shared, averaged = saved_weights(RunFolder(tmp_path / "mirrored")), saved_weights(RunFolder(tmp_path / "averaged"))
     for one, other in zip(shared, averaged, strict=True):
         assert np.abs(one - other).max() < 1e-5
     losses = [[float(row[2]) for row in RunFolder(tmp_path / kind).log.rows()] for kind in ("mirrored", "averaged")]

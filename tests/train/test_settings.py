@@ -205,6 +205,19 @@ def test_options_are_laid_over_the_settings_of_another_run() -> None:
     assert changed == replace(base, seed=8, recipe=replace(base.recipe, schedule=schedule))
 
 
+@pytest.mark.parametrize("recipe", list(RECIPES.values()), ids=list(RECIPES))
+def test_batch_norms_are_frozen_where_that_is_asked_for_and_nothing_else_of_the_recipe_changes(recipe: Recipe) -> None:
+    settings = base_settings(FitOptions(recipe=recipe.name, freeze_batch_norms=True), None)
+    assert settings.recipe == replace(recipe, frozen_batch_norms=True)
+    assert base_settings(FitOptions(recipe=recipe.name), None).recipe == recipe
+
+
+def test_batch_norms_that_another_run_froze_stay_frozen_unless_the_options_say_otherwise() -> None:
+    base = _settings(recipe=replace(EENET, frozen_batch_norms=True), steps=100)
+    assert base_settings(FitOptions(seed=8), base).recipe == base.recipe
+    assert base_settings(FitOptions(freeze_batch_norms=False), base).recipe == EENET
+
+
 def test_steps_and_epochs_together_are_refused() -> None:
     with pytest.raises(TrainingError, match="10 steps and 2 epochs found; give one of them"):
         base_settings(FitOptions(steps=10, epochs=2), None)

@@ -254,6 +254,7 @@ def test_many_runs_with_long_names_can_be_drawn() -> None:
 def test_a_box_is_tukeys() -> None:
     assert BoxPlot.of([0.1, 0.5, 0.6, 0.7, 0.8]) == BoxPlot(0.5, 0.5, 0.6, 0.7, 0.8)
     assert BoxPlot.of([0.4]) == BoxPlot(0.4, 0.4, 0.4, 0.4, 0.4)
+    assert BoxPlot.of([0.0, 1.0, 1.0, 1.0]) == BoxPlot(1.0, 0.75, 1.0, 1.0, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from eenet_train import cli
 from eenet_train.phantom.layouts import PhantomLayout
 from eenet_train.phantom.settings import STANDARD
 from eenet_train.phantom.write import PhantomDone
+from eenet_train.settings import read_settings
 from tests.synthetic import TINY_2MM, make_head, write_case
 
 Command = Callable[..., tuple[int, str, str]]
@@ -230,6 +231,22 @@ def test_a_training_starts_from_the_weights_of_another_run_and_says_what_it_foun
     assert code == 2
     assert str(cases) in err
     assert "Traceback" not in err
+
+
+@pytest.mark.tf
+@pytest.mark.usefixtures("small")
+def test_frozen_batch_norms_are_kept_in_the_settings_and_a_resumed_run_cannot_begin_to_freeze_them(
+    eenet_train: Command, cases: Path, tmp_path: Path
+) -> None:
+    plain, frozen, again = (tmp_path / name for name in ("plain", "frozen", "again"))
+    arguments = ("--steps", 2, "--steps-per-epoch", 2, "--warmup-steps", 0, "--validation", 0)
+    assert eenet_train("fit", cases, "-o", plain, *arguments)[0] == 0
+    assert eenet_train("fit", cases, "-o", frozen, *arguments, "--freeze-batch-norms")[0] == 0
+    assert eenet_train("fit", "-o", again, "--config", frozen / "config.yaml")[0] == 0
+    found = [read_settings(run / "config.yaml").recipe.frozen_batch_norms for run in (plain, frozen, again)]
+    assert found == [False, True, True]
+    message = _refused(eenet_train("fit", "-o", plain, "--resume", "--freeze-batch-norms"))
+    assert "started with recipe.frozen_batch_norms = False, now True" in message
 
 
 @pytest.mark.tf

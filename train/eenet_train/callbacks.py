@@ -80,6 +80,26 @@ class RequireFinite(keras.callbacks.Callback):
             )
 
 
+class CopyResult(keras.callbacks.Callback):
+    """After each epoch: give copies of the trained network the weights that would be exported.
+
+    It must run before the callbacks that use the copies, and they leave the copies' weights alone.
+
+    Args:
+        networks: the copies, at whatever geometry.
+    """
+
+    def __init__(self, networks: Sequence[keras.Model]) -> None:
+        super().__init__()
+        self.networks = networks
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Copy the weights: averaged ones where they are kept."""
+        for network in self.networks:
+            copy_weights(self.model, network)
+            copy_averaged_weights(self.model, network)
+
+
 class EpochLog(keras.callbacks.Callback):
     """A line in the run's `log`, and one in its `timing`, for each epoch, and the picture of the losses.
 
@@ -149,7 +169,7 @@ class HeldOutLoss(keras.callbacks.Callback):
     """The loss on one crop of each held-out case, after each epoch, as `val_loss` in its logs.
 
     Args:
-        network: a copy of the trained network at the crops' geometry; it is given the weights that would be exported.
+        network: a copy of the trained network at the crops' geometry, whose weights `CopyResult` keeps up to date.
         cases: held-out cases; without any nothing happens.
         crop: H and W.
         loss: what the training minimises.
@@ -168,7 +188,6 @@ class HeldOutLoss(keras.callbacks.Callback):
         """Measure it."""
         if not self.cases or logs is None:
             return
-        copy_result(self.model, self.network)
         losses = []
         for case in self.cases:
             sample = centred_sample(case, self.crop)
@@ -183,7 +202,7 @@ class WholeVolumeValidation(keras.callbacks.Callback):
     Means go into the epoch's logs as `val_dice_ET` and so on, so that later callbacks log them.
 
     Args:
-        whole: the network at the full geometry; it is given the trained weights.
+        whole: the network at the full geometry, whose weights `CopyResult` keeps up to date.
         cases: validation cases; without any nothing happens.
         run: its `validation` file gets a line for each case and region.
         every: epochs between two validations.
@@ -207,7 +226,6 @@ class WholeVolumeValidation(keras.callbacks.Callback):
         last = epoch + 1 == self.epochs or self.model.stop_training
         if not self.cases or not (last or (epoch + 1) % self.every == 0):
             return
-        copy_result(self.model, self.whole)
         shown = {case.case_id for case in self.cases[:PICTURES]}
         scores = validate(
             self.whole, self.cases, lambda case: self._draw(epoch, case) if case.case_id in shown else None
@@ -234,7 +252,7 @@ class SaveRun(keras.callbacks.Callback):
     """After each epoch: the network at full geometry, the record of the run, and the checkpoint.
 
     Args:
-        whole: the network at the full geometry; it is given the weights that would be exported.
+        whole: the network at the full geometry, whose weights `CopyResult` keeps up to date.
         run: where to write.
         record: what stays the same during the run.
         validation: where the latest scores are.
@@ -261,7 +279,6 @@ class SaveRun(keras.callbacks.Callback):
 
         The checkpoint comes last, because from it a resumed training concludes which epochs are done with.
         """
-        copy_result(self.model, self.whole)
         self.record = dataclasses.replace(
             self.record,
             steps_done=(epoch + 1) * self.steps_per_epoch,
@@ -272,12 +289,6 @@ class SaveRun(keras.callbacks.Callback):
         if self.validation.epoch == epoch and self.validation.is_best():
             save_result(self.whole, self.run.best, self.record)
         save_checkpoint(self.model, self.run.checkpoint, self.record.steps_done)
-
-
-def copy_result(model: keras.Model, target: keras.Model) -> None:
-    """Give a copy of the trained network the weights that would be exported: averaged ones where they are kept."""
-    copy_weights(model, target)
-    copy_averaged_weights(model, target)
 
 
 def save_result(network: keras.Model, folder: RunFolder, record: RunRecord) -> None:

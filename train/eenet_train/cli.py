@@ -146,6 +146,12 @@ def fit(
     crop: CropOption = None,
     learning_rate: RateOption = None,
     warmup_steps: WarmupOption = None,
+    freeze_batch_norms: Annotated[
+        bool,
+        typer.Option(
+            "--freeze-batch-norms", help="Leave the batch norms as they are: for the last part of a training."
+        ),
+    ] = False,
     validation: ValidationOption = None,
     folds: FoldsOption = None,
     fold: FoldOption = None,
@@ -181,6 +187,7 @@ def fit(
         recipe=recipe,
         learning_rate=learning_rate,
         warmup_steps=warmup_steps,
+        freeze_batch_norms=freeze_batch_norms or None,
         steps=steps,
         steps_per_epoch=steps_per_epoch,
         epochs=epochs,

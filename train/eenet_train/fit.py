@@ -15,6 +15,7 @@ from eenet_runtime.files import is_leftover, make_output_folder, remove_leftover
 from eenet_runtime.labels import CHANNEL_ORDER
 from eenet_runtime.normalization import NORMALIZATION
 from eenet_train.callbacks import (
+    CopyResult,
     EpochLog,
     HeldOutLoss,
     PlateauRate,
@@ -198,12 +199,16 @@ def _callbacks(
     wait: InputWait | None,
     max_minutes: float | None,
 ) -> list[keras.callbacks.Callback]:
-    """In the order in which they run: the clock first, so that the last epoch is known as such; the save last.
+    """In the order in which they run: the clock first, so that the last epoch is known as such; then the copies, before
+    what measures and saves them; the save last.
 
     A kill between two of them repeats the epoch on resume, and `fit` first drops what it left in the logs.
     """
-    whole = build_eenet(settings.preset)
-    cropped = whole if settings.crop_size == settings.preset.shape[:2] else build_eenet(settings.crop_preset)
+    whole = cropped = build_eenet(settings.preset)
+    copies = [whole]
+    if held_out and settings.crop_size != settings.preset.shape[:2]:
+        cropped = build_eenet(settings.crop_preset)
+        copies.append(cropped)
     validation = WholeVolumeValidation(whole, held_out, run, settings.validate_every, settings.epochs)
     schedule = settings.recipe.schedule
     return [
@@ -211,6 +216,7 @@ def _callbacks(
         RequireFinite(run),
         *([TimeBudget(max_minutes)] if max_minutes is not None else []),
         *([PlateauRate(run, schedule)] if schedule.kind == "plateau" else []),
+        CopyResult(copies),
         HeldOutLoss(cropped, held_out, settings.crop_size, build_loss(settings.recipe.loss)),
         EpochLog(run, settings.steps_per_epoch, wait),
         validation,

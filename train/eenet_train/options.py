@@ -19,7 +19,16 @@ DEFAULT_STEPS_PER_EPOCH: Final = 25
 LONG_EPOCH: Final = 10**6
 """Stands for a pass over the cases until they are counted: longer than any warm-up."""
 
-_ELSEWHERE: Final = ("preset", "recipe", "learning_rate", "warmup_steps", "steps", "steps_per_epoch", "epochs")
+_ELSEWHERE: Final = (
+    "preset",
+    "recipe",
+    "learning_rate",
+    "warmup_steps",
+    "freeze_batch_norms",
+    "steps",
+    "steps_per_epoch",
+    "epochs",
+)
 """Options that are not simply a setting of the same name."""
 
 
@@ -29,13 +38,14 @@ class FitOptions:
 
     Attributes:
         epochs: instead of `steps`; an epoch is then a pass over the training cases unless `steps_per_epoch` is given.
-        learning_rate, warmup_steps: in place of the recipe's.
+        learning_rate, warmup_steps, freeze_batch_norms: in place of the recipe's.
     """
 
     preset: str | None = None
     recipe: str | None = None
     learning_rate: float | None = None
     warmup_steps: int | None = None
+    freeze_batch_norms: bool | None = None
     steps: int | None = None
     steps_per_epoch: int | None = None
     epochs: int | None = None
@@ -120,6 +130,8 @@ def _recipe(options: FitOptions, base: FitSettings | None) -> Recipe:
         schedule = dataclasses.replace(schedule, learning_rate=options.learning_rate)
     if options.warmup_steps is not None:
         schedule = dataclasses.replace(schedule, warmup_steps=options.warmup_steps)
+    if options.freeze_batch_norms is not None:
+        recipe = dataclasses.replace(recipe, frozen_batch_norms=options.freeze_batch_norms)
     return dataclasses.replace(recipe, schedule=schedule)
 
 

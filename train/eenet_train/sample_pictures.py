@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from eenet_runtime.dice import dice_by_region
 from eenet_runtime.files import make_output_folder, write_atomically
 from eenet_runtime.labels import CHANNEL_ORDER, Label, Modality, Region
+from eenet_runtime.panels import outline
 from eenet_runtime.preview import COLOURS, PLANES, Plane
 
 _SHOWN: Final = (Modality.T1CE, Modality.FLAIR)
@@ -146,18 +147,9 @@ def _panel(
     size = (grey.shape[1] * zoom, grey.shape[0] * zoom)
     pixels = np.array(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC).convert("RGB"))
     classes = plane.slice_of(labels, index).repeat(zoom, axis=0).repeat(zoom, axis=1)
-    outline = _outline(classes)
     for label, colour in COLOURS.items():
-        pixels[outline & (classes == label)] = colour
+        pixels[outline(classes == label)] = colour
     return Image.fromarray(pixels)
-
-
-def _outline(classes: NDArray[np.generic]) -> NDArray[np.bool_]:
-    """Pixels with a neighbour of another class, or at the picture's edge."""
-    padded = np.pad(classes, 1)
-    sides = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
-    differs: NDArray[np.bool_] = np.logical_or.reduce([side != classes for side in sides])
-    return differs
 
 
 def _compose(case: SampleCase, rows: list[list[Image.Image]]) -> Image.Image:

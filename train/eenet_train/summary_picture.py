@@ -42,6 +42,9 @@ class Curve:
 class BoxPlot:
     """A sample in five numbers: quartiles by linear interpolation, whiskers to the last value within 1.5 times the
     distance of the quartiles (J. W. Tukey, "Exploratory Data Analysis", 1977).
+
+    A quartile lies between two values: where none within reach lies beyond it, `low` is above `lower`, or `high` below
+    `upper`.
     """
 
     low: float
