@@ -1,0 +1,30 @@
+"""`eenet-export verify`: the gate for a bundle that exists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="The bundle.")],
+    cases: Annotated[Path, typer.Option("--cases", help="Cases to measure on.")],
+    max_cases: Annotated[int, typer.Option(min=1, help="How many of them.")] = 2,
+    record: Annotated[bool, typer.Option("--record", help="Write the figures into the manifest.")] = False,
+) -> None:
+    """Hold every artefact of a bundle against the float64 oracle on real cases (exit code 4 if one fails)."""
+    from eenet_export.parity import parity_table
+    from eenet_export.verify import record as record_figures
+    from eenet_export.verify import verify_bundle
+    from eenet_runtime.errors import ParityError
+
+    found = verify_bundle(bundle, cases, max_cases=max_cases, on_step=lambda step: typer.echo(step, err=True))
+    typer.echo(parity_table(found.rows))
+    for path, reason in found.not_run.items():
+        typer.echo(f"not run: {path}: {reason}")
+    if found.failed:
+        raise ParityError("; ".join(found.failed.values()))
+    if record:
+        typer.echo(f"recorded: bundle {record_figures(bundle, found).bundle_id}")
