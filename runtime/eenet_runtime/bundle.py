@@ -19,6 +19,7 @@ from eenet_runtime.grid import NETWORK_AXES
 from eenet_runtime.labels import CHANNEL_ORDER, Label
 from eenet_runtime.normalization import NORMALIZATION
 from eenet_runtime.presets import GeometryPreset
+from eenet_runtime.signature import verify_signature
 
 SCHEMA_VERSION: Final = 2
 """Version of the manifest that this runtime reads. Any other is refused: it may mean something else."""
@@ -96,7 +97,7 @@ class ParityRow:
     Attributes:
         case_id: the case.
         reference, candidate: which forms were compared.
-        max_abs_difference: largest difference of a class probability.
+        max_abs_difference: largest difference of a class probability; None for an engine that gives labels only.
         dice: Dice between the two masks, for ET, TC and WT.
         agreement: share of the voxels that have the same class.
         inner_agreement: the same away from region borders: voxels whose 26 neighbours have their class in the
@@ -109,7 +110,7 @@ class ParityRow:
     case_id: str
     reference: str
     candidate: str
-    max_abs_difference: float
+    max_abs_difference: float | None
     dice: Mapping[str, float]
     agreement: float = 1.0
     inner_agreement: float = 1.0
@@ -208,26 +209,41 @@ class Bundle:
         folder: where it is.
         manifest: what it says.
         bundle_id: the first 16 digits of the manifest's SHA-256; through the hashes in it, of everything.
+        signed_by: fingerprint of the key that its signature was verified with; empty where nobody gave a key.
     """
 
     folder: Path
     manifest: Manifest
     bundle_id: str
+    signed_by: str = ""
+
+    @property
+    def signature(self) -> str:
+        """What reports say about the signature."""
+        return f"signed, key {self.signed_by}" if self.signed_by else "not verified"
 
     def path_of(self, artifact: Artifact) -> Path:
         """The artefact's file."""
         return self.folder / artifact.path
 
 
-def open_bundle(folder: Path) -> Bundle:
+def open_bundle(folder: Path, public_key: Path | None = None) -> Bundle:
     """Read a bundle's manifest and verify every file it names.
 
+    Args:
+        folder: the bundle.
+        public_key: a PEM file; with it the manifest must be signed by that key, and is not even parsed otherwise.
+
     Raises:
-        BundleError: see `Manifest.from_json`; or a file is missing or is not the one that was exported.
+        BundleError: see `Manifest.from_json`; or a file is missing or is not the one that was exported; or, with a
+            key, the signature is missing or wrong.
     """
     path = folder / MANIFEST_NAME
+    signed_by = ""
     try:
         content = path.read_bytes()
+        if public_key is not None:
+            signed_by = verify_signature(content, path, public_key)
         text = content.decode("utf-8")
     except FileNotFoundError as error:
         raise BundleError(f"{folder}: no {MANIFEST_NAME} found, expected a folder made by eenet-export") from error
@@ -240,7 +256,7 @@ def open_bundle(folder: Path) -> Bundle:
     for name in (*(artifact.path for artifact in manifest.artifacts), manifest.golden):
         if name and name not in listed:
             raise BundleError(f"{path}: {name} is not among the hashed files")
-    return Bundle(folder, manifest, hashlib.sha256(content).hexdigest()[:16])
+    return Bundle(folder, manifest, hashlib.sha256(content).hexdigest()[:16], signed_by)
 
 
 def describe_files(folder: Path, names: tuple[str, ...]) -> tuple[BundleFile, ...]:

@@ -9,6 +9,7 @@ import typer
 
 from eenet_runtime._version import __version__
 from eenet_runtime.cli_support import ExitCode, new_app, run_app
+from eenet_runtime.errors import EENetError, SelfTestError
 
 if TYPE_CHECKING:
     from eenet_runtime.bundle import PostprocessingSettings
@@ -34,6 +35,10 @@ MinTumourOption = Annotated[
 MinEnhancingOption = Annotated[
     float | None, typer.Option(min=0, help="Relabel enhancing tumour below this volume in ml as NCR.")
 ]
+PublicKeyOption = Annotated[
+    Path | None, typer.Option("--public-key", help="Refuse a bundle that is not signed with this key (PEM).")
+]
+SelftestOption = Annotated[bool, typer.Option("--selftest", help="Run the bundle's golden case before the first case.")]
 
 
 def _show_version(asked: bool) -> None:
@@ -62,13 +67,15 @@ def infer_folder(
     preview: PreviewOption = True,
     min_tumour_ml: MinTumourOption = None,
     min_enhancing_ml: MinEnhancingOption = None,
+    public_key: PublicKeyOption = None,
+    selftest: SelftestOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Segment every case of a folder; a bad case is reported and the others go on (exit code 3)."""
     from eenet_runtime.folder import FolderSettings, segment_folder
 
     scheme = _scheme(labels)
-    with _load(model, backend, threads, min_tumour_ml, min_enhancing_ml) as segmenter:
+    with _load(model, backend, threads, min_tumour_ml, min_enhancing_ml, public_key, selftest) as segmenter:
         on_case = None if quiet else _print_outcome
         run = segment_folder(segmenter, folder, output, FolderSettings(scheme, preview), on_case)
     if not quiet:
@@ -94,6 +101,8 @@ def infer_case(
     preview: PreviewOption = True,
     min_tumour_ml: MinTumourOption = None,
     min_enhancing_ml: MinEnhancingOption = None,
+    public_key: PublicKeyOption = None,
+    selftest: SelftestOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Segment one case given by its four files; report and preview are written beside the mask."""
@@ -109,7 +118,7 @@ def infer_case(
     images = {Modality.T1: t1, Modality.T1CE: t1ce, Modality.T2: t2, Modality.FLAIR: flair}
     scheme = _scheme(labels)
     files = case_from_paths(case_id, images)
-    with _load(model, backend, threads, min_tumour_ml, min_enhancing_ml) as segmenter:
+    with _load(model, backend, threads, min_tumour_ml, min_enhancing_ml, public_key, selftest) as segmenter:
         make_output_folder(output.parent)
         paths = ResultPaths.in_folder(output.parent, case_id)
         report = segment_to_files(segmenter, files, paths, scheme=scheme, preview=preview)
@@ -120,6 +129,7 @@ def infer_case(
 @app.command("info")
 def info(
     bundle: Annotated[Path | None, typer.Argument(help="A bundle to verify and describe.")] = None,
+    public_key: PublicKeyOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show versions, engines and, for a bundle, what it is and what was proved about it."""
@@ -130,7 +140,7 @@ def info(
     from eenet_runtime.info import bundle_as_dict, describe_bundle, describe_system, system_info
 
     system = system_info()
-    opened = open_bundle(bundle) if bundle is not None else None
+    opened = open_bundle(bundle, public_key) if bundle is not None else None
     if as_json:
         content = {"system": asdict(system), "bundle": bundle_as_dict(opened) if opened else None}
         typer.echo(json.dumps(content, indent=2))
@@ -138,6 +148,28 @@ def info(
     typer.echo(describe_system(system))
     if opened is not None:
         typer.echo("\n" + describe_bundle(opened))
+
+
+@app.command("selftest")
+def selftest(
+    bundle: Annotated[Path, typer.Argument(help="Bundle made by eenet-export.")],
+    backend: BackendOption = "auto",
+    threads: ThreadsOption = None,
+    public_key: PublicKeyOption = None,
+) -> None:
+    """Verify a bundle and run its golden case on this machine; exit code 4 if the engine computes something else."""
+    from contextlib import closing
+
+    from eenet_runtime.backends import make_backend
+    from eenet_runtime.bundle import open_bundle
+    from eenet_runtime.selftest import describe_self_test, require_passed, self_test
+
+    opened = open_bundle(bundle, public_key)
+    with closing(make_backend(opened, backend, threads)) as engine:
+        result = self_test(opened, engine)
+    typer.echo(f"{opened.manifest.name} ({opened.folder}), id {opened.bundle_id}, signature: {opened.signature}")
+    typer.echo(describe_self_test(result))
+    require_passed(opened, result)
 
 
 def _scheme(name: str | None) -> LabelScheme | None:
@@ -151,14 +183,20 @@ def _scheme(name: str | None) -> LabelScheme | None:
 
 
 def _load(
-    model: Path, backend: str, threads: int | None, min_tumour_ml: float | None, min_enhancing_ml: float | None
+    model: Path,
+    backend: str,
+    threads: int | None,
+    min_tumour_ml: float | None,
+    min_enhancing_ml: float | None,
+    public_key: Path | None,
+    selftest: bool,
 ) -> Segmenter:
     from eenet_runtime.bundle import open_bundle
     from eenet_runtime.segmenter import Segmenter
 
-    opened = open_bundle(model)
+    opened = open_bundle(model, public_key)
     settings: PostprocessingSettings = opened.manifest.postprocessing.changed(min_tumour_ml, min_enhancing_ml)
-    return Segmenter(opened, backend=backend, threads=threads, postprocessing=settings)
+    return Segmenter(opened, backend=backend, threads=threads, postprocessing=settings, selftest=selftest)
 
 
 def _print_outcome(count: int, total: int, outcome: CaseOutcome) -> None:
@@ -174,6 +212,10 @@ def _table(outcomes: list[CaseOutcome]) -> str:
     return outcome_table(outcomes)
 
 
+def _exit_code(error: EENetError) -> ExitCode:
+    return ExitCode.PARITY if isinstance(error, SelfTestError) else ExitCode.USAGE
+
+
 def main() -> None:
     """Entry point of `eenet-run`."""
-    run_app(app, "eenet-run")
+    run_app(app, "eenet-run", _exit_code)

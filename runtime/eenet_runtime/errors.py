@@ -6,6 +6,7 @@ EENetError
 ├── DatasetError    a folder as a whole: not there, no cases in it
 ├── BundleError     a model bundle that is damaged, foreign or newer than this runtime
 ├── BackendError    no inference engine, or one that cannot run this model
+│   └── SelfTestError an engine that does not compute on this machine what was exported
 ├── OutputError     a result that cannot be written
 ├── TrainingError   a training that cannot start or go on
 └── ExportError     a model that cannot be exported
@@ -40,6 +41,10 @@ class BundleError(EENetError):
 
 class BackendError(EENetError):
     """An inference engine is missing or cannot run the model."""
+
+
+class SelfTestError(BackendError):
+    """An engine computes something else on this machine than the model that was exported; it serves no case."""
 
 
 class OutputError(EENetError):

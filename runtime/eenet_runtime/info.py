@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from eenet_runtime._version import __version__
-from eenet_runtime.bundle import Bundle
+from eenet_runtime.bundle import Bundle, ParityRow
 from eenet_runtime.threads import usable_cpus
 
 _ENGINES: Final = {
@@ -71,6 +71,7 @@ def describe_bundle(bundle: Bundle) -> str:
         f"{manifest.name} ({bundle.folder}), id {bundle.bundle_id}, made {manifest.created}",
         f"preset {preset.name}: {' x '.join(map(str, preset.shape))} voxels of {preset.spacing_mm:g} mm, "
         f"channels {', '.join(manifest.modalities)}",
+        f"signature: {bundle.signature}",
         *(
             f"artefact {artifact.path}: {artifact.kind}, arithmetic {artifact.precision}, "
             f"weights {artifact.weights_precision}"
@@ -79,8 +80,8 @@ def describe_bundle(bundle: Bundle) -> str:
         *(f"file {entry.path}: {entry.bytes} bytes, SHA-256 {entry.sha256[:16]}, verified" for entry in manifest.files),
         *(f"{key}: {value}" for key, value in manifest.provenance.items() if isinstance(value, str | int | float)),
         *(
-            f"parity {row.case_id}, {row.candidate} against {row.reference}: probabilities within "
-            f"{row.max_abs_difference:.1e}, Dice {', '.join(f'{name} {value:.5f}' for name, value in row.dice.items())}"
+            f"parity {row.case_id}, {row.candidate} against {row.reference}: {_difference(row)}, "
+            f"Dice {', '.join(f'{name} {value:.5f}' for name, value in row.dice.items())}"
             for row in manifest.parity
         ),
     ]
@@ -89,7 +90,17 @@ def describe_bundle(bundle: Bundle) -> str:
 
 def bundle_as_dict(bundle: Bundle) -> dict[str, Any]:
     """A verified bundle as plain data."""
-    return {"id": bundle.bundle_id, "folder": str(bundle.folder), **asdict(bundle.manifest)}
+    return {
+        "id": bundle.bundle_id,
+        "folder": str(bundle.folder),
+        "signature": bundle.signature,
+        **asdict(bundle.manifest),
+    }
+
+
+def _difference(row: ParityRow) -> str:
+    difference = row.max_abs_difference
+    return "labels only" if difference is None else f"probabilities within {difference:.1e}"
 
 
 def _version(package: str) -> str | None:

@@ -23,8 +23,8 @@ class CaseReport:
     Attributes:
         case_id: the case's name.
         inputs: for each modality its file, channel and SHA-256.
-        bundle: identity and provenance of the model.
-        engine: what computed, in which precision, on which device.
+        bundle: identity and provenance of the model, and which key it was signed with.
+        engine: what computed, in which precision, on which device, and whether it was tested there.
         postprocessing: the settings that were applied.
         mask: name, SHA-256 and label values of the mask.
         volumes_ml: volumes of ET, TC and WT.
@@ -71,7 +71,7 @@ def make_report(
 ) -> CaseReport:
     """Gather the report of a finished case."""
     manifest = segmenter.bundle.manifest
-    artifact = manifest.artifacts[0]
+    artifact = segmenter.artifact
     return CaseReport(
         case_id=segmentation.case_id,
         inputs=_inputs(files),
@@ -79,6 +79,7 @@ def make_report(
             "id": segmenter.bundle.bundle_id,
             "name": manifest.name,
             "preset": manifest.preset.name,
+            "signature": segmenter.bundle.signature,
             "provenance": dict(manifest.provenance),
         },
         engine={
@@ -88,6 +89,7 @@ def make_report(
             "artifact": artifact.path,
             "precision": artifact.precision,
             "weights_precision": artifact.weights_precision,
+            "self_test": "passed" if segmenter.self_test is not None else "not asked for",
         },
         postprocessing=asdict(segmenter.postprocessing),
         mask={

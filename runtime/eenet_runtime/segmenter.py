@@ -19,6 +19,7 @@ from eenet_runtime.case_files import CaseFiles
 from eenet_runtime.labels import Region
 from eenet_runtime.postprocessing import Cleaning, clean, count_components, region_volumes_ml, restore
 from eenet_runtime.preprocessing import CaseImages, prepare, read_case
+from eenet_runtime.selftest import SelfTest, must_be_tested, require_passed, self_test, served_artifact
 
 
 class Stopwatch:
@@ -74,22 +75,33 @@ class Segmenter:
         backend: str = "auto",
         threads: int | None = None,
         postprocessing: PostprocessingSettings | None = None,
+        public_key: Path | None = None,
+        selftest: bool = False,
     ) -> None:
-        """Verify the bundle and load its model.
+        """Verify the bundle and load its model; a TensorRT engine must pass the self-test before it serves anything.
 
         Args:
             bundle: a folder made by `eenet-export`, or one already opened.
             backend: an inference engine, see `backends.BACKEND_NAMES`.
             threads: threads for one inference; by default as many as this process may use.
             postprocessing: settings instead of the bundle's.
+            public_key: a PEM file with the key that must have signed the folder; a bundle already opened was checked
+                then.
+            selftest: test an engine that need not be tested, too.
 
         Raises:
-            BundleError: the bundle is damaged, foreign or newer than this runtime.
+            BundleError: the bundle is damaged, foreign or newer than this runtime, or not signed with that key; or it
+                has no golden case and the engine must be tested.
             BackendError: no engine can run it here.
+            SelfTestError: the engine computes something else than what was exported.
         """
-        self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+        self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, public_key)
         self.postprocessing = postprocessing or self.bundle.manifest.postprocessing
         self.backend: Backend = make_backend(self.bundle, backend, threads)
+        self.artifact = served_artifact(self.bundle, self.backend)
+        self.self_test: SelfTest | None = None
+        if selftest or must_be_tested(self.artifact):
+            self._test()
 
     def segment(self, files: CaseFiles) -> Segmentation:
         """Segment one case.
@@ -126,6 +138,15 @@ class Segmenter:
     def close(self) -> None:
         """Free the model."""
         self.backend.close()
+
+    def _test(self) -> None:
+        """Run the self-test; an engine that fails is closed, for nobody will get to close it."""
+        try:
+            self.self_test = self_test(self.bundle, self.backend)
+            require_passed(self.bundle, self.self_test)
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self

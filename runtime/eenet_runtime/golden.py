@@ -1,0 +1,333 @@
+"""The golden case: one small input and what the model makes of it, stored in the bundle as `golden.npz`.
+
+A machine that runs it knows whether its engine, its driver and its processor compute the network that was exported. The
+input is made, not taken: no patient's image ever travels with a model (docs/decisions/0016-golden-case.md).
+"""
+
+from __future__ import annotations
+
+import io
+import time
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eenet_runtime.backends.base import Backend
+from eenet_runtime.bundle import Artifact, Bundle
+from eenet_runtime.dice import dice_by_region
+from eenet_runtime.errors import BackendError, BundleError
+from eenet_runtime.labels import CHANNEL_ORDER, NUM_CLASSES, Label, Region
+from eenet_runtime.presets import GeometryPreset
+
+GOLDEN_NAME: Final = "golden.npz"
+GOLDEN_FORMAT: Final = 1
+"""Version of the file's content. Any other is refused: it may mean something else."""
+
+STEPS_PER_UNIT: Final = 16
+"""Steps of the stored int8 in one standard deviation. A power of two, so that the division is exact everywhere."""
+
+MAX_FILE_BYTES: Final = 8 << 20
+MAX_ARRAY_BYTES: Final = 64 << 20
+"""Beyond these a file is refused before it is read, or before it is unpacked; a real one is far smaller."""
+
+MIN_REGION_VOXELS: Final = 500
+"""Dice of a smaller region is told and not judged: a single voxel would move it by more than a limit allows."""
+
+
+@dataclass(frozen=True)
+class GoldenCase:
+    """An input and what the exported model makes of it.
+
+    Attributes:
+        coarse: int8 (h, w, d, 4), the input in `STEPS_PER_UNIT` steps, each voxel standing for a block.
+        repeats: voxels of a block along H, W and D.
+        labels: uint8 (H, W, D), network classes, the lower number of equals.
+        ties: bool (H, W, D), voxels whose two highest probabilities differ by less than `bundle.TIE`: either is right.
+        positions: int32 (N,), voxels whose probabilities are stored, as indices into the flattened volume.
+        probabilities: float32 (N, classes).
+    """
+
+    coarse: NDArray[np.int8]
+    repeats: tuple[int, int, int]
+    labels: NDArray[np.uint8]
+    ties: NDArray[np.bool_]
+    positions: NDArray[np.int32]
+    probabilities: NDArray[np.float32]
+
+    @property
+    def volume(self) -> NDArray[np.float32]:
+        """The network's input, float32 (H, W, D, 4): the same bits on every machine."""
+        return expand(self.coarse, self.repeats)
+
+    def voxels_by_class(self) -> dict[Label, int]:
+        """How many voxels the model gave to each class."""
+        counts = np.bincount(self.labels.ravel(), minlength=NUM_CLASSES)
+        return {label: int(counts[label]) for label in Label}
+
+
+@dataclass(frozen=True)
+class GoldenLimits:
+    """What still counts as the same model.
+
+    Attributes:
+        agreement: smallest share of the voxels (ties aside) with the expected class.
+        dice: smallest Dice of a region of at least `MIN_REGION_VOXELS`.
+        usual_difference: of a class probability, at `USUAL` per cent of the stored positions.
+        max_difference: of a class probability, at any stored position.
+    """
+
+    agreement: float
+    dice: float
+    usual_difference: float
+    max_difference: float
+
+
+USUAL: Final = 95
+"""Per cent of the positions. At a tumour's edge one voxel in a thousand turns the last digits of any arithmetic into
+hundredths of a probability: the largest difference shows gross faults, this one tells precisions apart."""
+
+LIMITS: Final[Mapping[str, GoldenLimits]] = {
+    "fp32": GoldenLimits(agreement=0.9995, dice=0.999, usual_difference=1e-3, max_difference=0.05),
+    "fp16": GoldenLimits(agreement=0.999, dice=0.99, usual_difference=1e-2, max_difference=0.3),
+    "int8": GoldenLimits(agreement=0.995, dice=0.97, usual_difference=0.1, max_difference=1.0),
+}
+"""Limits by the precision of the arithmetic; docs/decisions/0016-golden-case.md argues for each figure."""
+
+
+@dataclass(frozen=True)
+class GoldenResult:
+    """How an engine did on the golden case.
+
+    Attributes:
+        agreement: share of the voxels (ties aside) with the expected class.
+        dice: Dice of each region against the expected labels.
+        usual_difference: of a class probability, at `USUAL` per cent of the stored positions; None where the engine
+            gives labels only.
+        max_abs_difference: the same at any of them.
+        passed: whether all of it is within the limits.
+        reason: the first figure beyond its limit, found and expected; empty where passed.
+        seconds: time of the inferences.
+    """
+
+    agreement: float
+    dice: Mapping[Region, float]
+    usual_difference: float | None
+    max_abs_difference: float | None
+    passed: bool
+    reason: str
+    seconds: float
+
+
+def expand(coarse: NDArray[np.int8], repeats: tuple[int, int, int]) -> NDArray[np.float32]:
+    """The network's input from its stored form: blocks of equal voxels, divided by `STEPS_PER_UNIT`.
+
+    Args:
+        coarse: int8 (h, w, d, 4).
+        repeats: voxels of a block along H, W and D.
+
+    Returns:
+        float32 (H, W, D, 4). Only copies and a division by a power of two: no rounding, no random numbers.
+    """
+    values = coarse.astype(np.float32) / np.float32(STEPS_PER_UNIT)
+    for axis, count in enumerate(repeats):
+        values = values.repeat(count, axis=axis)
+    return values
+
+
+def limits_for(artifact: Artifact) -> GoldenLimits:
+    """The limits for an artefact's precision.
+
+    Raises:
+        BundleError: a precision for which no limits are known.
+    """
+    try:
+        return LIMITS[artifact.precision]
+    except KeyError:
+        raise BundleError(
+            f"{artifact.path}: precision {artifact.precision!r} found, the self-test knows {', '.join(LIMITS)}"
+        ) from None
+
+
+def run_golden(case: GoldenCase, backend: Backend, artifact: Artifact) -> GoldenResult:
+    """Let an engine compute the golden case, through every output that its artefact has, and judge it.
+
+    Labels and probabilities leave an engine on different ways, and a mask may be made from either: both are asked for
+    where there are both, and the worse figure of the two counts.
+
+    Raises:
+        BackendError: the engine failed, or gave something else than it promises.
+        BundleError: a precision for which no limits are known.
+    """
+    limits, volume = limits_for(artifact), case.volume
+    start = time.perf_counter()
+    masks, probabilities = [backend.labels(volume)], None
+    if artifact.probabilities_name:
+        probabilities = backend(volume)
+        masks.append(probabilities.argmax(axis=-1).astype(np.uint8))
+    seconds = time.perf_counter() - start
+    return judge(case, masks, probabilities, limits, seconds)
+
+
+def judge(
+    case: GoldenCase,
+    masks: list[NDArray[np.uint8]],
+    probabilities: NDArray[np.float32] | None,
+    limits: GoldenLimits,
+    seconds: float = 0.0,
+) -> GoldenResult:
+    """Compare what was computed with what is expected.
+
+    Args:
+        case: the golden case.
+        masks: uint8 (H, W, D), one or more ways to the same labels; the worst counts.
+        probabilities: float32 (H, W, D, classes), or None.
+        limits: what counts as agreement.
+        seconds: passed on.
+
+    Raises:
+        BackendError: an array of another shape.
+    """
+    if any(mask.shape != case.labels.shape for mask in masks):
+        raise BackendError(f"labels of shape {masks[0].shape} found, expected {case.labels.shape}")
+    clear = ~case.ties
+    judged = max(int(np.count_nonzero(clear)), 1)
+    agreement, by_region = 1.0, dict.fromkeys(Region, 1.0)
+    for mask in masks:
+        agreement = min(agreement, 1.0 - int(np.count_nonzero((mask != case.labels) & clear)) / judged)
+        for region, value in dice_by_region(np.where(clear, mask, case.labels), case.labels).items():
+            by_region[region] = min(by_region[region], value)
+    differences = None if probabilities is None else _differences(case, probabilities)
+    usual = None if differences is None else float(np.percentile(differences, USUAL))
+    largest = None if differences is None else float(differences.max())
+    reason = (
+        _labels_beyond(case, limits, agreement, by_region)
+        or _beyond(f"at {USUAL} % of the positions", usual, limits.usual_difference)
+        or _beyond("at the worst position", largest, limits.max_difference)
+    )
+    return GoldenResult(agreement, by_region, usual, largest, not reason, reason, seconds)
+
+
+def read_golden(bundle: Bundle) -> GoldenCase:
+    """Read a bundle's golden case.
+
+    Raises:
+        BundleError: the bundle has none, or it is damaged or made for another geometry.
+    """
+    name = bundle.manifest.golden
+    if not name:
+        raise BundleError(
+            f"{bundle.folder}: no golden case found, so it cannot test itself; export it again with eenet-export"
+        )
+    path = bundle.folder / name
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise BundleError(f"{path}: {size} bytes found, a golden case has less than {MAX_FILE_BYTES}")
+        content = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror or error})") from error
+    return golden_from_bytes(content, bundle.manifest.preset, str(path))
+
+
+def golden_from_bytes(content: bytes, preset: GeometryPreset, source: str) -> GoldenCase:
+    """Read the content of a `golden.npz`; every array's shape and type is checked, and nothing is unpickled.
+
+    Raises:
+        BundleError: not such a file, or not for this geometry.
+    """
+    arrays = _unpack(content, source)
+    shape = preset.shape
+    found_format = _array(arrays, "format", np.int64, (), source)
+    if int(found_format) != GOLDEN_FORMAT:
+        raise BundleError(f"{source}: format {int(found_format)} found, this runtime reads {GOLDEN_FORMAT}")
+    factors = [int(count) for count in _array(arrays, "repeats", np.int64, (3,), source)]
+    if any(count < 1 or size % count for size, count in zip(shape, factors, strict=True)):
+        raise BundleError(f"{source}: blocks of {factors} voxels found, they do not fill {list(shape)}")
+    coarse_shape = tuple(size // count for size, count in zip(shape, factors, strict=True))
+    voxels = shape[0] * shape[1] * shape[2]
+    positions = _array(arrays, "positions", np.int32, (None,), source)
+    labels = _array(arrays, "labels", np.uint8, shape, source)
+    probabilities = _array(arrays, "probabilities", np.float32, (len(positions), NUM_CLASSES), source)
+    packed = _array(arrays, "ties", np.uint8, ((voxels + 7) // 8,), source)
+    coarse = _array(arrays, "coarse", np.int8, (*coarse_shape, len(CHANNEL_ORDER)), source)
+    if len(positions) == 0 or positions.min() < 0 or positions.max() >= voxels:
+        raise BundleError(f"{source}: positions found that are not in a volume of {voxels} voxels")
+    if labels.max() >= NUM_CLASSES or not np.isfinite(probabilities).all():
+        raise BundleError(f"{source}: labels or probabilities found that no network gives")
+    return GoldenCase(
+        coarse=coarse,
+        repeats=(factors[0], factors[1], factors[2]),
+        labels=labels,
+        ties=np.unpackbits(packed, count=voxels).astype(np.bool_).reshape(shape),
+        positions=positions,
+        probabilities=probabilities,
+    )
+
+
+def _unpack(content: bytes, source: str) -> dict[str, NDArray[Any]]:
+    if len(content) > MAX_FILE_BYTES:
+        raise BundleError(f"{source}: {len(content)} bytes found, a golden case has less than {MAX_FILE_BYTES}")
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > MAX_ARRAY_BYTES:
+            raise BundleError(f"{source}: {unpacked} bytes unpacked, a golden case has less than {MAX_ARRAY_BYTES}")
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (ValueError, OSError, EOFError, KeyError, NotImplementedError, RuntimeError, MemoryError) as error:
+        raise BundleError(f"{source}: not a golden case ({error}); copy the bundle again") from error
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise BundleError(f"{source}: not a golden case ({error}); copy the bundle again") from error
+
+
+def _array(
+    arrays: Mapping[str, NDArray[Any]], name: str, dtype: Any, shape: tuple[int | None, ...], source: str
+) -> NDArray[Any]:
+    """One array of the file, with the type and shape that it must have; None fits any length."""
+    if name not in arrays:
+        raise BundleError(f"{source}: array {name} is missing, expected a file made by eenet-export")
+    array = arrays[name]
+    fits = len(array.shape) == len(shape) and all(
+        wanted is None or wanted == found for wanted, found in zip(shape, array.shape, strict=False)
+    )
+    if array.dtype != np.dtype(dtype) or not fits:
+        raise BundleError(
+            f"{source}: array {name} is {array.dtype} {array.shape}, this geometry expects {np.dtype(dtype)} {shape}"
+        )
+    return array
+
+
+def _differences(case: GoldenCase, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Largest difference of a class probability at each stored position, float32 (N,)."""
+    expected = (*case.labels.shape, NUM_CLASSES)
+    if probabilities.shape != expected:
+        raise BackendError(f"probabilities of shape {probabilities.shape} found, expected {expected}")
+    found = probabilities[np.unravel_index(case.positions, case.labels.shape)]
+    differences: NDArray[np.float32] = np.abs(found - case.probabilities).max(axis=-1)
+    return differences
+
+
+# All comparisons are written so that NaN is beyond every limit.
+
+
+def _labels_beyond(case: GoldenCase, limits: GoldenLimits, agreement: float, by_region: Mapping[Region, float]) -> str:
+    """What is wrong with the labels; empty where nothing is."""
+    if not agreement >= limits.agreement:
+        return f"agreement {agreement:.5f} found, expected at least {limits.agreement}"
+    for region, value in by_region.items():
+        judged = int(np.count_nonzero(region.mask(case.labels))) >= MIN_REGION_VOXELS
+        if judged and not value >= limits.dice:
+            return f"Dice {region.value} {value:.5f} found, expected at least {limits.dice}"
+    return ""
+
+
+def _beyond(where: str, difference: float | None, limit: float) -> str:
+    """What is wrong with the probabilities; empty where nothing is, or where there are none."""
+    if difference is None or difference <= limit:
+        return ""
+    return f"probabilities differ by {difference:.2e} {where}, expected {limit:g} or less"

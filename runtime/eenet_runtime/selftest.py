@@ -1,0 +1,132 @@
+"""Does this machine compute the model that was exported? The golden case of the bundle, through the engine that serves.
+
+An engine for a GPU is native code, built for one version of everything around it. Nothing but running it shows that it
+still computes the network, so such an engine is always tested before it serves a case; others are when somebody asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from eenet_runtime.backends import Backend, choose
+from eenet_runtime.bundle import Artifact, Bundle
+from eenet_runtime.errors import SelfTestError
+from eenet_runtime.golden import USUAL, GoldenResult, read_golden, run_golden
+
+ALWAYS_TESTED: Final = ("tensorrt", "tensorrt-rtx")
+"""Kinds of artefacts that serve nothing before they have passed."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One further thing that a self-test found out, for example that a GPU sums norms in single precision.
+
+    Attributes:
+        name: what was checked.
+        passed: whether it is as it must be.
+        detail: found and expected, in one line.
+    """
+
+    name: str
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """What served, and how it did.
+
+    Attributes:
+        backend, version, device: the engine.
+        artifact: what it ran.
+        golden: the golden case.
+        checks: what else was checked.
+    """
+
+    backend: str
+    version: str
+    device: str
+    artifact: Artifact
+    golden: GoldenResult
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether the engine may serve."""
+        return self.golden.passed and all(check.passed for check in self.checks)
+
+    @property
+    def reason(self) -> str:
+        """The first thing that is not as it must be; empty where all is."""
+        failed = (f"{check.name}: {check.detail}" for check in self.checks if not check.passed)
+        return self.golden.reason or next(failed, "")
+
+
+def self_test(bundle: Bundle, backend: Backend, further: Sequence[Callable[[], Check]] = ()) -> SelfTest:
+    """Let a loaded engine compute the bundle's golden case.
+
+    Args:
+        bundle: the verified bundle.
+        backend: the engine, loaded from it.
+        further: checks that the caller knows to be needed on this device; each is called once, after the golden case.
+
+    Raises:
+        BundleError: the bundle has no golden case, or a damaged one.
+        BackendError: the engine failed.
+    """
+    artifact = served_artifact(bundle, backend)
+    golden = run_golden(read_golden(bundle), backend, artifact)
+    checks = tuple(check() for check in further)
+    return SelfTest(backend.name, backend.version, backend.device, artifact, golden, checks)
+
+
+def require_passed(bundle: Bundle, test: SelfTest) -> None:
+    """Let a self-test pass that did.
+
+    Raises:
+        SelfTestError: it did not; names the artefact, the engine, the device, and what was found and expected.
+    """
+    if not test.passed:
+        raise SelfTestError(
+            f"{bundle.path_of(test.artifact)}: self-test failed with {test.backend} {test.version} on {test.device}: "
+            f"{test.reason}; it must not be used on this machine"
+        )
+
+
+def must_be_tested(artifact: Artifact) -> bool:
+    """Whether an artefact serves nothing before it has passed."""
+    return artifact.kind in ALWAYS_TESTED
+
+
+def served_artifact(bundle: Bundle, backend: Backend) -> Artifact:
+    """Which artefact of the bundle a loaded engine runs: the one it names, or else the one it takes by default.
+
+    Raises:
+        BackendError: an engine that names none and is not among the known ones.
+    """
+    named = getattr(backend, "artifact", None)
+    return named if isinstance(named, Artifact) else choose(bundle, backend.name).artifact
+
+
+def describe_self_test(test: SelfTest) -> str:
+    """A self-test in words: what served, the figures, and PASS or FAIL."""
+    golden, artifact = test.golden, test.artifact
+    usual, largest = golden.usual_difference, golden.max_abs_difference
+    figures = [
+        f"agreement {golden.agreement:.6f}",
+        "Dice " + ", ".join(f"{region.value} {value:.5f}" for region, value in golden.dice.items()),
+        "labels only"
+        if usual is None or largest is None
+        else f"probabilities within {usual:.1e} ({USUAL} % of the positions), {largest:.1e} (all)",
+    ]
+    lines = [
+        f"served by {test.backend} {test.version} on {test.device}",
+        f"artefact {artifact.path}: {artifact.kind}, arithmetic {artifact.precision}, "
+        f"weights {artifact.weights_precision}",
+        f"golden case: {'; '.join(figures)}; {golden.seconds:.2f} s",
+        *(f"{check.name}: {check.detail}" for check in test.checks),
+        "PASS" if test.passed else f"FAIL: {test.reason}",
+    ]
+    return "\n".join(lines)
