@@ -64,7 +64,8 @@ def parity(
     typer.echo(bundle_parity_table(report))
     if json_file is not None:
         write_parity(report, json_file)
-    require_bundle_parity(report.rows, ParityLimits(max_difference, min_dice))
+    limits = ParityLimits(max_abs_difference=max_difference, mean_dice=min_dice, worst_dice=min_dice)
+    require_bundle_parity(report.rows, limits)
 
 
 @app.command("evaluate")

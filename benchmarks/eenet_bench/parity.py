@@ -7,9 +7,9 @@ patient's grid, before post-processing.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from eenet_bench.environment import Environment, describe_environment
 from eenet_bench.latency import chosen_backends
-from eenet_export.parity import KERAS, ORACLE, ParityLimits, compare_all, require_parity
+from eenet_export.gate import Form
+from eenet_export.parity import FormResult, ParityCase, ParityLimits, compare, require_parity
 from eenet_runtime.backends import make_backend
 from eenet_runtime.bundle import Bundle, ParityRow
 from eenet_runtime.case_files import CaseFiles
@@ -26,12 +27,8 @@ from eenet_runtime.errors import BackendError
 from eenet_runtime.files import write_atomically
 from eenet_runtime.labels import Region
 from eenet_runtime.postprocessing import restore
-from eenet_runtime.preprocessing import prepare, read_case
 from eenet_runtime.presets import GeometryPreset
 from eenet_runtime.tables import format_table
-
-Form = tuple[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]]
-"""Name and function of one form of the network: float32 (H, W, D, 4) to probabilities of the same shape."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class BundleParityRow(ParityRow):
         patient_dice: Dice between the two masks on the patient's grid, for ET, TC and WT.
     """
 
-    patient_dice: Mapping[str, float]
+    patient_dice: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,69 +101,62 @@ def compare_bundle(
             except BackendError as error:
                 missing[name] = str(error)
                 continue
-            engines.append((_form_name(bundle, name), engine))
+            engines.append(Form(_form_name(bundle, name), engine, engine.labels))
         if not engines:
             raise BackendError("no engine could run: " + "; ".join(f"{name}: {why}" for name, why in missing.items()))
         on_step("rebuilding the Keras model")
-        forms = [*keras_forms(bundle), *engines]
+        forms = [*rebuilt_forms(bundle), *engines]
         for files in cases:
-            on_step(f"comparing {', '.join(name for name, _ in forms)} on {files.case_id}")
+            on_step(f"comparing {', '.join(form.name for form in forms)} on {files.case_id}")
             rows += compare_on_case(files, bundle.manifest.preset, forms)
     manifest = bundle.manifest
     return ParityReport(bundle.bundle_id, manifest.name, manifest.preset.name, environment, tuple(rows), missing)
 
 
-def keras_forms(bundle: Bundle) -> tuple[Form, Form]:
-    """The Keras model with the bundle's weights, and its oracle.
+def rebuilt_forms(bundle: Bundle) -> tuple[Form, Form]:
+    """The oracle and the Keras model with the bundle's weights.
 
     Raises:
         ExportError: no weights file, or not the weights of this network.
         BackendError: TensorFlow or one of its companions is not installed.
     """
     try:
-        from eenet_export.convert import WEIGHTS_FILE
-        from eenet_export.package import keras_function
-        from eenet_train.network import as_oracle, build_eenet
-        from eenet_train.weights import load_weights
+        from eenet_export.gate import keras_forms
+
+        return keras_forms(bundle)
     except ModuleNotFoundError as error:
         raise BackendError(
             f"parity rebuilds the Keras model, and {error.name} is not installed; install it with: "
             'pip install "eenet[export]"'
         ) from error
-    preset = bundle.manifest.preset
-    model = build_eenet(preset)
-    load_weights(model, bundle.folder / WEIGHTS_FILE)
-    return (KERAS, keras_function(model)), (ORACLE, keras_function(as_oracle(model, preset)))
 
 
-def compare_on_case(files: CaseFiles, preset: GeometryPreset, forms: Iterable[Form]) -> tuple[BundleParityRow, ...]:
-    """Run forms of the network on one case and compare them on both grids.
+def compare_on_case(files: CaseFiles, preset: GeometryPreset, forms: Sequence[Form]) -> tuple[BundleParityRow, ...]:
+    """Run forms of the network on one case and compare them with the first, on both grids.
 
     Args:
         files: the case.
         preset: the geometry of all forms.
-        forms: `KERAS` and `ORACLE` must be among them.
+        forms: the oracle first; all of them give probabilities.
 
     Raises:
         CaseError: a case that cannot be read.
         ParityError: a form gave another shape, or a value that is not finite.
     """
-    images = read_case(files)
-    network_input = prepare(images, preset)
-    masks: dict[str, NDArray[np.uint8]] = {}
+    case = ParityCase.read(files, preset)
+    reference = forms[0].run(case.volume, check_labels=False)
+    mask = _patient_mask(case, reference)
+    rows = []
+    for form in forms[1:]:
+        result = form.run(case.volume, check_labels=True)
+        row = compare(case, reference, result)
+        rows.append(_with_patient_dice(row, dice_by_region(_patient_mask(case, result), mask)))
+    return tuple(rows)
 
-    def keeping_its_mask(form: Form) -> Form:
-        name, run = form
 
-        def run_and_keep(volume: NDArray[np.float32]) -> NDArray[np.float32]:
-            probabilities = run(volume)
-            masks[name] = restore(probabilities, network_input.placement, images.grid)
-            return probabilities
-
-        return name, run_and_keep
-
-    rows = compare_all(files.case_id, network_input.volume, [keeping_its_mask(form) for form in forms])
-    return tuple(_with_patient_dice(row, dice_by_region(masks[row.candidate], masks[row.reference])) for row in rows)
+def _patient_mask(case: ParityCase, result: FormResult) -> NDArray[np.uint8]:
+    assert result.probabilities is not None
+    return restore(result.probabilities, case.placement, case.grid)
 
 
 def require_bundle_parity(rows: Sequence[BundleParityRow], limits: ParityLimits) -> None:
@@ -186,7 +176,7 @@ def bundle_parity_table(report: ParityReport) -> str:
     regions = list(report.rows[0].dice) if report.rows else []
     header = ["case", "form", "against", "max difference", *(f"Dice {region}" for region in regions)]
     rows = [
-        [row.case_id, row.candidate, row.reference, f"{row.max_abs_difference:.1e}"]
+        [row.case_id, row.candidate, row.reference, f"{row.max_abs_difference or 0.0:.1e}"]
         + [f"{dice[region]:.5f}" for dice in (row.dice, row.patient_dice) for region in regions]
         for row in report.rows
     ]
@@ -212,6 +202,4 @@ def _form_name(bundle: Bundle, backend: str) -> str:
 
 def _with_patient_dice(row: ParityRow, dice: Mapping[Region, float]) -> BundleParityRow:
     by_name = {region.value: value for region, value in dice.items()}
-    return BundleParityRow(
-        row.case_id, row.reference, row.candidate, row.max_abs_difference, row.dice, patient_dice=by_name
-    )
+    return BundleParityRow(**asdict(row), patient_dice=by_name)

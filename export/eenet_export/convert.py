@@ -1,66 +1,25 @@
 """Keras model -> ONNX graph, through tf2onnx: the one place that knows about that converter.
 
 The model is traced with every weight as an input of the function. So tf2onnx cannot fold, merge or rename weights, and
-each of them is an input of the ONNX graph under its name in the weights file; `eenet_export.weights` then binds these
-inputs to that file. What is derived from weights (transposed kernels, batch norm factors) stays spelled out in the
-graph, a few vectors long or a transposition each, and engines fold it when they load the model.
+each of them is an input of the ONNX graph under its name in the weights file. What `eenet_export.canonicalise` makes of
+the graph keeps these names.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import keras
 import onnx
 
 from eenet_export.canonical import canonical_graph
-from eenet_export.weights import bind_weights
 from eenet_runtime.errors import ExportError
-from eenet_runtime.files import open_for_replace
-from eenet_train.weights import WeightPrecision, WeightRounding, named_weights, save_weights
+from eenet_train.weights import named_weights
 
 OPSET: Final = 18
 """The newest that tf2onnx 1.17 writes."""
 INPUT_NAME: Final = "volume"
 OUTPUT_NAME: Final = "probabilities"
-MODEL_FILE: Final = "model.onnx"
-WEIGHTS_FILE: Final = "weights.safetensors"
-
-
-@dataclass(frozen=True)
-class ExportedModel:
-    """The files of an exported network.
-
-    Attributes:
-        graph: the ONNX graph, without weights.
-        weights: the weights file that the graph points into; both must stay in one folder.
-        rounding: what storing the weights did to them.
-    """
-
-    graph: Path
-    weights: Path
-    rounding: WeightRounding
-
-
-def write_model(model: keras.Model, folder: Path, precision: WeightPrecision) -> ExportedModel:
-    """Write `model.onnx` and `weights.safetensors` into an existing folder; same model, same bytes.
-
-    The model keeps its own weights: call `eenet_train.weights.round_weights` first to compare it with these files.
-
-    Raises:
-        ExportError: a model that cannot be converted, or weights that cannot be stored.
-        OutputError: a file cannot be written.
-    """
-    graph = convert_to_onnx(model)
-    weights_path, graph_path = folder / WEIGHTS_FILE, folder / MODEL_FILE
-    rounding = save_weights(model, weights_path, precision)
-    bound = bind_weights(graph, weights_path)
-    with open_for_replace(graph_path) as temporary:
-        temporary.write_bytes(bound.SerializeToString(deterministic=True))
-        onnx.checker.check_model(str(temporary), full_check=True)
-    return ExportedModel(graph_path, weights_path, rounding)
 
 
 def convert_to_onnx(model: keras.Model) -> onnx.ModelProto:

@@ -1,23 +1,35 @@
-"""From a training run to a bundle: convert, prove, describe, and only then give it its name."""
+"""From a training run to a bundle: convert, derive, prove, describe, and only then give it its name."""
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
+import importlib.util
 import json
-import secrets
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+import keras
 import numpy as np
-from numpy.typing import NDArray
 
-from eenet_export.parity import KERAS, ORACLE, UNROUNDED, ParityLimits, compare_all, require_parity
-from eenet_runtime.backends.onnxruntime_backend import OnnxRuntimeBackend
+from eenet_export.gate import (
+    Form,
+    artifact_forms,
+    case_hashes,
+    choose_cases,
+    keras_function,
+    measure,
+)
+from eenet_export.golden import make_golden, write_golden
+from eenet_export.graphs import FP16_FILE, FP32_FILE, INT8_FILE, WEIGHTS_FILE, load_graph, write_fp16, write_fp32
+from eenet_export.parity import KERAS, ORACLE, UNROUNDED, ParityCase, ParityLimits, require_parity
+from eenet_export.range_audit import RangeAudit, audit_ranges
+from eenet_export.source import SourceModel
+from eenet_export.workshop import Workshop
 from eenet_runtime.bundle import (
     MANIFEST_NAME,
     Artifact,
@@ -29,18 +41,27 @@ from eenet_runtime.bundle import (
     open_bundle,
 )
 from eenet_runtime.case_files import CaseFiles
-from eenet_runtime.discovery import find_cases
-from eenet_runtime.errors import ExportError, OutputError
-from eenet_runtime.files import make_output_folder, write_atomically
-from eenet_runtime.preprocessing import prepare, read_case
-from eenet_runtime.presets import GeometryPreset
-from eenet_train.run_folder import RunFolder, RunRecord, read_record
-from eenet_train.weights import WeightPrecision, WeightRounding, round_weights
+from eenet_runtime.errors import ExportError, ParityError
+from eenet_runtime.files import remove_leftovers, write_atomically
+from eenet_train.weights import WeightPrecision, round_weights
 
-if TYPE_CHECKING:
-    import keras
-
-_TOOLS: Final = ("eenet", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy")
+_TOOLS: Final = (
+    "eenet",
+    "tensorflow",
+    "keras",
+    "tf2onnx",
+    "onnx",
+    "onnx-ir",
+    "onnxruntime",
+    "openvino",
+    "tensorrt-rtx",
+    "numpy",
+)
+GOLDEN_FILE: Final = "golden.npz"
+ENGINE: Final = "tensorrt-rtx"
+"""The engine that is built without a GPU, where its package is installed."""
+FILES: Final = {"fp32": FP32_FILE, "fp16": FP16_FILE, "int8": INT8_FILE}
+"""The graph of each precision."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +70,11 @@ class ExportSettings:
 
     Attributes:
         name: the model's name; by default the output folder's.
-        weights: precision of the stored kernels; arithmetic stays FP32.
+        weights: precision of the stored kernels.
+        precisions: arithmetic of the graphs: `fp32`, and `fp16`, which must pass the gate, and `int8`, which is left
+            out if it does not.
+        half_input: whether the FP16 graph reads FP16.
+        engine: whether an engine of TensorRT for RTX is built, where that is installed.
         max_cases: how many cases the agreement is measured on.
         limits: what counts as agreement.
         postprocessing: defaults for the runtime.
@@ -58,137 +83,186 @@ class ExportSettings:
 
     name: str = ""
     weights: WeightPrecision = WeightPrecision.FP32
+    precisions: tuple[str, ...] = ("fp32",)
+    half_input: bool = False
+    engine: bool = False
     max_cases: int = 2
     limits: ParityLimits = field(default_factory=ParityLimits)
     postprocessing: PostprocessingSettings = field(default_factory=PostprocessingSettings)
     note: str = ""
 
+    def __post_init__(self) -> None:
+        if "fp32" not in self.precisions or not set(self.precisions) <= FILES.keys():
+            raise ExportError(
+                f"precisions {', '.join(self.precisions)} found, expected fp32 and any of {', '.join(FILES)}"
+            )
 
-def export_run(
-    run: Path,
+
+def export_model(
+    source: SourceModel,
     output: Path,
     cases: Path,
     settings: ExportSettings = ExportSettings(),
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Bundle:
-    """Export a finished training.
+    """Export a network.
+
+    Killed at any moment it leaves nothing under the final name, and the same call goes on where it was.
 
     Args:
-        run: folder of `eenet-train fit`.
+        source: the network, from `source_of_run` or `source_of_file`.
         output: the bundle, a new folder.
-        cases: a folder of cases on which the agreement with Keras is measured.
+        cases: a folder of cases on which the agreement with the oracle is measured.
         settings: what the bundle shall be.
         on_step: told in words what happens.
 
     Raises:
-        TrainingError: `run` is no training run.
         ExportError: the model cannot be converted, there is no usable case, or `output` exists.
         ParityError: a form of the model disagrees; there is no bundle under the final name.
         OutputError: the bundle cannot be written.
     """
-    record = read_record(RunFolder(run))
-    on_step("loading the model")
-    model = load_model(RunFolder(run).model, record.preset)
-    return export_model(model, record.preset, _provenance(record, settings), output, cases, settings, on_step)
-
-
-def export_model(
-    model: keras.Model,
-    preset: GeometryPreset,
-    provenance: dict[str, Any],
-    output: Path,
-    cases: Path,
-    settings: ExportSettings = ExportSettings(),
-    on_step: Callable[[str], None] = lambda step: None,
-) -> Bundle:
-    """Export a Keras model of the network; see `export_run`. The model ends up with the stored weights."""
-    from eenet_export.convert import INPUT_NAME, OUTPUT_NAME, write_model
-
-    chosen = _choose_cases(cases, settings.max_cases)
-    with _bundle_in_the_making(output) as folder:
-        on_step("converting to ONNX")
-        unrounded = clone_with_weights(model) if settings.weights is not WeightPrecision.FP32 else None
-        rounding = round_weights(model, settings.weights)
-        files = write_model(model, folder, settings.weights)
-        artifact = Artifact("onnx", files.graph.name, "fp32", settings.weights.value, INPUT_NAME, OUTPUT_NAME)
-        rows = _measure(model, unrounded, files.graph, artifact, preset, chosen, on_step)
-        require_parity(rows, settings.limits)
-        manifest = Manifest(
-            name=settings.name or output.name,
-            preset=preset,
-            artifacts=(artifact,),
-            files=describe_files(folder, (files.graph.name, files.weights.name)),
-            postprocessing=settings.postprocessing,
-            provenance={**provenance, "weight_rounding": _rounding_as_dict(rounding)},
-            parity=rows,
-            tools={tool: version(tool) for tool in _TOOLS},
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-        write_atomically(folder / MANIFEST_NAME, manifest.to_json().encode())
+    chosen = choose_cases(cases, settings.max_cases)
+    hashes = case_hashes(chosen)
+    with Workshop(output, _fingerprint(source, settings, hashes)) as workshop:
+        remove_leftovers(workshop.bundle)
+        maker = _Maker(source, settings, chosen, workshop, on_step)
+        manifest = replace(maker.manifest(), name=settings.name or output.name, cases=hashes)
+        write_atomically(workshop.bundle / MANIFEST_NAME, manifest.to_json().encode())
+        if settings.engine:
+            _add_engine(workshop.bundle, on_step)
+        open_bundle(workshop.bundle)
+        workshop.finish()
     return open_bundle(output)
 
 
-def load_model(path: Path, preset: GeometryPreset) -> keras.Model:
-    """Load a `.keras` file of the network and check its geometry.
+class _Maker:
+    """The steps of one export; each is in the workshop, or is done now."""
 
-    Raises:
-        ExportError: missing, unreadable, or built for another geometry.
-    """
-    import keras
+    def __init__(
+        self,
+        source: SourceModel,
+        settings: ExportSettings,
+        cases: Sequence[CaseFiles],
+        workshop: Workshop,
+        on_step: Callable[[str], None],
+    ) -> None:
+        self.source, self.settings, self.cases = source, settings, cases
+        self.workshop, self.on_step = workshop, on_step
+        self.folder, self.preset = workshop.bundle, source.preset
 
-    import eenet_train.network  # registers the network's own layers with Keras
+    def manifest(self) -> Manifest:
+        """Do everything and describe it; the name and the cases are the caller's."""
+        unrounded, rounding = self._rounded()
+        model = self.source.model
+        self.workshop.step("fp32", self._write_fp32)
+        oracle = _oracle(model, self.source)
+        forms = [Form(ORACLE, oracle), Form(KERAS, keras_function(model))]
+        if unrounded is not None:
+            forms.append(Form(UNROUNDED, keras_function(unrounded)))
+        artifacts, rows, derived = self._artifacts(forms)
+        self.workshop.step("golden", lambda: self._write_golden(oracle))
+        names = [FILES[artifact.precision] for artifact in artifacts]
+        return Manifest(
+            name="",
+            preset=self.preset,
+            artifacts=tuple(artifacts),
+            files=describe_files(self.folder, (*names, WEIGHTS_FILE, GOLDEN_FILE)),
+            postprocessing=self.settings.postprocessing,
+            provenance={
+                **self.source.provenance,
+                "note": self.settings.note,
+                "weight_rounding": rounding,
+                "derived": derived,
+            },
+            parity=tuple(rows),
+            golden=GOLDEN_FILE,
+            tools={tool: found for tool in _TOOLS if (found := _version(tool))},
+            created=self.workshop.step("created", lambda: datetime.now(UTC).isoformat(timespec="seconds")),
+        )
 
-    assert eenet_train.network is not None
-    try:
-        model = keras.saving.load_model(path, compile=False)
-    except (ValueError, OSError, TypeError, KeyError) as error:
-        raise ExportError(f"{path}: not a Keras model of this network ({str(error).splitlines()[0]})") from error
-    expected = (*preset.shape, 4)
-    if tuple(model.input_shape[1:]) != expected:
-        raise ExportError(f"{path}: input {model.input_shape[1:]} found, preset {preset.name} has {expected}")
-    return model
+    def _rounded(self) -> tuple[keras.Model | None, dict[str, Any]]:
+        """Give the model the weights that are stored; the model before, if they are others, and what was changed."""
+        precision = self.settings.weights
+        unrounded = clone_with_weights(self.source.model) if precision is not WeightPrecision.FP32 else None
+        rounding = round_weights(self.source.model, precision)
+        return unrounded, {**asdict(rounding), "precision": precision.value}
 
+    def _write_fp32(self) -> bool:
+        self.on_step("converting to ONNX")
+        write_fp32(self.source.model, self.folder, self.settings.weights)
+        return True
 
-def keras_function(model: keras.Model) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """A model as a function of one volume, (H, W, D, 4) to (H, W, D, classes), float32."""
+    def _artifacts(self, forms: list[Form]) -> tuple[list[Artifact], list[ParityRow], dict[str, Any]]:
+        """The graphs that pass, their rows (those of Keras first), and what deriving them did."""
+        artifacts: list[Artifact] = []
+        rows = list(self._measure(forms))
+        require_parity(rows, self.settings.limits)
+        derived: dict[str, Any] = {}
+        for precision in (name for name in FILES if name in self.settings.precisions):
+            if precision != "fp32":
+                derived[precision] = self.workshop.step(precision, partial(self._derive, precision))
+            artifact = self._artifact(precision)
+            measured = self._measure_artifact(artifact, forms)
+            try:
+                require_parity(measured, self.settings.limits)
+            except ParityError as error:
+                if precision != "int8":
+                    raise
+                self.on_step(f"int8 is left out: {error}")
+                derived[precision]["left_out"] = str(error)
+                continue
+            artifacts.append(artifact)
+            rows += measured
+        return artifacts, rows, derived
 
-    def run(volume: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(model.predict_on_batch(volume[np.newaxis])[0], dtype=np.float32)
+    def _artifact(self, precision: str) -> Artifact:
+        half = precision == "fp16" and self.settings.half_input
+        stored = "int8" if precision == "int8" else self.settings.weights.value
+        return Artifact("onnx", FILES[precision], precision, stored, input_dtype="float16" if half else "float32")
 
-    return run
+    def _measure(self, forms: Sequence[Form]) -> tuple[ParityRow, ...]:
+        return measure(self.cases, self.preset, forms, self.workshop, self.on_step)
 
+    def _measure_artifact(self, artifact: Artifact, forms: Sequence[Form]) -> list[ParityRow]:
+        rows: list[ParityRow] = []
+        for form, _ in artifact_forms(self.folder, artifact, self.preset):
+            oracle = next(item for item in forms if item.name == ORACLE)
+            rows += self._measure([oracle, form])
+        return rows
 
-def _measure(
-    model: keras.Model,
-    unrounded: keras.Model | None,
-    graph: Path,
-    artifact: Artifact,
-    preset: GeometryPreset,
-    cases: Sequence[CaseFiles],
-    on_step: Callable[[str], None],
-) -> tuple[ParityRow, ...]:
-    from eenet_train.network import as_oracle
+    def _derive(self, precision: str) -> dict[str, Any]:
+        """Write the graph of another precision and say what was done."""
+        audit = self._audit()
+        self.on_step(f"deriving the {precision} graph")
+        if precision == "fp16":
+            report = write_fp16(self.folder, shifts=audit.shifts, half_input=self.settings.half_input)
+            return {**asdict(report), "range": _range_summary(audit)}
+        from eenet_export.int8 import write_int8
 
-    backend = OnnxRuntimeBackend(graph, artifact, preset)
-    forms: list[tuple[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]]] = [
-        (KERAS, keras_function(model)),
-        (ORACLE, keras_function(as_oracle(model, preset))),
-        (f"onnx-{artifact.precision}", backend),
-    ]
-    if unrounded is not None:
-        forms.append((UNROUNDED, keras_function(unrounded)))
-    rows: list[ParityRow] = []
-    for files in cases:
-        on_step(f"comparing {', '.join(name for name, _ in forms)} on {files.case_id}")
-        rows += compare_all(files.case_id, prepare(read_case(files), preset).volume, forms)
-    backend.close()
-    return tuple(rows)
+        return write_int8(self.folder, self._volumes())
+
+    def _audit(self) -> RangeAudit:
+        """The range audit; it stops the export where FP16 would overflow."""
+
+        def run() -> dict[str, Any]:
+            self.on_step("measuring the range of every tensor")
+            return asdict(audit_ranges(load_graph(self.folder / FP32_FILE), self._volumes()))
+
+        return RangeAudit(**self.workshop.step("audit", run))
+
+    def _volumes(self) -> list[np.ndarray]:
+        """The cases' inputs, channels first with a batch axis."""
+        volumes = (ParityCase.read(files, self.preset).volume for files in self.cases)
+        return [np.ascontiguousarray(np.moveaxis(volume, -1, 0)[np.newaxis]) for volume in volumes]
+
+    def _write_golden(self, oracle: Callable[[np.ndarray], np.ndarray]) -> bool:
+        self.on_step("making the golden case")
+        write_golden(make_golden(self.preset, oracle), self.folder / GOLDEN_FILE)
+        return True
 
 
 def clone_with_weights(model: keras.Model) -> keras.Model:
     """A second model of the same architecture and weights."""
-    import keras
-
     from eenet_train.network import copy_weights
 
     copy = keras.models.clone_model(model)
@@ -197,44 +271,38 @@ def clone_with_weights(model: keras.Model) -> keras.Model:
     return copy
 
 
-def _choose_cases(folder: Path, count: int) -> tuple[CaseFiles, ...]:
-    """The first cases in order of name, so that two exports of a run measure the same."""
-    found = find_cases(folder)
-    if not found.cases:
-        raise ExportError(f"{folder}: no usable case found ({found.refused[0].reason})")
-    return found.cases[:count]
+def _oracle(model: keras.Model, source: SourceModel) -> Callable[[np.ndarray], np.ndarray]:
+    from eenet_train.network import as_oracle
+
+    return keras_function(as_oracle(model, source.preset))
 
 
-@contextlib.contextmanager
-def _bundle_in_the_making(output: Path) -> Iterator[Path]:
-    """A folder beside the final one; renamed on success, removed on any failure."""
-    if output.exists():
-        raise ExportError(f"{output}: exists already; choose a new folder or remove it")
-    make_output_folder(output.parent)
-    folder = output.with_name(f".{output.name}.{secrets.token_hex(4)}")
+def _add_engine(folder: Path, on_step: Callable[[str], None]) -> None:
+    """Build the engine that needs no GPU; without its package the bundle is complete without it."""
+    if importlib.util.find_spec("tensorrt_rtx") is None:
+        on_step('no engine is built: tensorrt-rtx is not installed (pip install "eenet[rtx]")')
+        return
+    from eenet_export.engines import EngineSettings, add_engine
+
+    on_step("building the engine of TensorRT for RTX")
+    precision = "fp16" if (folder / FP16_FILE).is_file() else "fp32"
+    add_engine(folder, EngineSettings(flavour=ENGINE, precision=precision))
+
+
+def _fingerprint(source: SourceModel, settings: ExportSettings, hashes: dict[str, dict[str, str]]) -> str:
+    """Tells this export from any other: the model, the settings, the cases, the tools."""
+    content = [source.sha256, repr(settings), hashes, {tool: _version(tool) for tool in _TOOLS}]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _range_summary(audit: RangeAudit) -> dict[str, Any]:
+    """What the manifest says of the audit: the largest magnitudes, and those that feed a norm beyond 255."""
+    top = sorted(audit.largest.items(), key=lambda item: -item[1])[:5]
+    return {"largest": dict(top), "before_norms": dict(audit.before_norms), "tensors": len(audit.largest)}
+
+
+def _version(package: str) -> str:
     try:
-        folder.mkdir()
-        yield folder
-        folder.replace(output)
-    except OSError as error:
-        raise OutputError(f"{output}: the bundle cannot be written ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _provenance(record: RunRecord, settings: ExportSettings) -> dict[str, Any]:
-    """What the manifest says about the weights: figures and case names, no paths."""
-    content = json.loads(record.to_json())
-    return {
-        "note": settings.note,
-        "training_cases": len(record.training_cases),
-        "steps": record.steps_done,
-        "loss": record.loss,
-        "validation_dice": content["validation_dice"],
-        "encoder_weights": Path(record.encoder_weights).name,
-        "trained_with": content["versions"],
-    }
-
-
-def _rounding_as_dict(rounding: WeightRounding) -> dict[str, Any]:
-    return {**asdict(rounding), "precision": rounding.precision.value}
+        return version(package)
+    except PackageNotFoundError:
+        return ""

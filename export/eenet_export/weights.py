@@ -1,28 +1,38 @@
-"""Bind the weight inputs of a converted graph to the weights file: ONNX external data inside weights.safetensors.
+"""Bind the weights of a canonical graph to the weights file: ONNX external data inside weights.safetensors.
 
 External data is a file name, an offset and a length (ONNX, docs/ExternalData.md); the tensors of a safetensors file
-are raw little-endian bytes at known offsets. So the graph holds no weights of its own, and the file, about 29 MB with
-FP16 kernels, exists once. A stored FP16 kernel is widened by a Cast, which engines fold when they load the model.
+are raw little-endian bytes at known offsets. So the graphs hold no weights of their own, and the file, about 29 MB with
+FP16 kernels, exists once. Two things stay spelled out in a stored graph because of it, and nowhere else: a Cast where
+the file has another precision than the graph, and the factor of a batch norm that was folded into a kernel. Both depend
+on constants alone; engines fold them when they load the model, `folded` does it for those that should not have to.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
 
+from eenet_export.passes.counted import add_constant, constant, remove_unused
+from eenet_export.passes.fold_constants import FoldConstants
 from eenet_runtime.errors import ExportError
 
-_ONNX_TYPES = {
-    "F16": onnx.TensorProto.FLOAT16,
-    "F32": onnx.TensorProto.FLOAT,
-    "I32": onnx.TensorProto.INT32,
-    "I64": onnx.TensorProto.INT64,
+_TYPES: Final = {
+    "F16": ir.DataType.FLOAT16,
+    "F32": ir.DataType.FLOAT,
+    "I32": ir.DataType.INT32,
+    "I64": ir.DataType.INT64,
 }
 """Data types of safetensors headers that Keras weights are stored in."""
+_TOLERANCE: Final = {ir.DataType.FLOAT: 2.0**-21, ir.DataType.FLOAT16: 2.0**-9}
+"""Relative difference of a product that was rounded on two ways: a few units in the last place."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +40,13 @@ class StoredTensor:
     """Where one tensor lies in a safetensors file.
 
     Attributes:
-        onnx_type: element type, a value of `onnx.TensorProto.DataType`.
-        shape: sizes of the axes, in Keras' order.
+        dtype: element type.
+        shape: sizes of the axes, in the file's order.
         offset: first byte, from the start of the file.
         length: number of bytes.
     """
 
-    onnx_type: int
+    dtype: ir.DataType
     shape: tuple[int, ...]
     offset: int
     length: int
@@ -60,60 +70,121 @@ def stored_tensors(path: Path) -> dict[str, StoredTensor]:
     header.pop("__metadata__", None)
     tensors = {}
     for name, entry in header.items():
-        if entry["dtype"] not in _ONNX_TYPES:
-            raise ExportError(
-                f"{path}: {name} has data type {entry['dtype']}, expected one of {', '.join(_ONNX_TYPES)}"
-            )
+        if entry["dtype"] not in _TYPES:
+            raise ExportError(f"{path}: {name} has data type {entry['dtype']}, expected one of {', '.join(_TYPES)}")
         begin, end = entry["data_offsets"]
         tensors[name] = StoredTensor(
-            _ONNX_TYPES[entry["dtype"]], tuple(entry["shape"]), 8 + header_length + begin, end - begin
+            _TYPES[entry["dtype"]], tuple(entry["shape"]), 8 + header_length + begin, end - begin
         )
     return tensors
 
 
-def bind_weights(model: onnx.ModelProto, weights_path: Path) -> onnx.ModelProto:
-    """Turn every graph input that is a tensor of the weights file into an initialiser that points into the file.
+def bind_weights(model: ir.Model, factors: Mapping[str, NDArray[np.float32]], weights_path: Path) -> int:
+    """Let a graph's weights be read from the weights file, in place.
+
+    Every initialiser that is named like a tensor of the file is bound to it, if what the file's numbers come to is
+    what the initialiser holds; vectors of another precision than the file's stay in the graph.
 
     Args:
-        model: a graph with weights as inputs, see `convert_to_onnx`; it is not changed.
-        weights_path: the weights file; the graph must be written into the same folder.
+        model: a canonical graph with its weights inside; it must be saved into the file's folder.
+        factors: what each kernel was multiplied with, one number for each output channel, by layer.
+        weights_path: the file.
 
     Returns:
-        A new model whose only input is the one that is not in the file.
+        The number of kernels that were bound.
 
     Raises:
-        ExportError: unreadable file, a weight that the file lacks, or one of another shape.
+        ExportError: an unreadable file, or one that holds other weights than the graph.
     """
-    tensors = stored_tensors(weights_path)
-    bound = onnx.ModelProto()
-    bound.CopyFrom(model)
-    graph = bound.graph
-    weights = list(graph.input[1:])
-    del graph.input[1:]
-    casts = []
-    for value in weights:
-        if value.name not in tensors:
-            raise ExportError(f"{weights_path}: {value.name} is missing")
-        tensor = tensors[value.name]
-        wanted = value.type.tensor_type
-        shape = tuple(dimension.dim_value for dimension in wanted.shape.dim)
-        if tensor.shape != shape:
-            raise ExportError(f"{weights_path}: {value.name} has shape {tensor.shape}, the graph expects {shape}")
-        name = value.name
-        if tensor.onnx_type != wanted.elem_type:
-            name = f"{value.name}/stored"
-            casts.append(onnx.helper.make_node("Cast", [name], [value.name], f"{value.name}/Cast", to=wanted.elem_type))
-        graph.initializer.append(_external_initializer(name, tensor, weights_path.name))
-    nodes = [*casts, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    return bound
+    stored, graph, kernels = stored_tensors(weights_path), model.graph, 0
+    content = np.memmap(weights_path, dtype=np.uint8, mode="r")
+    for name, value in list(graph.initializers.items()):
+        tensor, held = stored.get(name), constant(value)
+        if tensor is None or held is None or (held.ndim < 2 and tensor.dtype != value.dtype):
+            continue
+        raw = content[tensor.offset : tensor.offset + tensor.length].view(tensor.dtype.numpy())
+        layer, _, what = name.rpartition("/")
+        factor = None
+        if what == "kernel" and layer in factors:
+            factor = factors[layer].reshape(_along_outputs(value, held.ndim))
+        dtype = value.dtype or ir.DataType.FLOAT
+        if raw.size != held.size or not _same(raw.reshape(held.shape) * (1 if factor is None else factor), held, dtype):
+            raise ExportError(f"{weights_path}: {name} holds other numbers than the graph, or has another shape")
+        external = ir.Value(
+            name=name if factor is None and tensor.dtype == dtype else f"{name}/stored",
+            type=ir.TensorType(tensor.dtype),
+            shape=ir.Shape(held.shape),
+        )
+        external.const_value = ir.ExternalTensor(
+            weights_path.name,
+            tensor.offset,
+            tensor.length,
+            tensor.dtype,
+            shape=ir.Shape(held.shape),
+            name=external.name or "",
+            base_dir=weights_path.parent,
+        )
+        del graph.initializers[name]
+        graph.register_initializer(external)
+        bound = _spelled_out(graph, name, external, factor, dtype)
+        ir.convenience.replace_all_uses_with(value, bound)
+        kernels += what == "kernel"
+    remove_unused(graph)
+    graph.sort()
+    return kernels
 
 
-def _external_initializer(name: str, tensor: StoredTensor, location: str) -> onnx.TensorProto:
-    initializer = onnx.TensorProto(
-        name=name, data_type=tensor.onnx_type, dims=tensor.shape, data_location=onnx.TensorProto.EXTERNAL
-    )
-    for key, value in (("location", location), ("offset", tensor.offset), ("length", tensor.length)):
-        initializer.external_data.add(key=key, value=str(value))
-    return initializer
+def folded(path: Path) -> onnx.ModelProto:
+    """A stored graph with its weights inside and nothing left that depends on constants alone.
+
+    Raises:
+        ExportError: not a readable graph.
+    """
+    try:
+        model = ir.load(path)
+        FoldConstants()(model)
+        ir.external_data.load_to_model(model)
+    except (OSError, ValueError, ir.passes.PassError) as error:
+        raise ExportError(f"{path}: not a readable ONNX graph ({str(error).splitlines()[0]})") from error
+    return ir.to_proto(model)
+
+
+def _along_outputs(value: ir.Value, rank: int) -> list[int]:
+    """The shape of one number for each output channel, against a kernel: (out, in, ...), or (in, out, ...)."""
+    transposed = any(use.node.op_type == "ConvTranspose" for use in value.uses())
+    shape = [1] * rank
+    shape[1 if transposed else 0] = -1
+    return shape
+
+
+def _same(expected: NDArray[Any], held: NDArray[Any], dtype: ir.DataType) -> bool:
+    rounded = expected.astype(held.dtype)
+    if dtype not in _TOLERANCE:
+        return bool(np.array_equal(rounded, held))
+    tiny = float(np.finfo(held.dtype).smallest_subnormal)
+    return bool(np.allclose(rounded, held, rtol=_TOLERANCE[dtype], atol=2 * tiny))
+
+
+def _spelled_out(
+    graph: ir.Graph, name: str, external: ir.Value, factor: NDArray[np.float32] | None, dtype: ir.DataType
+) -> ir.Value:
+    """From what the file holds to what the graph computes with: widen, multiply, round."""
+    value = external
+    if factor is not None:
+        if value.dtype != ir.DataType.FLOAT:
+            value = _append(graph, "Cast", [value], f"{name}/Cast", ir.DataType.FLOAT, to=ir.DataType.FLOAT.value)
+        factors = add_constant(graph, f"{name}/factor", factor.astype(np.float32))
+        value = _append(graph, "Mul", [value, factors], f"{name}/Mul", ir.DataType.FLOAT)
+    if value.dtype != dtype:
+        value = _append(graph, "Cast", [value], f"{name}/Round", dtype, to=dtype.value)
+    return value
+
+
+def _append(
+    graph: ir.Graph, op_type: str, inputs: list[ir.Value], name: str, dtype: ir.DataType, **attributes: int
+) -> ir.Value:
+    node = ir.node(op_type, inputs, attributes, name=name)
+    node.outputs[0].name = name
+    node.outputs[0].type, node.outputs[0].shape = ir.TensorType(dtype), inputs[0].shape
+    graph.append(node)
+    return node.outputs[0]

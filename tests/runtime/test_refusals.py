@@ -123,7 +123,7 @@ def test_a_bad_bundle_is_refused_before_anything_is_written(
 def test_no_engine_is_one_line_that_says_what_to_install(tiny_bundle: Path, tmp_path: Path) -> None:
     write_case(tmp_path / "cases", "A", make_head())
     arguments = ("infer", "folder", tmp_path / "cases", tmp_path / "masks", "--model", tiny_bundle)
-    finished = _run(*arguments, code="sys.modules['onnxruntime'] = None")
+    finished = _run(*arguments, code="sys.modules['onnxruntime'] = sys.modules['openvino'] = None")
     _expect_one_line(finished, 'pip install "eenet[cpu]"')
     assert not (tmp_path / "masks").exists()
 

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from eenet_runtime.errors import ExportError, OutputError
 from eenet_train.weights import (
+    METADATA,
     WeightPrecision,
     WeightRounding,
     load_weights,
@@ -117,6 +118,22 @@ def test_a_rounded_model_holds_what_the_file_holds(tmp_path: Path, precision: We
     assert round_weights(model, precision).rounded == 0
 
 
+def test_kernels_lie_in_the_file_as_onnx_wants_them(tmp_path: Path) -> None:
+    model = small_model()
+    save_weights(model, tmp_path / "w.safetensors", FP32)
+    stored = load_file(tmp_path / "w.safetensors")
+    np.testing.assert_array_equal(stored["conv/kernel"], values_of(model)["conv/kernel"].transpose(3, 2, 0, 1))
+    np.testing.assert_array_equal(stored["head/kernel"], values_of(model)["head/kernel"].transpose(3, 2, 0, 1))
+    np.testing.assert_array_equal(stored["conv/bias"], values_of(model)["conv/bias"])
+
+
+def test_a_file_that_does_not_say_how_its_kernels_lie_has_them_as_keras_has_them(tmp_path: Path) -> None:
+    model, other = small_model(0), small_model(1)
+    save_file(values_of(model), tmp_path / "w.safetensors")
+    load_weights(other, tmp_path / "w.safetensors")
+    assert_same_weights(values_of(other), values_of(model))
+
+
 def test_saving_leaves_the_model_alone(tmp_path: Path) -> None:
     model = small_model()
     before = values_of(model)
@@ -189,7 +206,7 @@ def file_with(tmp_path: Path, **changes: np.ndarray | None) -> Path:
     path = tmp_path / "w.safetensors"
     save_weights(small_model(), path, FP32)
     tensors = {**load_file(path), **{name.replace("__", "/"): array for name, array in changes.items()}}
-    save_file({name: array for name, array in tensors.items() if array is not None}, path)
+    save_file({name: array for name, array in tensors.items() if array is not None}, path, METADATA)
     return path
 
 
@@ -199,7 +216,7 @@ def file_with(tmp_path: Path, **changes: np.ndarray | None) -> Path:
         ({"conv__bias": None, "norm__beta": None}, "2 weights of small are missing, the first is conv/bias"),
         ({"conv__scale": np.ones(4)}, "1 tensors are not weights of small, the first is conv/scale"),
         ({"conv__bias": np.ones(5)}, r"conv/bias has shape \(5,\), small expects \(4,\)"),
-        ({"conv__kernel": np.ones((3, 3, 4, 3))}, r"conv/kernel has shape \(3, 3, 4, 3\)"),
+        ({"conv__kernel": np.ones((3, 4, 3, 3))}, r"conv/kernel has shape \(3, 3, 4, 3\)"),
     ],
 )
 def test_a_file_of_another_network_is_refused_and_changes_nothing(

@@ -25,11 +25,11 @@ from typing import Any, Final
 import h5py
 import numpy as np
 import safetensors
-import safetensors.numpy
 from numpy.typing import NDArray
 
 from eenet_runtime.errors import TrainingError
 from eenet_train.run_folder import RunFolder
+from eenet_train.weights import read_weights
 
 _BUNDLE_WEIGHTS: Final = "weights.safetensors"
 _EXPECTED: Final = (
@@ -145,7 +145,7 @@ def _weights_file(path: Path) -> Path:
 
 def _read_safetensors(path: Path) -> StoredNetwork:
     layers: dict[str, list[StoredWeight]] = {}
-    for key, values in safetensors.numpy.load_file(path).items():
+    for key, values in read_weights(path).items():
         layer, _, variable = key.rpartition("/")
         layers.setdefault(layer, []).append(StoredWeight(variable, values))
     return StoredNetwork(tuple(_layer(name, name, "", weights) for name, weights in layers.items()), None)

@@ -1,8 +1,12 @@
-"""The weights of a network as one file: `weights.safetensors`, in Keras' own layout, in FP32 or with FP16 kernels.
+"""The weights of a network as one file: `weights.safetensors`, in FP32 or with FP16 kernels.
 
 A tensor is named after its layer and its variable (`Conv3D_1_L1/kernel`). The file is the only copy of the weights in
-a bundle: the ONNX graph points into it, Keras reads it back through `load_weights`, and any other program can read it
+a bundle: the ONNX graphs point into it, Keras reads it back through `load_weights`, and any other program can read it
 with a safetensors library (https://github.com/huggingface/safetensors: a JSON header, then the raw tensors).
+
+Kernels lie as ONNX wants them: Keras' last two axes come first and in reverse, so (3, 3, 3, in, out) becomes
+(out, in, 3, 3, 3), and a transposed kernel's (3, 3, out, in) becomes (in, out, 3, 3). A depthwise kernel is stored
+(1, channels, ...), the same bytes as ONNX' (channels, 1, ...). The file says so in its metadata, `kernels: onnx`.
 
 FP16 is for the disk only; every consumer widens the stored numbers and computes in FP32. It holds the kernels, 99 % of
 the numbers. Vectors (biases, scale, offset and statistics of the normalisation layers) stay in FP32: they are small,
@@ -21,11 +25,14 @@ import keras
 import numpy as np
 import safetensors
 import safetensors.numpy
+from numpy.typing import NDArray
 
 from eenet_runtime.errors import ExportError
 from eenet_runtime.files import open_for_replace
 
 _FP16: Final = np.finfo(np.float16)
+METADATA: Final = {"kernels": "onnx"}
+"""What the file says about itself; one without it holds kernels as Keras has them."""
 
 
 class WeightPrecision(enum.StrEnum):
@@ -94,7 +101,7 @@ def save_weights(model: keras.Model, path: Path, precision: WeightPrecision) -> 
     """
     stored, rounding = _stored_weights(model, precision)
     with open_for_replace(path) as temporary:
-        temporary.write_bytes(safetensors.numpy.save(stored))
+        temporary.write_bytes(safetensors.numpy.save(_as_in_file(stored), metadata=METADATA))
     return rounding
 
 
@@ -108,7 +115,7 @@ def load_weights(model: keras.Model, path: Path) -> None:
     if not path.is_file():
         raise ExportError(f"{path}: no such file; expected the weights of a bundle")
     try:
-        stored = safetensors.numpy.load_file(path)
+        stored = read_weights(path)
     except (safetensors.SafetensorError, OSError) as error:
         raise ExportError(f"{path}: not a readable safetensors file ({error})") from error
     expected = named_weights(model)
@@ -122,6 +129,33 @@ def load_weights(model: keras.Model, path: Path) -> None:
                 f"{path}: {name} has shape {stored[name].shape}, {model.name} expects {tuple(variable.shape)}"
             )
     _assign(model, stored)
+
+
+def read_weights(path: Path) -> dict[str, NDArray[Any]]:
+    """The tensors of a weights file by name, kernels in Keras' layout, in the precision in which they are stored.
+
+    Raises:
+        safetensors.SafetensorError, OSError: the file cannot be read.
+    """
+    with safetensors.safe_open(path, framework="numpy") as file:
+        as_onnx = (file.metadata() or {}).get("kernels") == METADATA["kernels"]
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return {name: _keras_layout(array) if as_onnx else array for name, array in tensors.items()}
+
+
+def onnx_layout(array: NDArray[Any]) -> NDArray[Any]:
+    """A kernel as the file has it: Keras' last two axes first and in reverse; anything else as it is."""
+    spatial = array.ndim - 2
+    return array.transpose(-1, -2, *range(spatial)) if spatial > 0 else array
+
+
+def _keras_layout(array: NDArray[Any]) -> NDArray[Any]:
+    """The inverse of `onnx_layout`."""
+    return array.transpose(*range(2, array.ndim), 1, 0) if array.ndim > 2 else array
+
+
+def _as_in_file(stored: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {name: np.asarray(onnx_layout(array), order="C") for name, array in stored.items()}
 
 
 def _stored_weights(model: keras.Model, precision: WeightPrecision) -> tuple[dict[str, np.ndarray], WeightRounding]:
