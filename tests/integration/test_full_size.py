@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.tf, pytest.mark.slow]
 def test_keras_agrees_with_the_oracle_on_a_phantom_at_full_size() -> None:
     import keras
 
-    from eenet_export.package import keras_function
+    from eenet_export.gate import keras_function
     from eenet_runtime.presets import EENET_144
     from eenet_train.network import as_oracle, build_eenet
 
