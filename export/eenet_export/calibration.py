@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from eenet_export.passes.counted import add_constant
 from eenet_export.passes.float16 import Policy
 from eenet_export.passes.int8 import LARGEST, Int8, Int8Report, default_policy, quantised_convolutions
+from eenet_runtime.backends.onnxruntime_backend import load_onnxruntime
 from eenet_runtime.errors import ExportError
 
 FRACTIONS: Final = tuple(2.0 ** (-step / 4) for step in range(13))
@@ -69,7 +70,7 @@ def calibrate(model: ir.Model, volumes: Sequence[NDArray[np.float32]], policy: P
 
 def _run(probe: ir.Model, volumes: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
     """The probe's numbers, (cases, outputs)."""
-    import onnxruntime
+    onnxruntime = load_onnxruntime()
 
     options = onnxruntime.SessionOptions()
     options.enable_cpu_mem_arena = False

@@ -16,6 +16,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from eenet_export.passes.counted import add_constant
+from eenet_runtime.backends.onnxruntime_backend import load_onnxruntime
 from eenet_runtime.errors import ParityError
 
 LARGEST: Final = 65504 / 4
@@ -49,12 +50,14 @@ def audit_ranges(model: ir.Model, volumes: Iterable[NDArray[np.float32]]) -> Ran
     Raises:
         ParityError: a tensor beyond a quarter of FP16's range, or one that is not finite; the message names it.
     """
-    import onnxruntime
+    onnxruntime = load_onnxruntime()
 
     probe, names = _with_maxima(model)
     options = onnxruntime.SessionOptions()
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 3
+    # The default order computes all probes last and keeps every tensor until then.
+    options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     session = onnxruntime.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
     largest = dict.fromkeys(names, 0.0)
     for volume in volumes:

@@ -96,8 +96,13 @@ def record(folder: Path, verification: Verification) -> Bundle:
     if verification.failed:
         raise ParityError(next(iter(verification.failed.values())))
     manifest = open_bundle(folder).manifest
-    new = {(row.candidate, row.case_id) for row in verification.rows}
-    kept = tuple(row for row in manifest.parity if (row.candidate, row.case_id) not in new)
+    new = {_pair(row) for row in verification.rows}
+    kept = tuple(row for row in manifest.parity if _pair(row) not in new)
     changed = replace(manifest, parity=kept + verification.rows, cases={**manifest.cases, **verification.cases})
     write_atomically(folder / MANIFEST_NAME, changed.to_json().encode())
     return open_bundle(folder)
+
+
+def _pair(row: ParityRow) -> tuple[str, str, str]:
+    """What a row is about."""
+    return row.case_id, row.candidate, row.reference

@@ -22,7 +22,9 @@ infer = new_app("Segment one case or a folder of cases.")
 app.add_typer(infer, name="infer")
 
 ModelOption = Annotated[Path, typer.Option("--model", "-m", help="Bundle made by eenet-export.")]
-BackendOption = Annotated[str, typer.Option(help="Inference engine: auto or onnxruntime.")]
+BackendOption = Annotated[
+    str, typer.Option(help="Inference engine: auto, openvino, onnxruntime, tensorrt or tensorrt-rtx.")
+]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Threads (default: as many as this process may use).")]
 LabelsOption = Annotated[
     str | None, typer.Option(help="Label values of the mask: brats2020 (ET = 4), brats2023 (ET = 3) or msd.")

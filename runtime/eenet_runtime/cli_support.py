@@ -22,7 +22,7 @@ class ExitCode(IntEnum):
     SOME_CASES_FAILED = 3
     """The run went to its end; the summary names the cases that were refused."""
     PARITY = 4
-    """An exported artefact does not agree with its Keras model."""
+    """An exported artefact does not agree with its model, at export or in a self-test."""
 
 
 def run_app(app: typer.Typer, name: str, exit_codes: Callable[[EENetError], ExitCode] | None = None) -> None:

@@ -96,6 +96,28 @@ class Placement:
             result = np.where(_along(inside, axis), taken, np.uint8(Label.BACKGROUND))
         return np.ascontiguousarray(result)
 
+    def labels_from_network(self, found: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Classes on the network's grid, put where they belong on a source grid of the same voxel size.
+
+        Args:
+            found: uint8 classes (H, W, D) on the network's grid.
+
+        Returns:
+            uint8 classes on the source grid, network axes; background outside the network's box.
+
+        Raises:
+            ValueError: the voxel sizes differ; labels are never interpolated.
+        """
+        if self.resamples:
+            raise ValueError("the grids differ in voxel size: labels come from interpolated probabilities")
+        labels = np.zeros(tuple(axis.source_size for axis in self.axes), dtype=np.uint8)
+        inner = tuple(
+            slice(part.start - int(axis.offset), part.stop - int(axis.offset))
+            for part, axis in zip(self.covered, self.axes, strict=True)
+        )
+        labels[self.covered] = found[inner]
+        return labels
+
     def labels_from_probabilities(self, probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The most probable class of every source voxel.
 
@@ -110,15 +132,10 @@ class Placement:
             uint8 classes on the source grid, network axes; background outside the network's box. Equal
             probabilities go to the lower class.
         """
+        if not self.resamples:
+            return self.labels_from_network(probabilities.argmax(axis=-1).astype(np.uint8))
         covered = self.covered
         labels = np.zeros(tuple(axis.source_size for axis in self.axes), dtype=np.uint8)
-        if not self.resamples:
-            inner = tuple(
-                slice(part.start - int(axis.offset), part.stop - int(axis.offset))
-                for part, axis in zip(covered, self.axes, strict=True)
-            )
-            labels[covered] = probabilities[inner].argmax(axis=-1)
-            return labels
         best = self._interpolated(probabilities[..., 0])
         winner = labels[covered]
         for label in range(1, NUM_CLASSES):

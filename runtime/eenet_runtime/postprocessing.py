@@ -43,6 +43,17 @@ def restore(probabilities: NDArray[np.float32], placement: Placement, grid: Grid
     return np.ascontiguousarray(from_network_axes(placement.labels_from_probabilities(probabilities), grid))
 
 
+def restore_labels(labels: NDArray[np.uint8], placement: Placement, grid: Grid) -> NDArray[np.uint8]:
+    """The same from the network's labels, where its voxels are as large as the patient's.
+
+    Args:
+        labels: uint8 network classes (H, W, D) on the network's grid.
+        placement: where that grid lies in the head; it does not resample.
+        grid: the patient's grid.
+    """
+    return np.ascontiguousarray(from_network_axes(placement.labels_from_network(labels), grid))
+
+
 def clean(labels: NDArray[np.uint8], voxel_ml: float, settings: PostprocessingSettings) -> Cleaning:
     """Apply the switched-on steps, in place, and say what they did.
 

@@ -88,6 +88,7 @@ def make_report(
             "device": segmenter.backend.device,
             "artifact": artifact.path,
             "precision": artifact.precision,
+            "why": segmenter.why,
             "weights_precision": artifact.weights_precision,
             "self_test": "passed" if segmenter.self_test is not None else "not asked for",
         },

@@ -13,13 +13,14 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.backends import Backend, make_backend
+from eenet_runtime.backends import Backend, choose, make_backend
 from eenet_runtime.bundle import Bundle, PostprocessingSettings, open_bundle
 from eenet_runtime.case_files import CaseFiles
+from eenet_runtime.grid import Grid
 from eenet_runtime.labels import Region
-from eenet_runtime.postprocessing import Cleaning, clean, count_components, region_volumes_ml, restore
-from eenet_runtime.preprocessing import CaseImages, prepare, read_case
-from eenet_runtime.selftest import SelfTest, must_be_tested, require_passed, self_test, served_artifact
+from eenet_runtime.postprocessing import Cleaning, clean, count_components, region_volumes_ml, restore, restore_labels
+from eenet_runtime.preprocessing import CaseImages, NetworkInput, prepare, read_case
+from eenet_runtime.selftest import SelfTest, must_be_tested, require_passed, self_test
 
 
 class Stopwatch:
@@ -73,6 +74,7 @@ class Segmenter:
         bundle: Bundle | Path,
         *,
         backend: str = "auto",
+        precision: str | None = None,
         threads: int | None = None,
         postprocessing: PostprocessingSettings | None = None,
         public_key: Path | None = None,
@@ -83,6 +85,7 @@ class Segmenter:
         Args:
             bundle: a folder made by `eenet-export`, or one already opened.
             backend: an inference engine, see `backends.BACKEND_NAMES`.
+            precision: of the artefact, such as `fp16`; see `backends.choose` for the default.
             threads: threads for one inference; by default as many as this process may use.
             postprocessing: settings instead of the bundle's.
             public_key: a PEM file with the key that must have signed the folder; a bundle already opened was checked
@@ -97,8 +100,9 @@ class Segmenter:
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, public_key)
         self.postprocessing = postprocessing or self.bundle.manifest.postprocessing
-        self.backend: Backend = make_backend(self.bundle, backend, threads)
-        self.artifact = served_artifact(self.bundle, self.backend)
+        choice = choose(self.bundle, backend, precision)
+        self.artifact, self.why = choice.artifact, choice.why
+        self.backend: Backend = make_backend(self.bundle, choice.name, threads, choice.artifact.precision)
         self.self_test: SelfTest | None = None
         if selftest or must_be_tested(self.artifact):
             self._test()
@@ -115,10 +119,7 @@ class Segmenter:
             images = read_case(files)
         with watch.stage("prepare"):
             network_input = prepare(images, self.bundle.manifest.preset)
-        with watch.stage("network"):
-            probabilities = self.backend(network_input.volume)
-        with watch.stage("restore"):
-            labels = restore(probabilities, network_input.placement, images.grid)
+        labels = self._labels(network_input, images.grid, watch)
         with watch.stage("clean"):
             cleaning = clean(labels, images.grid.voxel_ml, self.postprocessing)
             components = count_components(labels)
@@ -134,6 +135,19 @@ class Segmenter:
             warnings=network_input.warnings + _result_warnings(volumes, cleaning),
             seconds=watch.seconds,
         )
+
+    def _labels(self, network_input: NetworkInput, grid: Grid, watch: Stopwatch) -> NDArray[np.uint8]:
+        """Classes on the patient's grid; probabilities are asked for only where they must be interpolated."""
+        volume, placement = network_input.volume, network_input.placement
+        if not placement.resamples:
+            with watch.stage("network"):
+                found = self.backend.labels(volume)
+            with watch.stage("restore"):
+                return restore_labels(found, placement, grid)
+        with watch.stage("network"):
+            probabilities = self.backend(volume)
+        with watch.stage("restore"):
+            return restore(probabilities, placement, grid)
 
     def close(self) -> None:
         """Free the model."""

@@ -32,7 +32,9 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def report(tiny_bundle: Path, cases: Path) -> LatencyReport:
-    return measure_latency(tiny_bundle, cases, LatencySettings(repeats=2, max_cases=2, threads=1))
+    return measure_latency(
+        tiny_bundle, cases, LatencySettings(repeats=2, max_cases=2, threads=1, backends=("onnxruntime",))
+    )
 
 
 def test_cold_start_stages_and_memory_of_an_engine_are_measured(report: LatencyReport) -> None:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from eenet_export import package
-from eenet_export.package import ExportSettings, export_run
-from eenet_runtime.bundle import open_bundle
+from eenet_export.gate import keras_function
+from eenet_export.graphs import load_graph, save_graph, write_fp32
+from eenet_export.package import ExportSettings, export_model
+from eenet_export.parity import ParityLimits
+from eenet_export.source import load_model, source_of, source_of_run
+from eenet_export.verify import record, verify_bundle
+from eenet_runtime.bundle import MANIFEST_NAME, describe_files, open_bundle
 from eenet_runtime.discovery import find_cases
 from eenet_runtime.errors import ExportError, ParityError, TrainingError
-from eenet_runtime.labels import CHANNEL_ORDER
+from eenet_runtime.labels import CHANNEL_ORDER, Modality
 from eenet_runtime.normalization import NORMALIZATION
 from eenet_runtime.segmenter import Segmenter
 from eenet_train.run_folder import RegionScores, RunFolder, RunRecord, Versions, write_record
@@ -23,7 +32,16 @@ from tests.synthetic import TINY_2MM, make_head, write_case
 
 pytestmark = [pytest.mark.tf, pytest.mark.slow]
 
-FP16 = ExportSettings(weights=WeightPrecision.FP16, max_cases=1, note="made by tests")
+FP16 = ExportSettings(
+    weights=WeightPrecision.FP16,
+    precisions=("fp32", "fp16"),
+    max_cases=1,
+    note="made by tests",
+    # Random weights: many voxels are near ties, which half precision may order either way.
+    limits=ParityLimits(
+        min_agreement=0.98, min_inner_agreement=0.98, mean_dice=0.9, worst_dice=0.9, max_dice_change=0.1
+    ),
+)
 
 
 @pytest.fixture(scope="module")
@@ -63,26 +81,35 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bundle(run: Path, cases: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("bundles") / "small"
-    export_run(run, output, cases, FP16)
+    export_model(source_of_run(run), output, cases, FP16)
     return output
 
 
-def test_the_bundle_holds_its_weights_once(bundle: Path) -> None:
+def test_the_bundle_holds_its_weights_once_for_all_graphs(bundle: Path) -> None:
     sizes = {path.name: path.stat().st_size for path in bundle.iterdir()}
-    assert set(sizes) == {"manifest.json", "model.onnx", "weights.safetensors"}
+    assert set(sizes) == {"manifest.json", "model.onnx", "model.fp16.onnx", "weights.safetensors", "golden.npz"}
     assert 28e6 < sizes["weights.safetensors"] < 30e6
-    assert sizes["model.onnx"] < 1e6
+    assert sizes["model.onnx"] + sizes["model.fp16.onnx"] + sizes["golden.npz"] < 2e6
 
 
-def test_the_manifest_says_what_was_proved_and_where_the_weights_came_from(bundle: Path) -> None:
+def test_the_manifest_says_what_was_proved_and_where_the_weights_came_from(bundle: Path, cases: Path) -> None:
     manifest = open_bundle(bundle).manifest
     pairs = {(row.candidate, row.reference) for row in manifest.parity}
-    assert {("onnx-fp32", "keras"), ("onnx-fp32", "oracle"), ("keras", "oracle")} <= pairs
-    assert all(row.max_abs_difference <= 1e-3 for row in manifest.parity if row.reference != "keras-fp32-weights")
+    engines = {(form, "oracle") for form in ("onnx-fp32", "onnx-fp32-openvino", "onnx-fp16", "onnx-fp16-openvino")}
+    assert pairs == {("keras", "oracle"), ("keras", "keras-fp32-weights"), *engines}
+    exact = [row for row in manifest.parity if row.reference == "oracle" and "fp16" not in row.candidate]
+    assert all(row.max_abs_difference is not None and row.max_abs_difference <= 1e-4 for row in exact)
+    (case,) = find_cases(cases).cases
+    t1 = hashlib.sha256(case.images[Modality.T1].path.read_bytes()).hexdigest()
+    assert manifest.cases["Case_1"]["t1"] == t1
+    assert manifest.golden == "golden.npz"
+    assert manifest.provenance["derived"]["fp16"]["clamped"] == 0
+    assert manifest.provenance["derived"]["fp16"]["range"]["tensors"] > 300
     assert manifest.provenance["note"] == "made by tests"
     assert manifest.provenance["training_cases"] == 2
     assert manifest.provenance["weight_rounding"]["rounded"] > 0
-    assert manifest.artifacts[0].weights_precision == "fp16"
+    assert [artifact.form for artifact in manifest.artifacts] == ["onnx-fp32", "onnx-fp16"]
+    assert {artifact.weights_precision for artifact in manifest.artifacts} == {"fp16"}
     assert {"tensorflow", "keras", "tf2onnx", "onnx"} <= set(manifest.tools)
 
 
@@ -100,46 +127,124 @@ def test_the_runtime_serves_the_bundle(bundle: Path, cases: Path) -> None:
     assert np.array_equal(first.labels, second.labels)
 
 
-def test_an_artefact_with_other_weights_gets_no_name(
-    run: Path, cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("wrong", ["a weight", "modalities", "epsilon"])
+def test_a_graph_that_computes_something_else_gets_no_name(
+    run: Path, cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
 ) -> None:
-    from eenet_export import convert
-
-    true_write = convert.write_model
+    true_write = write_fp32
 
     def write_another(model: Any, folder: Path, precision: WeightPrecision) -> Any:
-        layer = model.get_layer("Model_Outputs")
-        kernel, bias = layer.get_weights()
-        layer.set_weights([kernel, bias + np.array([0, 0, 0.05, 0], np.float32)])
         written = true_write(model, folder, precision)
-        layer.set_weights([kernel, bias])
+        path = folder / "model.onnx"
+        graph = load_graph(path)
+        spoil(graph, wrong)
+        save_graph(graph, path)
         return written
 
-    monkeypatch.setattr(convert, "write_model", write_another)
-    with pytest.raises(ParityError, match="onnx-fp32 against keras"):
-        export_run(run, tmp_path / "bundle", cases, ExportSettings(max_cases=1))
+    monkeypatch.setattr(package, "write_fp32", write_another)
+    with pytest.raises(ParityError, match="onnx-fp32 against oracle"):
+        export_model(source_of_run(run), tmp_path / "bundle", cases, ExportSettings(max_cases=1))
     assert list(tmp_path.iterdir()) == []
 
 
+def spoil(model: Any, wrong: str) -> None:
+    """Change one thing that no structural check would notice."""
+    nodes = {node.name: node for node in model.graph}
+    if wrong == "epsilon":
+        norm = nodes["GroupNorm_1_Post_L3_Dec/GroupNormalization"]
+        norm.attributes["epsilon"] = ir.AttrFloat32("epsilon", 0.1)
+        return
+    name = "Model_Outputs/bias" if wrong == "a weight" else "Input_L1/kernel"
+    values = model.graph.initializers[name].const_value.numpy().copy()
+    if wrong == "a weight":
+        values[2] += 0.05
+    else:
+        values = values[:, [1, 0, 2, 3]]
+    model.graph.initializers[name].const_value = ir.tensor(values, name=name)
+
+
+def test_an_artefact_that_is_changed_later_fails_the_verification_and_is_not_recorded(
+    bundle: Path, cases: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "bundle"
+    shutil.copytree(bundle, copy)
+    found = verify_bundle(copy, cases, max_cases=1, limits=FP16.limits)
+    assert found.failed == {}
+    assert {row.candidate for row in found.rows} >= {"keras", "onnx-fp32", "onnx-fp16-openvino"}
+    recorded = record(copy, found)
+    assert len(recorded.manifest.parity) == len(open_bundle(bundle).manifest.parity)
+    graph = load_graph(copy / "model.onnx")
+    spoil(graph, "modalities")
+    save_graph(graph, copy / "model.onnx")
+    files = describe_files(copy, tuple(entry.path for entry in recorded.manifest.files))
+    (copy / MANIFEST_NAME).write_text(replace(recorded.manifest, files=files).to_json())
+    found = verify_bundle(copy, cases, max_cases=1, limits=FP16.limits)
+    assert set(found.failed) == {"onnx-fp32", "onnx-fp32-openvino"}
+    with pytest.raises(ParityError):
+        record(copy, found)
+
+
+def test_int8_that_does_not_pass_is_left_out_and_the_manifest_says_why(run: Path, cases: Path, tmp_path: Path) -> None:
+    settings = ExportSettings(precisions=("fp32", "int8"), max_cases=1)
+    made = export_model(source_of_run(run), tmp_path / "bundle", cases, settings)
+    derived = made.manifest.provenance["derived"]["int8"]
+    passed = any(artifact.precision == "int8" for artifact in made.manifest.artifacts)
+    assert passed != ("left_out" in derived)
+    assert derived["quantised"]
+    if not passed:
+        assert "int8" in derived["left_out"]
+        assert not (made.folder / "model.int8.onnx").exists()
+
+
+def test_a_killed_export_leaves_no_bundle_and_the_next_one_goes_on(
+    run: Path, cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    settings = replace(FP16, precisions=("fp32",))
+    with monkeypatch.context() as patch:
+        patch.setattr(package, "make_golden", killed)
+        with pytest.raises(KeyboardInterrupt):
+            export_model(source_of_run(run), tmp_path / "bundle", cases, settings, steps.append)
+    assert not (tmp_path / "bundle").exists()
+    assert "converting to ONNX" in steps
+    again: list[str] = []
+    export_model(source_of_run(run), tmp_path / "bundle", cases, settings, again.append)
+    assert again == ["making the golden case"]
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_a_keras_file_is_exported_like_its_run(run: Path, bundle: Path) -> None:
+    by_file = source_of(RunFolder(run).model, TINY_2MM)
+    volume = np.random.default_rng(0).normal(size=(*TINY_2MM.shape, 4)).astype(np.float32)
+    assert np.array_equal(keras_function(by_file.model)(volume), keras_function(source_of(run).model)(volume))
+    assert by_file.provenance["weights_from"] == "model.keras"
+    with pytest.raises(ExportError, match=r"input \(64, 64, 24, 4\) found; say which geometry it is with --preset"):
+        source_of(RunFolder(run).model)
+
+
 def test_the_model_before_rounding_is_the_same_function_until_it_is_rounded(run: Path) -> None:
-    model = package.load_model(RunFolder(run).model, TINY_2MM)
+    model = load_model(RunFolder(run).model, TINY_2MM)
     copy = package.clone_with_weights(model)
     volume = np.random.default_rng(0).normal(size=(*TINY_2MM.shape, 4)).astype(np.float32)
-    assert np.array_equal(package.keras_function(model)(volume), package.keras_function(copy)(volume))
+    assert np.array_equal(keras_function(model)(volume), keras_function(copy)(volume))
 
 
 def test_a_folder_that_exists_is_not_replaced(run: Path, cases: Path, tmp_path: Path) -> None:
     (tmp_path / "bundle").mkdir()
     with pytest.raises(ExportError, match="exists already"):
-        export_run(run, tmp_path / "bundle", cases)
+        export_model(source_of_run(run), tmp_path / "bundle", cases)
 
 
-def test_a_folder_that_is_no_run_is_refused(cases: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"run\.json"):
-        export_run(tmp_path, tmp_path / "bundle", cases)
+        source_of_run(tmp_path)
 
 
-def test_a_model_of_another_geometry_is_refused(run: Path, cases: Path, tmp_path: Path) -> None:
+def test_a_model_of_another_geometry_is_refused(run: Path, tmp_path: Path) -> None:
     other = RunFolder(tmp_path / "run")
     other.path.mkdir()
     other.model.write_bytes(RunFolder(run).model.read_bytes())
@@ -147,11 +252,11 @@ def test_a_model_of_another_geometry_is_refused(run: Path, cases: Path, tmp_path
     record["preset"]["shape"], record["preset"]["depth_strides"] = [96, 64, 24], [2, 2, 2]
     other.record.write_text(json.dumps(record))
     with pytest.raises(ExportError, match=r"input \(64, 64, 24, 4\) found"):
-        export_run(other.path, tmp_path / "bundle", cases)
+        source_of_run(other.path)
 
 
 def test_a_file_that_is_no_model_is_refused(run: Path, tmp_path: Path) -> None:
     broken = tmp_path / "model.keras"
     broken.write_bytes(b"nothing")
     with pytest.raises(ExportError, match=r"model\.keras: not a Keras model"):
-        package.load_model(broken, TINY_2MM)
+        load_model(broken, TINY_2MM)

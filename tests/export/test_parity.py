@@ -1,8 +1,9 @@
-"""The gate, on arrays: what it measures and what it stops."""
+"""The comparison behind the gate, on arrays: what it measures and what it stops."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,100 +12,165 @@ from eenet_export.parity import (
     KERAS,
     ORACLE,
     UNROUNDED,
-    NamedProbabilities,
+    FormResult,
+    ParityCase,
     ParityLimits,
     Volume,
     compare,
-    compare_all,
+    inner_voxels,
+    parity_table,
     require_parity,
 )
 from eenet_runtime.bundle import ParityRow
 from eenet_runtime.errors import ParityError
+from eenet_runtime.labels import Label
+from tests.synthetic import TINY, Head, case_files
 
-SHAPE = (8, 8, 6, 4)
-
-
-def _probabilities(seed: int = 0) -> Volume:
-    values = np.random.default_rng(seed).random(SHAPE).astype(np.float32)
-    normalised: Volume = values / values.sum(axis=-1, keepdims=True)
-    return normalised
+LIMITS = ParityLimits()
 
 
-def _row(first: Volume, second: Volume, reference: str = ORACLE) -> ParityRow:
-    return compare("case", NamedProbabilities(reference, first), NamedProbabilities("onnx-fp32", second))
+@pytest.fixture(scope="module")
+def case(head: Head, tmp_path_factory: pytest.TempPathFactory) -> ParityCase:
+    """A head with its label, as the network reads it."""
+    return ParityCase.read(case_files(tmp_path_factory.mktemp("case"), "case", head), TINY)
 
 
-def test_equal_probabilities_differ_by_nothing_and_agree_fully() -> None:
-    row = _row(_probabilities(), _probabilities())
-    assert row.max_abs_difference == 0
+@pytest.fixture(scope="module")
+def probabilities(case: ParityCase) -> Volume:
+    """A network that is sure of four blocks of classes."""
+    labels = np.zeros(case.volume.shape[:3], np.uint8)
+    labels[8:40, 8:40, 6:20] = Label.ED
+    labels[16:34, 16:34, 8:18] = Label.ET
+    labels[20:30, 20:30, 10:16] = Label.NCR
+    sure: Volume = (np.eye(4, dtype=np.float32)[labels] * 0.88 + 0.03).astype(np.float32)
+    return sure
+
+
+def _row(
+    case: ParityCase, first: Volume, second: Volume, form: str = "onnx-fp32", reference: str = ORACLE
+) -> ParityRow:
+    return compare(case, FormResult.of(reference, first), FormResult.of(form, second))
+
+
+def _flipped(probabilities: Volume, voxels: Any) -> Volume:
+    """The same, but these voxels are background."""
+    changed = probabilities.copy()
+    changed[voxels] = [0.91, 0.03, 0.03, 0.03]
+    return changed
+
+
+def test_equal_forms_agree_fully(case: ParityCase, probabilities: Volume) -> None:
+    row = _row(case, probabilities, probabilities.copy())
+    assert (row.max_abs_difference, row.agreement, row.inner_agreement, row.ties) == (0, 1, 1, 0)
     assert set(row.dice.values()) == {1.0}
-    require_parity([row], ParityLimits())
+    assert set(row.hd95_mm.values()) == {0.0}
+    assert row.dice_change == {"ET": 0.0, "TC": 0.0, "WT": 0.0}
+    require_parity([row])
 
 
-def test_the_largest_difference_of_any_voxel_and_class_counts() -> None:
-    changed = _probabilities()
-    changed[3, 4, 5, 2] += 0.25
-    assert _row(_probabilities(), changed).max_abs_difference == pytest.approx(0.25, abs=1e-6)
+def test_the_largest_difference_of_any_voxel_and_class_counts(case: ParityCase, probabilities: Volume) -> None:
+    changed = probabilities.copy()
+    changed[3, 4, 5, 2] += 0.01
+    row = _row(case, probabilities, changed)
+    assert row.max_abs_difference == pytest.approx(0.01, abs=1e-6)
+    with pytest.raises(ParityError, match=r"onnx-fp32 against oracle: probabilities that differ by 1\.00e-02"):
+        require_parity([row])
 
 
-def test_a_probability_beyond_the_limit_is_stopped_though_the_masks_agree() -> None:
-    changed = _probabilities()
-    winner = np.unravel_index(changed.argmax(), changed.shape)
-    changed[winner] += 0.002
-    row = _row(_probabilities(), changed)
-    assert set(row.dice.values()) == {1.0}
-    with pytest.raises(ParityError, match=r"case case: onnx-fp32 against oracle: probabilities differ by 2\.\d+e-03"):
-        require_parity([row], ParityLimits(max_abs_difference=1e-3))
+@pytest.mark.parametrize(("form", "reference"), [("onnx-fp16", ORACLE), ("onnx-int8", ORACLE), (KERAS, UNROUNDED)])
+def test_another_precision_is_held_to_the_masks_alone(
+    case: ParityCase, probabilities: Volume, form: str, reference: str
+) -> None:
+    changed = probabilities.copy()
+    changed[3, 4, 5, 2] += 0.01
+    require_parity([_row(case, probabilities, changed, form, reference)])
 
 
-def test_masks_that_disagree_are_stopped_though_probabilities_hardly_move() -> None:
-    # Every voxel is a near tie between background and oedema: a hair's difference moves the whole mask.
-    first = np.zeros(SHAPE, np.float32)
-    first[..., 0], first[..., 2] = 0.5001, 0.4999
-    second = first[..., [2, 1, 0, 3]]
-    row = _row(first, second)
-    assert row.max_abs_difference < 1e-3
-    with pytest.raises(ParityError, match=r"Dice WT 0\.00000 found"):
-        require_parity([row], ParityLimits())
+def test_a_voxel_in_a_thousand_may_differ_at_a_border_but_not_inside(case: ParityCase, probabilities: Volume) -> None:
+    border, inside = np.s_[8, 8:28, 6:16], np.s_[24, 21:29, 12:14]
+    row = _row(case, probabilities, _flipped(probabilities, border), "onnx-fp16")
+    assert row.inner_agreement == 1
+    assert row.agreement == pytest.approx(1 - 200 / probabilities[..., 0].size)
+    row = _row(case, probabilities, _flipped(probabilities, inside), "onnx-fp16")
+    assert row.agreement > 0.9998
+    with pytest.raises(ParityError, match=r"agreement away from borders 0\.999\d+ found, expected at least 0\.9999"):
+        require_parity([row], replace(LIMITS, worst_dice=0.9))
 
 
-def test_rounded_weights_are_held_to_the_masks_of_the_original_only() -> None:
-    changed = _probabilities()
-    winner = np.unravel_index(changed.argmax(), changed.shape)
-    changed[winner] += 0.002
-    require_parity([_row(_probabilities(), changed, reference=UNROUNDED)], ParityLimits(max_abs_difference=1e-3))
+def test_voxels_inside_have_26_neighbours_of_their_class() -> None:
+    labels = np.zeros((5, 5, 5), np.uint8)
+    labels[2, 2, 2] = 1
+    inner = inner_voxels(labels)
+    assert not inner[1:4, 1:4, 1:4].any()
+    assert inner[0].all()
+
+
+def test_a_mask_that_lost_a_region_is_stopped(case: ParityCase, probabilities: Volume) -> None:
+    row = _row(case, probabilities, _flipped(probabilities, np.s_[16:34, 16:34, 8:10]), "onnx-fp16")
+    assert row.hd95_mm["WT"] > 0
+    with pytest.raises(ParityError, match=r"Dice \w\w 0\.\d+ found, expected at least 0\.995"):
+        require_parity([row])
+
+
+def test_dice_that_is_low_on_every_case_is_stopped_though_no_case_is_bad(
+    case: ParityCase, probabilities: Volume
+) -> None:
+    row = replace(_row(case, probabilities, probabilities), candidate="onnx-fp16", dice={"ET": 0.998, "TC": 1, "WT": 1})
+    with pytest.raises(ParityError, match=r"mean of 2 cases: onnx-fp16 against oracle: Dice ET 0\.99800 found"):
+        require_parity([row, replace(row, case_id="other")])
+
+
+def test_a_change_of_dice_against_the_truth_is_stopped(case: ParityCase, probabilities: Volume) -> None:
+    row = _row(case, probabilities, probabilities)
+    moved = replace(row, candidate="onnx-fp16", dice_change={"ET": -0.002, "TC": 0.0, "WT": 0.0})
+    with pytest.raises(ParityError, match=r"Dice ET against the truth moved by 0\.00200, expected at most 0\.001"):
+        require_parity([moved])
+    back = replace(moved, case_id="other", dice_change={"ET": 0.002, "TC": 0.0, "WT": 0.0})
+    require_parity([moved, back])
+
+
+def test_the_change_of_dice_is_measured_on_the_patients_grid(case: ParityCase, probabilities: Volume) -> None:
+    assert case.truth is not None
+    row = _row(case, probabilities, _flipped(probabilities, np.s_[:]), "onnx-fp16")
+    assert all(change < 0 for change in row.dice_change.values())
+    assert _row(replace(case, truth=None), probabilities, probabilities).dice_change == {}
+
+
+def test_ties_are_counted(case: ParityCase, probabilities: Volume) -> None:
+    tied = probabilities.copy()
+    tied[0, 0, :4] = [0.4003, 0.4, 0.1, 0.1]
+    assert _row(case, tied, tied).ties == 4
+
+
+def test_an_engine_that_gives_labels_only_is_judged_by_its_labels(case: ParityCase, probabilities: Volume) -> None:
+    reference = FormResult.of(ORACLE, probabilities)
+    row = compare(case, reference, FormResult("tensorrt-rtx-fp16", reference.labels.copy(), None))
+    assert row.max_abs_difference is None
+    require_parity([row])
+    assert "labels only" in parity_table([row])
+    with pytest.raises(ParityError, match="no probabilities found"):
+        require_parity([replace(row, candidate="tensorrt-fp32")])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_value_that_is_not_finite_is_stopped(value: float) -> None:
-    broken = _probabilities()
+def test_a_value_that_is_not_finite_is_stopped(probabilities: Volume, value: float) -> None:
+    broken = probabilities.copy()
     broken[0, 0, 0, 0] = value
     with pytest.raises(ParityError, match="onnx-fp32 computed NaN or infinity"):
-        _row(_probabilities(), broken)
+        FormResult.of("onnx-fp32", broken)
 
 
-def test_another_shape_is_stopped() -> None:
+def test_another_shape_is_stopped(case: ParityCase, probabilities: Volume) -> None:
     with pytest.raises(ParityError, match="gave shape"):
-        _row(_probabilities(), _probabilities()[:-1])
+        _row(case, probabilities, probabilities[:-1])
 
 
-def test_a_difference_that_is_not_a_number_does_not_pass() -> None:
-    row = replace(_row(_probabilities(), _probabilities()), max_abs_difference=float("nan"))
+def test_a_difference_that_is_not_a_number_does_not_pass(case: ParityCase, probabilities: Volume) -> None:
+    row = replace(_row(case, probabilities, probabilities), max_abs_difference=float("nan"))
     with pytest.raises(ParityError):
-        require_parity([row], ParityLimits())
+        require_parity([row])
 
 
 def test_nothing_compared_is_nothing_proved() -> None:
     with pytest.raises(ParityError, match="no case was compared"):
-        require_parity([], ParityLimits())
-
-
-def test_every_form_is_compared_with_what_it_must_equal() -> None:
-    def same(volume: Volume) -> Volume:
-        return _probabilities()
-
-    rows = compare_all(
-        "case", np.zeros(SHAPE, np.float32), [(name, same) for name in (KERAS, ORACLE, "onnx", UNROUNDED)]
-    )
-    pairs = {(row.candidate, row.reference) for row in rows}
-    assert pairs == {(KERAS, ORACLE), ("onnx", KERAS), ("onnx", ORACLE), (KERAS, UNROUNDED)}
+        require_parity([])

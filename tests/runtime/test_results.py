@@ -77,7 +77,8 @@ def test_the_report_says_what_was_read_and_what_ran(
         }
     assert report["mask"]["sha256"] == hashlib.sha256(paths.mask.read_bytes()).hexdigest()
     assert report["bundle"]["id"] == segmenter.bundle.bundle_id
-    assert report["engine"]["backend"] == "onnxruntime"
+    assert report["engine"]["backend"] == segmenter.backend.name
+    assert "auto takes" in report["engine"]["why"]
     assert report["engine"]["precision"] == "fp32"
     assert report["volumes_ml"] == {
         "ET": np.count_nonzero(head.labels == Label.ET) / 1000,

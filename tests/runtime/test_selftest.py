@@ -129,7 +129,7 @@ PLAN = Artifact("tensorrt-rtx", "model.plan", "fp16", "fp16", probabilities_name
 
 
 def _serve(monkeypatch: pytest.MonkeyPatch, plan: Plan) -> None:
-    def make(bundle: Bundle, name: str, threads: int | None) -> Plan:
+    def make(bundle: Bundle, name: str, threads: int | None, precision: str | None) -> Plan:
         return plan
 
     monkeypatch.setattr(segmenter_module, "make_backend", make)

@@ -92,6 +92,7 @@ class _Walk:
         self.tensors[volume] = _Tensor(volume, CHANNELS_LAST)
         volume.shape = ir.Shape(_to_first(volume.shape.numpy()))
         (old_output,) = graph.outputs
+        name = old_output.name
         for node in list(graph):
             handler = self.handlers.get(node.op_type)
             if handler is None:
@@ -99,8 +100,7 @@ class _Walk:
             handler(node)
         result = self.tensors[old_output]
         if result.order != CHANNELS_LAST:
-            raise ExportError(f"output {old_output.name}: axis order {result.order} found, expected channels last")
-        name = old_output.name
+            raise ExportError(f"output {name}: axis order {result.order} found, expected channels last")
         old_output.name = f"{name}/channels_last"
         graph.outputs[0] = result.value
         result.value.name = name

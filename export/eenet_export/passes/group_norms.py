@@ -95,6 +95,10 @@ def _match(last: ir.Node) -> _GroupNorm | None:
         return None
     if list(squared.inputs) != [deviations.outputs[0]] * 2 or means[0] is not source or means[1] != squares[1]:
         return None
+    # A vector along another axis of the same size would broadcast, too.
+    along = [gamma.shape, beta.shape, *(_shape(value) for value in (deviations.inputs[1], variance.inputs[0]))]
+    if any(shape != _per_channel(source) for shape in along):
+        return None
     return _GroupNorm(source, means[1], float(epsilon.ravel()[0]), gamma.ravel(), beta.ravel())
 
 
@@ -114,6 +118,16 @@ def _origin_of_mean(mean: ir.Value | None) -> tuple[ir.Value, int] | None:
     axes = [tuple(axis.ravel()) for axis in over if axis is not None]
     if value is None or grouped is None or within_group is None or len(grouped) != 3:
         return None
-    if sorted(axes) != [(2,), (3,), (4,)] or within_group.ravel() not in (-1, 2):
+    if sorted(axes) != [(2,), (3,), (4,)] or tuple(within_group.ravel()) not in ((-1,), (2,)) or grouped[0] != 1:
         return None
     return value, int(grouped[1])
+
+
+def _per_channel(source: ir.Value) -> tuple[int, ...] | None:
+    """The shape of one number for each channel of a volume, channels first."""
+    shape = _shape(source)
+    return None if shape is None else (1, shape[1], *(1,) * (len(shape) - 2))
+
+
+def _shape(value: ir.Value | None) -> tuple[int, ...] | None:
+    return None if value is None or value.shape is None else tuple(value.shape.numpy())

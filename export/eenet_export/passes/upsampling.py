@@ -37,7 +37,7 @@ class Upsampling(CountedPass):
             if before is None or after is None or repeats is None:
                 continue
             source, result = before.inputs[0], after.outputs[0]
-            factor = _depth_factor(source, result, repeats)
+            factor = _depth_factor(source, before.outputs[0], result, repeats)
             if source is None or factor is None:
                 continue
             scales = add_constant(graph, f"{layer_of(tile)}/scales", np.array([1, 1, 1, factor, 1], np.float32))
@@ -56,17 +56,19 @@ class Upsampling(CountedPass):
         return found
 
 
-def _depth_factor(source: ir.Value | None, result: ir.Value, repeats: np.ndarray) -> int | None:
+def _depth_factor(source: ir.Value | None, between: ir.Value, result: ir.Value, repeats: np.ndarray) -> int | None:
     """How often each slice is repeated; None if this is something else."""
-    if source is None or source.shape is None or result.shape is None or len(source.shape) != 5:
+    if source is None or any(value.shape is None for value in (source, between, result)):
         return None
-    batch, height, width, depth, channels = source.shape.numpy()
+    shape, tiled, final = (value.shape.numpy() for value in (source, between, result) if value.shape is not None)
+    if len(shape) != 5:
+        return None
+    batch, height, width, depth, channels = shape
     factor = int(repeats[2]) if repeats.shape == (4,) else 0
-    fits = tuple(repeats) == (1, 1, factor, 1) and result.shape.numpy() == (
-        batch,
-        height,
-        width,
-        depth * factor,
-        channels,
+    fits = (
+        tuple(repeats) == (1, 1, factor, 1)
+        # Without an axis of its own beside depth, tile would repeat the volume and not each slice of it.
+        and tiled == (batch * height * width, depth, 1, channels)
+        and final == (batch, height, width, depth * factor, channels)
     )
     return factor if fits else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,9 @@ class OnnxRuntimeBackend:
         Raises:
             BackendError: ONNX Runtime is missing, or cannot load the graph, or the graph has another shape.
         """
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise BackendError(f"no inference engine: onnxruntime is not installed; {_INSTALL}") from error
+        onnxruntime = load_onnxruntime()
         self.version = str(onnxruntime.__version__)
-        self._artifact = artifact
+        self.artifact = artifact
         self._shape = (*preset.shape, 4)
         count = threads or usable_cpus()
         self.device = f"cpu ({count} thread{'s' * (count != 1)})"
@@ -60,14 +58,14 @@ class OnnxRuntimeBackend:
 
     def __call__(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Backend.__call__`."""
-        probabilities: NDArray[np.float32] = np.moveaxis(self._run(volume, self._artifact.probabilities_name), 0, -1)
+        probabilities: NDArray[np.float32] = np.moveaxis(self._run(volume, self.artifact.probabilities_name), 0, -1)
         if not np.isfinite(probabilities).all():
             raise BackendError("ONNX Runtime computed NaN or infinity; the model cannot be used on this case")
         return probabilities
 
     def labels(self, volume: NDArray[np.float32]) -> NDArray[np.uint8]:
         """See `Backend.labels`."""
-        labels: NDArray[np.uint8] = self._run(volume, self._artifact.labels_name)
+        labels: NDArray[np.uint8] = self._run(volume, self.artifact.labels_name)
         return labels
 
     def close(self) -> None:
@@ -80,15 +78,15 @@ class OnnxRuntimeBackend:
             raise ValueError(f"volume is {volume.dtype} {volume.shape}, the model reads float32 {self._shape}")
         if self._session is None:
             raise BackendError("the model was closed")
-        channels_first = np.ascontiguousarray(np.moveaxis(volume, -1, 0)[np.newaxis], dtype=self._artifact.input_dtype)
+        channels_first = np.ascontiguousarray(np.moveaxis(volume, -1, 0)[np.newaxis], dtype=self.artifact.input_dtype)
         try:
-            (batch,) = self._session.run([output], {self._artifact.input_name: channels_first}, self._only_asked)
+            (batch,) = self._session.run([output], {self.artifact.input_name: channels_first}, self._only_asked)
         except Exception as error:
             raise BackendError(f"ONNX Runtime failed while computing ({_first_line(error)})") from error
         return batch[0]
 
     def _check_tensors(self, model: Path) -> None:
-        artifact = self._artifact
+        artifact = self.artifact
         shape = [1, self._shape[-1], *self._shape[:-1]]
         expected = {
             artifact.input_name: (shape, f"tensor({_ONNX_TYPES.get(artifact.input_dtype, artifact.input_dtype)})"),
@@ -99,6 +97,23 @@ class OnnxRuntimeBackend:
         found = {tensor.name: (list(tensor.shape), tensor.type) for tensor in tensors}
         if found != expected:
             raise BackendError(f"{model}: tensors {found} found, the manifest announces {expected}")
+
+
+def load_onnxruntime() -> Any:
+    """The module `onnxruntime`, imported so that it reports to nobody.
+
+    Its import otherwise writes a device number and an event log into the home folder and sends them to its maker
+    (its Privacy.md); only this variable, set before, prevents that.
+
+    Raises:
+        BackendError: it is not installed.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BackendError(f"no inference engine: onnxruntime is not installed; {_INSTALL}") from error
+    return onnxruntime
 
 
 def _first_line(error: BaseException) -> str:

@@ -63,7 +63,7 @@ class EngineBackend:
             BackendError: anything above does not hold, or the engine does not run here.
         """
         self.version = str(trt.__version__)
-        self._artifact = artifact
+        self.artifact = artifact
         self._shape = (*preset.shape, _CLASSES)
         self._lock = threading.Lock()
         self._failure = ""
@@ -90,18 +90,18 @@ class EngineBackend:
 
     def __call__(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Backend.__call__`."""
-        if not self._artifact.probabilities_name:
+        if not self.artifact.probabilities_name:
             raise BackendError(
-                f"{self._artifact.path} gives labels only; build an engine with probabilities (eenet-export engine)"
+                f"{self.artifact.path} gives labels only; build an engine with probabilities (eenet-export engine)"
             )
-        probabilities: NDArray[np.float32] = self._compute(volume, self._artifact.probabilities_name)[0]
+        probabilities: NDArray[np.float32] = self._compute(volume, self.artifact.probabilities_name)[0]
         if not np.isfinite(probabilities).all():
             raise BackendError("TensorRT computed NaN or infinity; the engine cannot be used on this case")
         return np.moveaxis(probabilities, 0, -1)
 
     def labels(self, volume: NDArray[np.float32]) -> NDArray[np.uint8]:
         """See `Backend.labels`."""
-        labels: NDArray[np.uint8] = self._compute(volume, self._artifact.labels_name)[0]
+        labels: NDArray[np.uint8] = self._compute(volume, self.artifact.labels_name)[0]
         if int(labels.max()) >= _CLASSES:
             raise BackendError(f"TensorRT computed class {labels.max()}, expected 0 to {_CLASSES - 1}")
         return labels
@@ -134,12 +134,12 @@ class EngineBackend:
 
     def _fill_input(self, volume: NDArray[np.float32]) -> None:
         """Write the volume where the GPU reads it, channels first, in the engine's type: one pass, no array between."""
-        target = self._runner.arrays[self._artifact.input_name][0]
+        target = self._runner.arrays[self.artifact.input_name][0]
         try:
             with np.errstate(over="raise"):
                 np.copyto(target, np.moveaxis(volume, -1, 0), casting="same_kind")
         except FloatingPointError as error:
-            raise BackendError(f"a voxel of the input is too large for {self._artifact.input_dtype}") from error
+            raise BackendError(f"a voxel of the input is too large for {self.artifact.input_dtype}") from error
 
 
 def _read_plan(model: Path) -> bytes:
