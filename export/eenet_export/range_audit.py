@@ -61,8 +61,10 @@ def audit_ranges(model: ir.Model, volumes: Iterable[NDArray[np.float32]]) -> Ran
     session = onnxruntime.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
     largest = dict.fromkeys(names, 0.0)
     for volume in volumes:
-        for name, value in zip(names, session.run(None, {model.graph.inputs[0].name: volume}), strict=True):
-            largest[name] = float(np.maximum(largest[name], np.max(value)))
+        results = np.array(session.run(None, {model.graph.inputs[0].name: volume})).reshape(len(names), 2)
+        for name, (value, total) in zip(names, results, strict=True):
+            # A maximum steps over what is not a number, a sum does not.
+            largest[name] = float(np.maximum(largest[name], np.nan if np.isnan(total) else value))
     worst = max(largest, key=lambda name: np.nan_to_num(largest[name], nan=np.inf))
     if not largest[worst] <= LARGEST:
         raise ParityError(
@@ -87,22 +89,26 @@ def _shifts(graph: ir.Graph, beyond: Mapping[str, float]) -> dict[str, int]:
 
 
 def _with_maxima(model: ir.Model) -> tuple[onnx.ModelProto, list[str]]:
-    """The graph with one number for an output of every floating-point tensor: its largest magnitude."""
+    """The graph with two numbers for outputs of every floating-point tensor: its largest magnitude, and their sum."""
     probe = ir.from_proto(ir.to_proto(model))
     graph, names = probe.graph, []
     axes = add_constant(graph, "audit/axes", np.array([], dtype=np.int64))
-    maxima = []
+    results = []
     for node in list(graph):
         for output in node.outputs:
             if output.dtype not in (ir.DataType.FLOAT, None):
                 continue
             size = ir.node("Abs", [output], name=f"{output.name}/audit_abs")
-            largest = ir.node("ReduceMax", [size.outputs[0], axes], {"keepdims": 0}, name=f"{output.name}/audit_max")
-            largest.outputs[0].name = f"{output.name}/audit_max"
-            largest.outputs[0].type, largest.outputs[0].shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape([])
-            graph.insert_after(node, [size, largest])
-            maxima.append(largest.outputs[0])
+            added = [size]
+            for op_type in ("ReduceMax", "ReduceSum"):
+                name = f"{output.name}/audit_{op_type}"
+                number = ir.node(op_type, [size.outputs[0], axes], {"keepdims": 0}, name=name)
+                number.outputs[0].name = name
+                number.outputs[0].type, number.outputs[0].shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape([])
+                added.append(number)
+                results.append(number.outputs[0])
+            graph.insert_after(node, added)
             names.append(str(output.name))
     graph.outputs.clear()
-    graph.outputs.extend(maxima)
+    graph.outputs.extend(results)
     return ir.to_proto(probe), names

@@ -10,6 +10,7 @@ on constants alone; engines fold them when they load the model, `folded` does it
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,23 +60,28 @@ def stored_tensors(path: Path) -> dict[str, StoredTensor]:
     offsets in the header count from the header's end.
 
     Raises:
-        ExportError: not a safetensors file, or a data type that weights do not have.
+        ExportError: not a safetensors file, one that is cut off, or a data type that weights do not have.
     """
     try:
         with path.open("rb") as stream:
             header_length = int.from_bytes(stream.read(8), "little")
             header: dict[str, Any] = dict(json.loads(stream.read(header_length)))
+        size = path.stat().st_size
     except (OSError, ValueError, TypeError, MemoryError, OverflowError) as error:
         raise ExportError(f"{path}: not a readable safetensors file ({error})") from error
     header.pop("__metadata__", None)
     tensors = {}
     for name, entry in header.items():
-        if entry["dtype"] not in _TYPES:
-            raise ExportError(f"{path}: {name} has data type {entry['dtype']}, expected one of {', '.join(_TYPES)}")
-        begin, end = entry["data_offsets"]
-        tensors[name] = StoredTensor(
-            _TYPES[entry["dtype"]], tuple(entry["shape"]), 8 + header_length + begin, end - begin
-        )
+        try:
+            dtype, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ExportError(f"{path}: not a readable safetensors file (its entry {name} is incomplete)") from error
+        if dtype not in _TYPES:
+            raise ExportError(f"{path}: {name} has data type {dtype}, expected one of {', '.join(_TYPES)}")
+        tensor = StoredTensor(_TYPES[dtype], shape, 8 + header_length + begin, end - begin)
+        if tensor.length != math.prod(shape) * tensor.dtype.itemsize or tensor.offset + tensor.length > size:
+            raise ExportError(f"{path}: {name} is cut off, or is not as long as its shape says")
+        tensors[name] = tensor
     return tensors
 
 
@@ -142,10 +148,13 @@ def folded(path: Path) -> onnx.ModelProto:
     """
     try:
         model = ir.load(path)
+    except Exception as error:  # protobuf's, which is published without types
+        raise ExportError(f"{path}: not a readable ONNX graph ({str(error).splitlines()[0]})") from error
+    try:
         FoldConstants()(model)
         ir.external_data.load_to_model(model)
     except (OSError, ValueError, ir.passes.PassError) as error:
-        raise ExportError(f"{path}: not a readable ONNX graph ({str(error).splitlines()[0]})") from error
+        raise ExportError(f"{path}: its weights cannot be read ({str(error).splitlines()[0]})") from error
     return ir.to_proto(model)
 
 

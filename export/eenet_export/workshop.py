@@ -42,7 +42,9 @@ class Workshop:
         self._steps = self.root / "steps"
         kept = self.root / _FINGERPRINT
         try:
-            if not kept.is_file() or kept.read_text(encoding="utf-8") != fingerprint:
+            # Steps without a bundle: the export was finished, and killed before it had cleaned up.
+            same = kept.is_file() and kept.read_text(encoding="utf-8") == fingerprint and self.bundle.is_dir()
+            if not same:
                 shutil.rmtree(self.root, ignore_errors=True)
             for folder in (output.parent, self.root, self.bundle, self._steps):
                 make_output_folder(folder)
@@ -67,8 +69,9 @@ class Workshop:
         """The same for a large array; it is gone when the bundle has its name."""
         path = self._steps / f"{name}.npy"
         if not path.is_file():
+            values = make()
             with open_for_replace(path) as temporary, temporary.open("wb") as stream:
-                np.save(stream, make())
+                np.save(stream, values)
         loaded: NDArray[np.float32] = np.load(path)
         return loaded
 

@@ -70,19 +70,21 @@ def test_equal_forms_agree_fully(case: ParityCase, probabilities: Volume) -> Non
 
 def test_the_largest_difference_of_any_voxel_and_class_counts(case: ParityCase, probabilities: Volume) -> None:
     changed = probabilities.copy()
-    changed[3, 4, 5, 2] += 0.01
+    changed[3, 4, 5, 2] += 0.02
     row = _row(case, probabilities, changed)
-    assert row.max_abs_difference == pytest.approx(0.01, abs=1e-6)
-    with pytest.raises(ParityError, match=r"onnx-fp32 against oracle: probabilities that differ by 1\.00e-02"):
+    assert row.max_abs_difference == pytest.approx(0.02, abs=1e-6)
+    with pytest.raises(ParityError, match=r"onnx-fp32 against oracle: probabilities that differ by 2\.00e-02"):
         require_parity([row])
 
 
-@pytest.mark.parametrize(("form", "reference"), [("onnx-fp16", ORACLE), ("onnx-int8", ORACLE), (KERAS, UNROUNDED)])
-def test_another_precision_is_held_to_the_masks_alone(
+@pytest.mark.parametrize(
+    ("form", "reference"), [("onnx-fp16", ORACLE), ("onnx-int8", ORACLE), (KERAS, ORACLE), (KERAS, UNROUNDED)]
+)
+def test_keras_and_other_precisions_are_held_to_the_masks_alone(
     case: ParityCase, probabilities: Volume, form: str, reference: str
 ) -> None:
     changed = probabilities.copy()
-    changed[3, 4, 5, 2] += 0.01
+    changed[3, 4, 5, 2] += 0.02
     require_parity([_row(case, probabilities, changed, form, reference)])
 
 

@@ -28,10 +28,12 @@ def _run(openvino: Any, model: Any, values: NDArray[np.float32]) -> NDArray[np.f
 
 
 def _expected(values: NDArray[np.float32], gamma: NDArray[Any], beta: NDArray[Any]) -> NDArray[np.float64]:
-    grouped = values.astype(np.float64).reshape(GROUPS, -1)
+    grouped: NDArray[np.float64] = values.astype(np.float64).reshape(GROUPS, -1)
     normalised = (grouped - grouped.mean(axis=1, keepdims=True)) / np.sqrt(grouped.var(axis=1, keepdims=True) + EPSILON)
     column = (1, -1, 1, 1, 1)
-    return np.maximum(normalised.reshape(values.shape) * gamma.reshape(column) + beta.reshape(column), 0)
+    scaled = normalised.reshape(values.shape) * gamma.reshape(column) + beta.reshape(column)
+    result: NDArray[np.float64] = np.maximum(scaled, 0)
+    return result
 
 
 @pytest.mark.parametrize("shape", [(1, 16, 8, 6, 4), (1, 64, 3, 5, 7), (1, 8, 1, 1, 9), (1, 24, 32, 2, 1)])

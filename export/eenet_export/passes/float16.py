@@ -52,13 +52,21 @@ class Policy:
         """
         try:
             entries = tomllib.loads(text)["keep"]
-            return cls({pattern: str(entry["reason"]) for entry in entries for pattern in entry["nodes"]})
+            reasons = {pattern: str(entry["reason"]) for entry in entries for pattern in _patterns(entry["nodes"])}
+            return cls(reasons)
         except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
             raise ExportError(f"FP16 policy: expected tables [[keep]] with nodes and reason ({error})") from error
 
     def keeps(self, name: str) -> bool:
         """Whether a node of this name computes in FP32."""
         return any(fnmatchcase(name, pattern) for pattern in self.reasons)
+
+
+def _patterns(nodes: object) -> list[str]:
+    # A string is a sequence, too: of one pattern for each of its letters.
+    if not isinstance(nodes, list) or not all(isinstance(pattern, str) for pattern in nodes):
+        raise TypeError(f"nodes = {nodes!r}")
+    return nodes
 
 
 @dataclass(frozen=True)
@@ -121,6 +129,9 @@ class Float16(ir.passes.InPlacePass):
             used = [(index, value) for index, value in enumerate(node.inputs) if value is not None]
             if any(value not in seen for _, value in used):
                 raise ir.passes.PostconditionError(f"node {node.name} stands before one that it depends on")
+            for _, value in used:
+                if value.dtype is None:
+                    raise ir.passes.PostconditionError(f"node {node.name} reads {value.name}, whose type is unknown")
             seen.update(node.outputs)
             own = {value.dtype for index, value in used if (node.op_type, index) not in _OWN_TYPE}
             if len(own & {_HALF, _SINGLE}) > 1:
