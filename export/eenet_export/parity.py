@@ -43,7 +43,8 @@ class ParityLimits:
 
     Attributes:
         max_abs_difference: of a class probability at any voxel, for artefacts that compute in FP32. Rounding alone
-            makes 2e-5 with random weights at 192 x 160 x 144, and 1.4e-3 with trained ones, where steep voxels amplify it.
+            makes 2e-5 with random weights at 192 x 160 x 144 and 1.4e-3 with trained ones, where steep
+            voxels amplify it.
         min_agreement: share of voxels with the same class, on each case.
         min_inner_agreement: the same away from region borders, where nothing is close.
         mean_dice, worst_dice: Dice of each region between the two masks, over the cases and on each.
