@@ -45,11 +45,7 @@ def write_fp32(model: keras.Model, folder: Path, precision: WeightPrecision) -> 
     counts = NetworkCounts.of(model)
     canonical = canonicalise(convert_to_onnx(model), weights, counts)
     rounding = save_weights(model, folder / WEIGHTS_FILE, precision)
-    bound = bind_weights(canonical.model, canonical.factors, folder / WEIGHTS_FILE)
-    if bound != counts.convolutions:
-        raise ExportError(
-            f"{bound} kernels of the graph were found in the weights file, expected {counts.convolutions}"
-        )
+    _require_bound(bind_weights(canonical.model, canonical.factors, folder / WEIGHTS_FILE), counts.convolutions)
     save_graph(canonical.model, folder / FP32_FILE)
     return rounding
 
@@ -78,16 +74,22 @@ def write_fp16(
     half = Float16(policy or Policy.default(), shifts=shifts, half_input=half_input)
     try:
         half(model)
-    except ir.passes.PassError as error:
+    except (ir.passes.PassError, ir.passes.InvariantError) as error:
         raise ExportError(str(error.__cause__ or error)) from error
     for layer, shift in half.report.scaled.items() if half.report else ():
         kernel = constant(model.graph.initializers[f"{layer}/kernel"])
         assert kernel is not None
         factors[layer] = factors.get(layer, np.ones(kernel.shape[0], np.float32)) * np.float32(2.0**-shift)
-    bind_weights(model, factors, folder / WEIGHTS_FILE)
+    kernels = sum(node.op_type in CONVOLUTIONS for node in model.graph)
+    _require_bound(bind_weights(model, factors, folder / WEIGHTS_FILE), kernels)
     save_graph(model, folder / FP16_FILE)
     assert half.report is not None
     return half.report
+
+
+def _require_bound(bound: int, expected: int) -> None:
+    if bound != expected:
+        raise ExportError(f"{bound} kernels of the graph were found in the weights file, expected {expected}")
 
 
 def load_graph(path: Path) -> ir.Model:

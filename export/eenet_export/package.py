@@ -200,7 +200,9 @@ class _Maker:
         derived: dict[str, Any] = {}
         for precision in (name for name in FILES if name in self.settings.precisions):
             if precision != "fp32":
-                derived[precision] = self.workshop.step(precision, partial(self._derive, precision))
+                derived[precision] = self.workshop.step(
+                    precision, partial(self._derive, precision), self.folder / FILES[precision]
+                )
             artifact = self._artifact(precision)
             measured = self._measure_artifact(artifact, forms)
             try:
@@ -210,6 +212,7 @@ class _Maker:
                     raise
                 self.on_step(f"int8 is left out: {error}")
                 derived[precision]["left_out"] = str(error)
+                (self.folder / artifact.path).unlink()
                 continue
             artifacts.append(artifact)
             rows += measured

@@ -52,16 +52,17 @@ class Workshop:
         except OSError as error:
             raise OutputError(f"{self.root}: cannot be written ({error.strerror or error})") from error
 
-    def step(self, name: str, make: Callable[[], Any]) -> Any:
+    def step(self, name: str, make: Callable[[], Any], makes: Path | None = None) -> Any:
         """The result of a step, as plain data: kept, or made now.
 
         Args:
             name: of the step; unique in the export.
+            makes: a file that the step leaves in `bundle`; without it the step counts as not done.
             make: does the work and returns what JSON can hold. Files that it writes into `bundle` must be complete
                 when it returns.
         """
         path = self._steps / f"{name}.json"
-        if not path.is_file():
+        if not path.is_file() or not (makes is None or makes.is_file()):
             write_atomically(path, json.dumps(make()).encode())
         return json.loads(path.read_text(encoding="utf-8"))
 

@@ -36,15 +36,15 @@ GAMMA, BETA = numbers(6, seed=1), numbers(6, seed=2)
 PER_CHANNEL = (1, 6, 1, 1, 1)
 
 
-def mean_of(source: str, prefix: str) -> list[onnx.NodeProto]:
+def mean_of(source: str, prefix: str, grouped: str = "grouped", for_each: str = "for_each") -> list[onnx.NodeProto]:
     """`StagedGroupNormalization._group_mean` of a tensor; the result is `prefix`/Reshape_2."""
     return [
         op(f"{prefix}/ReduceMean", source, "depth"),
         op(f"{prefix}/ReduceMean_2", f"{prefix}/ReduceMean", "width"),
         op(f"{prefix}/ReduceMean_3", f"{prefix}/ReduceMean_2", "height"),
-        op(f"{prefix}/Reshape", f"{prefix}/ReduceMean_3", "grouped"),
+        op(f"{prefix}/Reshape", f"{prefix}/ReduceMean_3", grouped),
         op(f"{prefix}/ReduceMean_4", f"{prefix}/Reshape", "in_group"),
-        op(f"{prefix}/Expand", f"{prefix}/ReduceMean_4", "for_each"),
+        op(f"{prefix}/Expand", f"{prefix}/ReduceMean_4", for_each),
         op(f"{prefix}/Reshape_2", f"{prefix}/Expand", "per_channel"),
     ]
 
@@ -62,6 +62,7 @@ def constants(**changes: Any) -> dict[str, Any]:
         "epsilon": EPSILON,
         "gamma": GAMMA.reshape(PER_CHANNEL),
         "beta": BETA.reshape(PER_CHANNEL),
+        "three_groups": [1, 3, 2],
         **changes,
     }
 
@@ -72,6 +73,7 @@ def norm(
     centred: str = "volume",
     inverted: str = "Norm/Sqrt",
     offset: str = "beta",
+    variance_groups: tuple[str, ...] = (),
     more: tuple[onnx.NodeProto, ...] = (),
     **changes: Any,
 ) -> ir.Model:
@@ -81,7 +83,7 @@ def norm(
         *mean_of("volume", "Mean"),
         op("Norm/Sub", centred, "Mean/Reshape_2"),
         op("Norm/Mul", *squared),
-        *mean_of("Norm/Mul", "Variance"),
+        *mean_of("Norm/Mul", "Variance", *variance_groups),
         op("Norm/Add", "Variance/Reshape_2", "epsilon"),
         op("Norm/Sqrt", "Norm/Add"),
         op("Norm/Reciprocal", inverted),
@@ -213,6 +215,7 @@ ALMOST: Mapping[str, Mapping[str, Any]] = {
     "the scale is one number": {"gamma": 2.0},
     "the offset is one number": {"beta": 2.0},
     "epsilon is a vector": {"epsilon": np.full(PER_CHANNEL, EPSILON, np.float32)},
+    "the variance is of other groups than the mean": {"variance_groups": ("three_groups", "three_groups")},
     "the volume itself is squared": {"squared": ("volume", "volume")},
     "the deviations are multiplied with something else": {"squared": ("Norm/Sub", "volume")},
     "the mean is of another tensor": {"centred": "Other/Relu"},
