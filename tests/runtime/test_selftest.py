@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from eenet_runtime import segmenter as segmenter_module
-from eenet_runtime.backends import make_backend
+from eenet_runtime.backends import Choice, make_backend
 from eenet_runtime.bundle import Artifact, Bundle, open_bundle
 from eenet_runtime.errors import BackendError, BundleError, SelfTestError
 from eenet_runtime.golden import GoldenCase, read_golden
@@ -132,6 +132,10 @@ def _serve(monkeypatch: pytest.MonkeyPatch, plan: Plan) -> None:
     def make(bundle: Bundle, name: str, threads: int | None, precision: str | None) -> Plan:
         return plan
 
+    def choose(bundle: Bundle, name: str, precision: str | None) -> Choice:
+        return Choice(PLAN.kind, PLAN, "the test says so")
+
+    monkeypatch.setattr(segmenter_module, "choose", choose)
     monkeypatch.setattr(segmenter_module, "make_backend", make)
 
 
