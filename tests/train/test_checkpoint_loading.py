@@ -424,8 +424,10 @@ def test_the_demo_bundle_is_loaded_into_another_geometry(network: Any) -> None:
 
     report = load_by_name(network, BUNDLE, strict=True)
     assert report.share == 1
-    stored = safetensors.numpy.load_file(BUNDLE / "weights.safetensors")
-    assert np.array_equal(network.get_layer("Input_L1").kernel, stored["Input_L1/kernel"].astype(np.float32))
+    # The file holds (out, in, ...), Keras (..., in, out).
+    stored = safetensors.numpy.load_file(BUNDLE / "weights.safetensors")["Input_L1/kernel"]
+    expected = np.moveaxis(stored, (1, 0), (-2, -1)).astype(np.float32)
+    assert np.array_equal(network.get_layer("Input_L1").kernel, expected)
 
 
 @pytest.mark.parametrize(
