@@ -110,7 +110,7 @@ def case_hashes(cases: Sequence[CaseFiles]) -> dict[str, dict[str, str]]:
     }
 
 
-def artifact_forms(folder: Path, artifact: Artifact, preset: GeometryPreset) -> Iterator[tuple[Form, Backend]]:
+def artifact_forms(folder: Path, artifact: Artifact, preset: GeometryPreset) -> Iterator[Form]:
     """An artefact in every engine that runs it here, loaded one after the other.
 
     Each is closed when the next is asked for. ONNX Runtime gives an artefact's plain name; another engine adds its own.
@@ -125,7 +125,7 @@ def artifact_forms(folder: Path, artifact: Artifact, preset: GeometryPreset) -> 
         with closing(backend):
             form = artifact.form if name in ("onnxruntime", artifact.kind) else f"{artifact.form}-{name}"
             gives = backend if artifact.probabilities_name else None
-            yield Form(form, gives, backend.labels), backend
+            yield Form(form, gives, backend.labels)
 
 
 def measure(

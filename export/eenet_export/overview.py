@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from eenet_export.parity import by_pair
 from eenet_runtime.bundle import Bundle, ParityRow
 from eenet_runtime.tables import format_table
 
@@ -42,9 +43,6 @@ def bundle_overview(bundle: Bundle) -> str:
 
 def proofs_table(rows: Sequence[ParityRow]) -> str:
     """The worst figure of each pair of forms over all cases."""
-    pairs: dict[tuple[str, str], list[ParityRow]] = {}
-    for row in rows:
-        pairs.setdefault((row.candidate, row.reference), []).append(row)
     return format_table(
         [
             "form",
@@ -57,7 +55,7 @@ def proofs_table(rows: Sequence[ParityRow]) -> str:
             "HD95 mm",
             "Dice change",
         ],
-        [[candidate, reference, *_worst(members)] for (candidate, reference), members in pairs.items()],
+        [[candidate, reference, *_worst(members)] for (candidate, reference), members in by_pair(rows).items()],
     )
 
 

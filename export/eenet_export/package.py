@@ -43,6 +43,7 @@ from eenet_runtime.bundle import (
 from eenet_runtime.case_files import CaseFiles
 from eenet_runtime.errors import ExportError, ParityError
 from eenet_runtime.files import remove_leftovers, write_atomically
+from eenet_runtime.golden import GOLDEN_NAME
 from eenet_train.weights import WeightPrecision, round_weights
 
 _TOOLS: Final = (
@@ -57,7 +58,6 @@ _TOOLS: Final = (
     "tensorrt-rtx",
     "numpy",
 )
-GOLDEN_FILE: Final = "golden.npz"
 ENGINE: Final = "tensorrt-rtx"
 """The engine that is built without a GPU, where its package is installed."""
 FILES: Final = {"fp32": FP32_FILE, "fp16": FP16_FILE, "int8": INT8_FILE}
@@ -166,7 +166,7 @@ class _Maker:
             name="",
             preset=self.preset,
             artifacts=tuple(artifacts),
-            files=describe_files(self.folder, (*names, WEIGHTS_FILE, GOLDEN_FILE)),
+            files=describe_files(self.folder, (*names, WEIGHTS_FILE, GOLDEN_NAME)),
             postprocessing=self.settings.postprocessing,
             provenance={
                 **self.source.provenance,
@@ -175,7 +175,7 @@ class _Maker:
                 "derived": derived,
             },
             parity=tuple(rows),
-            golden=GOLDEN_FILE,
+            golden=GOLDEN_NAME,
             tools={tool: found for tool in _TOOLS if (found := _version(tool))},
             created=self.workshop.step("created", lambda: datetime.now(UTC).isoformat(timespec="seconds")),
         )
@@ -228,7 +228,7 @@ class _Maker:
 
     def _measure_artifact(self, artifact: Artifact, forms: Sequence[Form]) -> list[ParityRow]:
         rows: list[ParityRow] = []
-        for form, _ in artifact_forms(self.folder, artifact, self.preset):
+        for form in artifact_forms(self.folder, artifact, self.preset):
             oracle = next(item for item in forms if item.name == ORACLE)
             rows += self._measure([oracle, form])
         return rows
@@ -260,7 +260,7 @@ class _Maker:
 
     def _write_golden(self, oracle: Callable[[np.ndarray], np.ndarray]) -> bool:
         self.on_step("making the golden case")
-        write_golden(make_golden(self.preset, oracle), self.folder / GOLDEN_FILE)
+        write_golden(make_golden(self.preset, oracle), self.folder / GOLDEN_NAME)
         return True
 
 

@@ -77,7 +77,7 @@ def verify_bundle(
         gate(network)
         for artifact in bundle.manifest.artifacts:
             try:
-                for form, _ in artifact_forms(folder, artifact, preset):
+                for form in artifact_forms(folder, artifact, preset):
                     gate(form)
             except BackendError as error:
                 not_run[artifact.path] = str(error)
