@@ -70,3 +70,13 @@ def test_a_constant_volume_gives_the_offset_and_no_nan() -> None:
     model = _norm_model(openvino, shape, gamma, beta)
     spell_out_group_norms(openvino, model)
     np.testing.assert_allclose(_run(openvino, model, np.full(shape, 1e4, np.float32)), 0.5, atol=1e-3)
+
+
+def test_no_volume_is_reshaped_because_that_would_copy_it_to_another_layout_and_back() -> None:
+    openvino = load_openvino()
+    gamma, beta = np.ones(16, np.float32), np.zeros(16, np.float32)
+    model = _norm_model(openvino, (1, 16, 8, 6, 4), gamma, beta)
+    spell_out_group_norms(openvino, model)
+    reshapes = [node for node in model.get_ordered_ops() if node.get_type_name() == "Reshape"]
+    assert reshapes
+    assert max(int(np.prod(node.get_output_shape(0))) for node in reshapes) < 16 * 8 * 6 * 4
