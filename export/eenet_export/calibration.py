@@ -64,6 +64,10 @@ def calibrate(model: ir.Model, volumes: Sequence[NDArray[np.float32]], policy: P
             raise ExportError(f"tensor {name}: largest magnitude {value} found over all cases, INT8 needs one above 0")
     candidates = {name: [value * share for share in FRACTIONS] for name, value in zip(names, largest, strict=True)}
     errors = _run(_with_errors(model, candidates), volumes).mean(axis=0).reshape(len(names), len(FRACTIONS))
+    for name, row in zip(names, errors, strict=True):
+        # A maximum steps over NaN, a mean does not.
+        if not np.isfinite(row).all():
+            raise ExportError(f"tensor {name}: NaN found in a case, INT8 needs finite values")
     best = errors.argmin(axis=1)
     return {name: float(candidates[name][index]) for name, index in zip(names, best, strict=True)}
 

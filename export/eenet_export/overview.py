@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from eenet_export.parity import by_pair
-from eenet_runtime.bundle import Bundle, ParityRow
+from eenet_export.parity import parity_table
+from eenet_runtime.bundle import Bundle
 from eenet_runtime.tables import format_table
 
 
@@ -30,7 +30,7 @@ def bundle_overview(bundle: Bundle) -> str:
         "",
         format_table(["artefact", "kind", "arithmetic", "weights", "size"], artifacts),
         "",
-        proofs_table(manifest.parity) if manifest.parity else "no proofs: nothing was compared with Keras",
+        parity_table(manifest.parity) if manifest.parity else "no proofs: nothing was compared with Keras",
         f"measured on: {', '.join(measured) or 'no case'}",
         "",
         format_table(["file", "size", "SHA-256"], files),
@@ -39,39 +39,6 @@ def bundle_overview(bundle: Bundle) -> str:
         *_pairs("made with", manifest.tools),
     ]
     return "\n".join(parts)
-
-
-def proofs_table(rows: Sequence[ParityRow]) -> str:
-    """The worst figure of each pair of forms over all cases."""
-    return format_table(
-        [
-            "form",
-            "against",
-            "cases",
-            "max difference",
-            "Dice",
-            "agreement",
-            "inner agreement",
-            "HD95 mm",
-            "Dice change",
-        ],
-        [[candidate, reference, *_worst(members)] for (candidate, reference), members in by_pair(rows).items()],
-    )
-
-
-def _worst(rows: Sequence[ParityRow]) -> list[str]:
-    differences = [row.max_abs_difference for row in rows if row.max_abs_difference is not None]
-    distances = [value for row in rows for value in row.hd95_mm.values()]
-    changes = [value for row in rows for value in row.dice_change.values()]
-    return [
-        str(len({row.case_id for row in rows})),
-        f"{max(differences):.1e}" if differences else "labels only",
-        f"{min(min(row.dice.values(), default=1.0) for row in rows):.5f}",
-        f"{min(row.agreement for row in rows):.6f}",
-        f"{min(row.inner_agreement for row in rows):.6f}",
-        f"{max(distances):.2f}" if distances else "-",
-        f"{max(changes, key=abs):+.5f}" if changes else "-",
-    ]
 
 
 def _pairs(title: str, values: Mapping[str, object]) -> list[str]:

@@ -207,6 +207,7 @@ def parity_table(rows: Sequence[ParityRow]) -> str:
 def _table_line(pair: tuple[str, str], group: Sequence[ParityRow], regions: Sequence[str]) -> list[str]:
     differences = [row.max_abs_difference for row in group if row.max_abs_difference is not None]
     changed = [row.dice_change for row in group if row.dice_change]
+    measured = [row for row in group if row.hd95_mm]
     return [
         *pair,
         str(len(group)),
@@ -215,7 +216,7 @@ def _table_line(pair: tuple[str, str], group: Sequence[ParityRow], regions: Sequ
         f"{min(row.inner_agreement for row in group):.6f}",
         str(sum(row.ties for row in group)),
         *(f"{min(row.dice[region] for row in group):.5f}" for region in regions),
-        *(f"{max(row.hd95_mm.get(region, 0.0) for row in group):.1f}" for region in regions),
+        *(f"{max(row.hd95_mm[region] for row in measured):.1f}" if measured else "" for region in regions),
         *(f"{fmean(change[region] for change in changed):+.5f}" if changed else "" for region in regions),
     ]
 

@@ -182,6 +182,11 @@ def layer_report_name(plan_name: str) -> str:
     return f"{plan_name}.layers.json"
 
 
+def norm_stress_name(plan_name: str) -> str:
+    """The name of the plan of one group norm, built beside a plan in FP16 and for the same places; see `norm_stress`."""
+    return f"{plan_name.removesuffix('.plan')}.norm-stress.plan"
+
+
 def check_engine(
     sidecar: EngineSidecar, plan_bytes: bytes, flavour: str, version: str, compute_capability: str
 ) -> None:
@@ -206,6 +211,16 @@ def check_engine(
             f"{plan.path}: {len(plan_bytes)} bytes with SHA-256 {found[:12]} found, its sidecar says {plan.bytes} "
             f"bytes with {plan.sha256[:12]}; copy the bundle again"
         )
+    check_fit(sidecar, flavour, version, compute_capability)
+
+
+def check_fit(sidecar: EngineSidecar, flavour: str, version: str, compute_capability: str) -> None:
+    """Refuse a plan that was built for something else than what is here, by what its sidecar says.
+
+    Raises:
+        BackendError: another flavour, version or compute capability; names found and expected.
+    """
+    plan = sidecar.plan
     if flavour != sidecar.flavour:
         raise BackendError(f"{plan.path}: a plan of {sidecar.flavour} found, {flavour} needs its own; {_REBUILD}")
     if version != sidecar.tensorrt_version:

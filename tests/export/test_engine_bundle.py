@@ -29,6 +29,7 @@ trt_rtx = pytest.importorskip("tensorrt_rtx", reason='needs pip install "eenet[r
 
 AMPERE = EngineSettings(TENSORRT_RTX, compute_capabilities=("8.6",))
 PLAN = f"model.cc86.trt{trt_rtx.__version__}.fp16.plan"
+STRESS = PLAN.replace(".plan", ".norm-stress.plan")
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def test_an_engine_is_plan_sidecar_and_report_and_the_manifest_names_them(bundle
     before = {entry.path for entry in open_bundle(bundle).manifest.files}
     added = add_engine(bundle, AMPERE)
     assert added.built
-    assert [path.name for path in added.paths] == [PLAN, f"{PLAN}.json", f"{PLAN}.layers.json"]
+    assert [path.name for path in added.paths] == [PLAN, f"{PLAN}.json", f"{PLAN}.layers.json", STRESS]
     manifest = open_bundle(bundle).manifest
     assert {entry.path for entry in manifest.files} - before == {path.name for path in added.paths}
     artifact = manifest.artifacts[-1]
@@ -74,6 +75,21 @@ def test_the_sidecar_describes_the_plan_so_that_the_runtime_accepts_it(bundle: P
     ]
     assert sidecar.layers.sha256 == hashlib.sha256(added.report.read_bytes()).hexdigest()
     assert len(json.loads(added.report.read_text())["layers"]) == sidecar.layers.kernels
+
+
+def test_an_engine_in_fp32_needs_no_norm_stress_test(bundle: Path) -> None:
+    added = add_engine(bundle, replace(AMPERE, precision="fp32"))
+    assert added.norm_stress is None
+    assert list(bundle.glob("*.norm-stress.plan")) == []
+
+
+def test_an_fp16_engine_without_its_norm_stress_test_is_built_again(bundle: Path) -> None:
+    add_engine(bundle, AMPERE)
+    files = json.loads((bundle / "manifest.json").read_text())["files"]
+    edit_manifest(bundle, {"files": [entry for entry in files if entry["path"] != STRESS]})
+    (bundle / STRESS).unlink()
+    assert add_engine(bundle, AMPERE).built
+    assert (bundle / STRESS).is_file()
 
 
 def test_the_same_engine_is_not_built_twice(bundle: Path) -> None:
@@ -132,7 +148,7 @@ def test_engines_for_several_places_and_precisions_live_in_one_bundle(bundle: Pa
     ]
 
 
-@pytest.mark.parametrize("writes", range(5))
+@pytest.mark.parametrize("writes", range(6))
 @pytest.mark.parametrize("existing", [False, True])
 def test_killed_while_writing_a_bundle_still_opens_and_the_next_run_mends_it(
     bundle: Path, monkeypatch: pytest.MonkeyPatch, writes: int, existing: bool
@@ -150,7 +166,7 @@ def test_killed_while_writing_a_bundle_still_opens_and_the_next_run_mends_it(
 
     with monkeypatch.context() as patch:
         patch.setattr(into_bundle, "write_atomically", write_until_killed)
-        if writes == 4 and not existing:  # three files and the manifest: it got through
+        if writes == 5 and not existing:  # four files and the manifest: it got through
             add_engine(bundle, AMPERE)
         else:
             with pytest.raises(SystemExit):
@@ -158,7 +174,7 @@ def test_killed_while_writing_a_bundle_still_opens_and_the_next_run_mends_it(
     open_bundle(bundle)
     add_engine(bundle, AMPERE)
     assert open_bundle(bundle).manifest.artifacts[-1].path == PLAN
-    assert len(list(bundle.glob("*.plan"))) == 1
+    assert {path.name for path in bundle.glob("*.plan")} == {PLAN, STRESS}
 
 
 def test_a_stopped_build_leaves_nothing(bundle: Path) -> None:

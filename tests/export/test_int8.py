@@ -209,6 +209,13 @@ def test_a_tensor_without_a_usable_magnitude_is_refused_by_name(value: float, fo
         quantise(model, volumes(1), ENDS)
 
 
+def test_one_nan_in_one_case_is_refused_by_name() -> None:
+    made = volumes()
+    made[1][0, 0, 0, 0, 0] = np.nan
+    with pytest.raises(ExportError, match="tensor .*: (NaN found|largest magnitude nan found)"):
+        calibrate(small_graph(), made, Policy({"Last/Conv": "makes the logits"}))
+
+
 def test_a_tensor_that_was_not_calibrated_is_refused_by_name() -> None:
     with pytest.raises(ir.passes.PreconditionError, match="tensor First/Relu: calibrated magnitude None"):
         Int8(ENDS, {})(small_graph())

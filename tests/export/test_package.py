@@ -85,6 +85,25 @@ def bundle(run: Path, cases: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return output
 
 
+@pytest.fixture(scope="module")
+def converted(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `write_fp32` makes of the run; converting takes half of an export."""
+    folder = tmp_path_factory.mktemp("converted")
+    write_fp32(source_of_run(run).model, folder, WeightPrecision.FP32)
+    return folder
+
+
+@pytest.fixture
+def converted_before(converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let exports of this run take the graph that is there already."""
+
+    def copy(model: Any, folder: Path, precision: WeightPrecision) -> None:
+        assert precision is WeightPrecision.FP32
+        shutil.copytree(converted, folder, dirs_exist_ok=True)
+
+    monkeypatch.setattr(package, "write_fp32", copy)
+
+
 def test_the_bundle_holds_its_weights_once_for_all_graphs(bundle: Path) -> None:
     sizes = {path.name: path.stat().st_size for path in bundle.iterdir()}
     assert set(sizes) == {"manifest.json", "model.onnx", "model.fp16.onnx", "weights.safetensors", "golden.npz"}
@@ -129,17 +148,14 @@ def test_the_runtime_serves_the_bundle(bundle: Path, cases: Path) -> None:
 
 @pytest.mark.parametrize("wrong", ["a weight", "modalities", "epsilon"])
 def test_a_graph_that_computes_something_else_gets_no_name(
-    run: Path, cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
+    run: Path, cases: Path, converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
 ) -> None:
-    true_write = write_fp32
-
-    def write_another(model: Any, folder: Path, precision: WeightPrecision) -> Any:
-        written = true_write(model, folder, precision)
+    def write_another(model: Any, folder: Path, precision: WeightPrecision) -> None:
+        shutil.copytree(converted, folder, dirs_exist_ok=True)
         path = folder / "model.onnx"
         graph = load_graph(path)
         spoil(graph, wrong)
         save_graph(graph, path)
-        return written
 
     monkeypatch.setattr(package, "write_fp32", write_another)
     with pytest.raises(ParityError, match="onnx-fp32 against oracle"):
@@ -184,6 +200,7 @@ def test_an_artefact_that_is_changed_later_fails_the_verification_and_is_not_rec
         record(copy, found)
 
 
+@pytest.mark.usefixtures("converted_before")
 def test_int8_that_does_not_pass_is_left_out_and_the_manifest_says_why(run: Path, cases: Path, tmp_path: Path) -> None:
     settings = ExportSettings(precisions=("fp32", "int8"), max_cases=1)
     made = export_model(source_of_run(run), tmp_path / "bundle", cases, settings)
@@ -196,6 +213,7 @@ def test_int8_that_does_not_pass_is_left_out_and_the_manifest_says_why(run: Path
         assert not (made.folder / "model.int8.onnx").exists()
 
 
+@pytest.mark.usefixtures("converted_before")
 def test_a_killed_export_leaves_no_bundle_and_the_next_one_goes_on(
     run: Path, cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,7 +222,7 @@ def test_a_killed_export_leaves_no_bundle_and_the_next_one_goes_on(
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    settings = replace(FP16, precisions=("fp32",))
+    settings = replace(FP16, precisions=("fp32",), weights=WeightPrecision.FP32)
     with monkeypatch.context() as patch:
         patch.setattr(package, "make_golden", killed)
         with pytest.raises(KeyboardInterrupt):

@@ -154,6 +154,19 @@ def test_an_engine_that_gives_labels_only_is_judged_by_its_labels(case: ParityCa
         require_parity([replace(row, candidate="tensorrt-fp32")])
 
 
+def test_the_table_shows_the_worst_figure_of_all_cases_for_each_pair_of_forms() -> None:
+    rows = (
+        ParityRow("A", KERAS, "onnx-fp16", 1e-3, {"ET": 0.99, "TC": 1.0}, 0.9999, 1.0, 4, {"ET": 1.0, "TC": 0.0}),
+        ParityRow("B", KERAS, "onnx-fp16", 3e-3, {"ET": 0.98, "TC": 0.97}, 0.9998, 0.9999, 9, {"ET": 0.0, "TC": 2.0}),
+        ParityRow("B", KERAS, "onnx-fp32", 2e-6, {"ET": 1.0, "TC": 1.0}),
+    )
+    lines = parity_table(rows).splitlines()
+    assert lines[2].split() == [
+        "onnx-fp16", "keras", "2", "3.0e-03", "0.999800", "0.999900", "13", "0.98000", "0.97000", "1.0", "2.0"
+    ]  # fmt: skip
+    assert lines[3].split() == ["onnx-fp32", "keras", "1", "2.0e-06", "1.000000", "1.000000", "0", "1.00000", "1.00000"]
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_value_that_is_not_finite_is_stopped(probabilities: Volume, value: float) -> None:
     broken = probabilities.copy()

@@ -354,7 +354,7 @@ def test_a_policy_is_read_pattern_by_pattern() -> None:
     ],
 )
 def test_what_is_no_policy_is_refused(text: str) -> None:
-    with pytest.raises(ExportError, match=r"FP16 policy: expected tables \[\[keep\]\] with nodes and reason"):
+    with pytest.raises(ExportError, match=r"precision policy: expected tables \[\[keep\]\] with nodes and reason"):
         Policy.parse(text)
 
 

@@ -81,31 +81,6 @@ def small_network(preset: GeometryPreset, precision: str) -> onnx.ModelProto:
     return _model(graph)
 
 
-def group_norm_graph(shape: tuple[int, ...]) -> onnx.ModelProto:
-    """The graph for `norm_stress`: a group norm over float16 (1, C, H, W, D), scale 1, offset 0.
-
-    Before it stands a convolution that changes nothing: builders read the precision of an engine from convolutions, and
-    in the network too every group norm reads one.
-    """
-    channels = shape[1]
-    identity = np.eye(channels, dtype=np.float16).reshape(channels, channels, 1, 1, 1)
-    graph = helper.make_graph(
-        [
-            helper.make_node("Conv", ["x", "identity"], ["a"]),
-            helper.make_node("GroupNormalization", ["a", "scale", "offset"], ["y"], num_groups=GROUPS, epsilon=EPSILON),
-        ],
-        "one group norm",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT16, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT16, shape)],
-        [
-            numpy_helper.from_array(identity, "identity"),
-            numpy_helper.from_array(np.ones(channels, np.float16), "scale"),
-            numpy_helper.from_array(np.zeros(channels, np.float16), "offset"),
-        ],
-    )
-    return _model(graph)
-
-
 def _model(graph: onnx.GraphProto) -> onnx.ModelProto:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=10)
     onnx.checker.check_model(model)

@@ -22,9 +22,9 @@ from eenet_runtime.backends.onnxruntime_backend import OnnxRuntimeBackend
 from eenet_runtime.backends.tensorrt_backend import TensorRTBackend, load_tensorrt
 from eenet_runtime.backends.tensorrt_rtx_backend import TensorRTRTXBackend, load_tensorrt_rtx
 from eenet_runtime.bundle import TIE, Artifact, Bundle, open_bundle
-from eenet_runtime.engine_file import FLAVOURS, TENSORRT, TENSORRT_RTX, EngineSidecar, EngineTensor, sidecar_name
+from eenet_runtime.engine_file import FLAVOURS, TENSORRT, TENSORRT_RTX, EngineSidecar, sidecar_name
 from eenet_runtime.errors import BackendError, BundleError
-from tests.gpu.small_graphs import group_norm_graph, write_small_bundle
+from tests.gpu.small_graphs import write_small_bundle
 from tests.synthetic import TINY
 
 pytestmark = pytest.mark.gpu
@@ -210,15 +210,14 @@ def test_a_changed_plan_is_refused_by_backend_and_bundle(built: Built, tmp_path:
 @pytest.mark.parametrize("shape", [(1, 16, 32, 32, 32), (1, 16, 192, 160, 36)])
 def test_group_norm_keeps_its_statistics_in_fp32(flavour: str, shape: tuple[int, ...]) -> None:
     from eenet_export.engines import EngineSettings
-    from eenet_export.engines.build import build_engine, find_target
+    from eenet_export.engines.build import find_target
+    from eenet_export.engines.norm_stress import build_norm_stress
     from eenet_runtime.norm_stress import LIMIT, norm_stress_of_plan
 
     targets = (find_gpu().compute_capability,) if flavour == TENSORRT_RTX else ()
     settings = EngineSettings(flavour, "fp16", compute_capabilities=targets)
-    tensors = (EngineTensor("x", "input", shape, "float16"), EngineTensor("y", "output", shape, "float16"))
-    graph = group_norm_graph(shape).SerializeToString()
-    built = build_engine(graph, "one group norm", tensors, settings, find_target(settings))
-    result = norm_stress_of_plan(built.plan, flavour)
+    plan = build_norm_stress(settings, find_target(settings), shape)
+    result = norm_stress_of_plan(plan, flavour)
     assert result.passed, f"error {result.max_abs_error} found, expected at most {LIMIT}"
 
 

@@ -10,10 +10,18 @@ from pathlib import Path
 
 from eenet_export.engines.build import BuildTarget, BuiltEngine, build_engine, find_target
 from eenet_export.engines.names import plan_name
+from eenet_export.engines.norm_stress import build_norm_stress
 from eenet_export.engines.settings import EngineSettings, Progress
 from eenet_export.engines.source import SourceGraph, read_source
 from eenet_runtime.bundle import MANIFEST_NAME, Artifact, Bundle, BundleFile, Manifest, open_bundle
-from eenet_runtime.engine_file import EngineFlags, EngineSidecar, EngineTensor, layer_report_name, sidecar_name
+from eenet_runtime.engine_file import (
+    EngineFlags,
+    EngineSidecar,
+    EngineTensor,
+    layer_report_name,
+    norm_stress_name,
+    sidecar_name,
+)
 from eenet_runtime.errors import BundleError
 from eenet_runtime.files import write_atomically
 from eenet_runtime.labels import Label
@@ -26,6 +34,7 @@ class AddedEngine:
 
     Attributes:
         plan, sidecar_path, report: its files.
+        norm_stress: the plan of one group norm that a self-test runs on the GPU; None for an engine in FP32.
         built: False where it was there already, from the same graph and with the same settings.
         sidecar: what the sidecar says.
     """
@@ -33,13 +42,15 @@ class AddedEngine:
     plan: Path
     sidecar_path: Path
     report: Path
+    norm_stress: Path | None
     built: bool
     sidecar: EngineSidecar
 
     @property
     def paths(self) -> list[Path]:
         """All its files."""
-        return [self.plan, self.sidecar_path, self.report]
+        files = [self.plan, self.sidecar_path, self.report]
+        return files if self.norm_stress is None else [*files, self.norm_stress]
 
 
 def add_engine(
@@ -80,7 +91,9 @@ def add_engine(
         return _added(folder, existing, built=False)
     built = build_engine(source.model, source.artifact.path, tensors, settings, target, on_progress)
     sidecar = _describe(name, source, settings, target, built)
-    _write(folder, sidecar, built, source.artifact)
+    # In FP32 there is nothing to prove: only half precision can lose a group's sums.
+    stress = build_norm_stress(settings, target) if settings.precision == "fp16" else b""
+    _write(folder, sidecar, built, source.artifact, stress)
     if settings.timing_cache is not None:
         write_atomically(settings.timing_cache, built.timing_cache)
     return _added(folder, sidecar, built=True)
@@ -109,7 +122,10 @@ def engine_tensors(
 def _existing_engine(bundle: Bundle, name: str) -> EngineSidecar | None:
     """The sidecar of an engine of this name, if the manifest knows one that can be read."""
     names = {entry.path for entry in bundle.manifest.files}
-    if not {name, sidecar_name(name), layer_report_name(name)} <= names:
+    expected = {name, sidecar_name(name), layer_report_name(name)}
+    if name.endswith(".fp16.plan"):
+        expected.add(norm_stress_name(name))
+    if not expected <= names:
         return None
     path = bundle.folder / sidecar_name(name)
     try:
@@ -158,13 +174,15 @@ def _describe(
     )
 
 
-def _write(folder: Path, sidecar: EngineSidecar, built: BuiltEngine, source: Artifact) -> None:
+def _write(folder: Path, sidecar: EngineSidecar, built: BuiltEngine, source: Artifact, stress: bytes) -> None:
     name = sidecar.plan.path
     contents = {
         name: built.plan,
         layer_report_name(name): built.report.to_json().encode(),
         sidecar_name(name): sidecar.to_json().encode(),
     }
+    if stress:
+        contents[norm_stress_name(name)] = stress
     gives = {tensor.name for tensor in sidecar.tensors}
     artifact = replace(
         source,
@@ -201,6 +219,7 @@ def _added(folder: Path, sidecar: EngineSidecar, *, built: bool) -> AddedEngine:
         plan=plan,
         sidecar_path=folder / sidecar_name(plan.name),
         report=folder / layer_report_name(plan.name),
+        norm_stress=folder / norm_stress_name(plan.name) if sidecar.precision == "fp16" else None,
         built=built,
         sidecar=sidecar,
     )

@@ -55,7 +55,7 @@ class Policy:
             reasons = {pattern: str(entry["reason"]) for entry in entries for pattern in _patterns(entry["nodes"])}
             return cls(reasons)
         except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
-            raise ExportError(f"FP16 policy: expected tables [[keep]] with nodes and reason ({error})") from error
+            raise ExportError(f"precision policy: expected tables [[keep]] with nodes and reason ({error})") from error
 
     def keeps(self, name: str) -> bool:
         """Whether a node of this name computes in FP32."""
