@@ -18,8 +18,11 @@ settings.load_profile("eenet")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--require-gpu`."""
+    """Add `--require-gpu` and `--require-native`."""
     parser.addoption("--require-gpu", action="store_true", help="fail, rather than skip, GPU tests without a GPU")
+    parser.addoption(
+        "--require-native", action="store_true", help="fail, rather than skip, native engine tests without eenet_native"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from eenet_runtime.bundle import MANIFEST_NAME, Artifact, Manifest, describe_files
 from eenet_runtime.case_files import CaseFiles, case_from_paths
 from eenet_runtime.labels import BRATS2020, BRATS2023, MSD, Label, LabelScheme, Modality
+from eenet_runtime.normalization import measure_intensities
 from eenet_runtime.presets import GeometryPreset
 
 TINY: Final = GeometryPreset("tiny-64", (64, 64, 24), 1.0, (2, 2, 2))
@@ -108,6 +109,13 @@ class Head:
             old_of_new[old_axis, 3] = self.shape[old_axis] - 1 if flip else 0
         images = {name: store(image) for name, image in self.images.items()}
         return Head(images, store(self.labels), self.affine @ old_of_new)
+
+
+def zscore(volume: NDArray[Any], source: str = "x") -> NDArray[np.float32]:
+    """A whole image as the network sees it, normalised in one piece."""
+    result = np.zeros(volume.shape, dtype=np.float32)
+    measure_intensities(volume, source).zscore(volume, result)
+    return result
 
 
 ORIENTATIONS: Final = tuple(

@@ -13,11 +13,24 @@ from eenet_runtime._version import __version__
 if TYPE_CHECKING:
     from eenet_runtime.bundle import Bundle, open_bundle
     from eenet_runtime.case_files import CaseFiles, case_from_paths
+    from eenet_runtime.content_checks import CheckPolicy
     from eenet_runtime.discovery import find_cases
-    from eenet_runtime.errors import BackendError, BundleError, CaseError, DatasetError, EENetError, OutputError
+    from eenet_runtime.errors import (
+        BackendError,
+        BundleError,
+        CaseCancelledError,
+        CaseError,
+        CaseTimeoutError,
+        DatasetError,
+        EENetError,
+        OutputError,
+    )
     from eenet_runtime.folder import segment_folder
+    from eenet_runtime.inputs import ImageArray
     from eenet_runtime.labels import Label, Modality, Region
-    from eenet_runtime.segmenter import Segmentation, Segmenter
+    from eenet_runtime.limits import Cancellation
+    from eenet_runtime.segmentation import Provenance, Segmentation
+    from eenet_runtime.segmenter import Segmenter
 
 _HOMES = {
     "Bundle": "bundle",
@@ -27,7 +40,10 @@ _HOMES = {
     "find_cases": "discovery",
     "BackendError": "errors",
     "BundleError": "errors",
+    "CaseCancelledError": "errors",
     "CaseError": "errors",
+    "CaseTimeoutError": "errors",
+    "CheckPolicy": "content_checks",
     "DatasetError": "errors",
     "EENetError": "errors",
     "OutputError": "errors",
@@ -35,7 +51,10 @@ _HOMES = {
     "Label": "labels",
     "Modality": "labels",
     "Region": "labels",
-    "Segmentation": "segmenter",
+    "Cancellation": "limits",
+    "ImageArray": "inputs",
+    "Provenance": "segmentation",
+    "Segmentation": "segmentation",
     "Segmenter": "segmenter",
 }
 
@@ -43,13 +62,19 @@ __all__ = [
     "BackendError",
     "Bundle",
     "BundleError",
+    "Cancellation",
+    "CaseCancelledError",
     "CaseError",
     "CaseFiles",
+    "CaseTimeoutError",
+    "CheckPolicy",
     "DatasetError",
     "EENetError",
+    "ImageArray",
     "Label",
     "Modality",
     "OutputError",
+    "Provenance",
     "Region",
     "Segmentation",
     "Segmenter",

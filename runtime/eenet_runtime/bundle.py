@@ -20,6 +20,7 @@ from eenet_runtime.labels import CHANNEL_ORDER, Label
 from eenet_runtime.normalization import NORMALIZATION
 from eenet_runtime.presets import GeometryPreset
 from eenet_runtime.signature import verify_signature
+from eenet_runtime.weights_file import WEIGHTS_FILE
 
 SCHEMA_VERSION: Final = 2
 """Version of the manifest that this runtime reads. Any other is refused: it may mean something else."""
@@ -28,6 +29,10 @@ MANIFEST_NAME: Final = "manifest.json"
 
 TIE: Final = 1e-3
 """Two class probabilities closer than this count as a tie: half precision may order them either way."""
+
+USUAL_SHARE: Final = 0.999
+"""Share of the voxels that `ParityRow.usual_difference` speaks of. The worst voxel says how steep a network is, the
+others how well an engine computes."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,8 @@ class Artifact:
     """One runnable form of the model: volume in, labels and perhaps probabilities out, all channels first.
 
     Attributes:
-        kind: `onnx`, `openvino`, or an engine: `tensorrt`, `tensorrt-rtx`.
-        path: file inside the bundle to hand to the engine.
+        kind: `onnx`, `openvino`, or an engine: `native`, `tensorrt`, `tensorrt-rtx`.
+        path: file inside the bundle to hand to the engine; of a `native` one, the graph of the 2D network.
         precision: precision of the arithmetic: `fp32`, `fp16` or `int8`.
         weights_precision: precision of the weights as stored.
         input_name: (1, 4, H, W, D), in `input_dtype`.
@@ -105,6 +110,7 @@ class ParityRow:
         ties: voxels whose two highest probabilities in the reference differ by less than `TIE`.
         hd95_mm: 95th percentile Hausdorff distance between the two masks, for each region.
         dice_change: Dice against the truth, candidate minus reference; empty where the case has no label.
+        usual_difference: of a class probability, in `USUAL_SHARE` of the voxels; None where nobody measured it.
     """
 
     case_id: str
@@ -117,6 +123,7 @@ class ParityRow:
     ties: int = 0
     hd95_mm: Mapping[str, float] = field(default_factory=dict)
     dice_change: Mapping[str, float] = field(default_factory=dict)
+    usual_difference: float | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +140,7 @@ class Manifest:
         parity: agreement measured before the bundle got its name.
         cases: the cases of that measurement: SHA-256 of each input file, by case and modality.
         golden: file with an input and what the model makes of it; empty where there is none (see `golden`).
+        modality_dropout: chance with which its training blanked one modality; 0 where it did not or nothing is known.
         tools: versions of the packages that made it.
         created: UTC time, ISO 8601.
         modalities, axes, normalisation, labels: what the network was trained with; fixed in this schema version.
@@ -147,6 +155,7 @@ class Manifest:
     parity: tuple[ParityRow, ...] = ()
     cases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     golden: str = ""
+    modality_dropout: float = 0.0
     tools: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
     modalities: tuple[str, ...] = tuple(modality.value for modality in CHANNEL_ORDER)
@@ -186,6 +195,8 @@ class Manifest:
                 parity=tuple(ParityRow(**entry) for entry in content["parity"]),
                 cases={str(case): dict(hashes) for case, hashes in content["cases"].items()},
                 golden=str(content["golden"]),
+                # Bundles of before this field say nothing, which is no.
+                modality_dropout=float(content.get("modality_dropout", 0.0)),
                 tools=dict(content["tools"]),
                 created=str(content["created"]),
                 modalities=tuple(content["modalities"]),
@@ -253,7 +264,9 @@ def open_bundle(folder: Path, public_key: Path | None = None) -> Bundle:
     for entry in manifest.files:
         _verify(folder, entry)
     listed = {entry.path for entry in manifest.files}
-    for name in (*(artifact.path for artifact in manifest.artifacts), manifest.golden):
+    # The native engine reads the weights itself; graphs name the files that theirs are in.
+    weights = WEIGHTS_FILE if any(artifact.kind == "native" for artifact in manifest.artifacts) else ""
+    for name in (*(artifact.path for artifact in manifest.artifacts), manifest.golden, weights):
         if name and name not in listed:
             raise BundleError(f"{path}: {name} is not among the hashed files")
     return Bundle(folder, manifest, hashlib.sha256(content).hexdigest()[:16], signed_by)

@@ -43,11 +43,12 @@ class ImageSource:
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """The files of one complete case.
+    """The files of one case.
 
     Attributes:
         case_id: its name, used for the names of results.
-        images: one source for each modality.
+        images: one source for each modality that is there; a case lacks one only where its finder was told that it
+            may (see `missing_modality`).
         scheme: how label files of this case write the classes.
         label: the label volume, where there is one.
     """
@@ -56,6 +57,11 @@ class CaseFiles:
     images: Mapping[Modality, ImageSource]
     scheme: LabelScheme
     label: Path | None = None
+
+    @property
+    def missing(self) -> tuple[Modality, ...]:
+        """The modalities that the case lacks, in channel order."""
+        return tuple(modality for modality in Modality if modality not in self.images)
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,10 @@ def scheme_of_words(words: set[str]) -> LabelScheme:
 
 
 def case_from_paths(case_id: str, paths: Mapping[Modality, Path]) -> CaseFiles:
-    """A case from four files that the caller names; the label scheme follows from how they are named."""
+    """A case from files that the caller names; the label scheme follows from how they are named.
+
+    A modality that is left out is missing. Whoever reads the case decides whether that is allowed.
+    """
     words = {split_name(path).word for path in paths.values()}
-    return CaseFiles(case_id, {modality: ImageSource(paths[modality]) for modality in Modality}, scheme_of_words(words))
+    images = {modality: ImageSource(paths[modality]) for modality in Modality if modality in paths}
+    return CaseFiles(case_id, images, scheme_of_words(words))

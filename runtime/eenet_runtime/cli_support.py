@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from enum import IntEnum
@@ -23,6 +24,10 @@ class ExitCode(IntEnum):
     """The run went to its end; the summary names the cases that were refused."""
     PARITY = 4
     """An exported artefact does not agree with its model, at export or in a self-test."""
+    REGRESSION = 5
+    """A benchmark is slower, larger or less alike than the one it is compared with, beyond noise and threshold."""
+    STOPPED = 128
+    """Plus the number of the signal that stopped the program: 130 for Ctrl-C, 143 for SIGTERM."""
 
 
 def run_app(app: typer.Typer, name: str, exit_codes: Callable[[EENetError], ExitCode] | None = None) -> None:
@@ -40,7 +45,7 @@ def run_app(app: typer.Typer, name: str, exit_codes: Callable[[EENetError], Exit
         sys.exit(ExitCode.USAGE if exit_codes is None else exit_codes(error))
     except KeyboardInterrupt:
         typer.echo(f"{name}: stopped", err=True)
-        sys.exit(130)
+        sys.exit(ExitCode.STOPPED + signal.SIGINT)
 
 
 def new_app(help_text: str) -> typer.Typer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from eenet_runtime.boxes import bounding_box, is_empty, union
 from eenet_runtime.labels import Region
 
 
@@ -17,5 +18,10 @@ def dice(prediction: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
 
 
 def dice_by_region(prediction: NDArray[np.uint8], truth: NDArray[np.uint8]) -> dict[Region, float]:
-    """Dice of ET, TC and WT between two volumes of network classes."""
-    return {region: dice(region.mask(prediction), region.mask(truth)) for region in Region}
+    """Dice of ET, TC and WT between two 3D volumes of network classes, of one shape."""
+    # Where both are background nothing counts, and that is nearly everywhere.
+    boxes = [box for box in (bounding_box(prediction), bounding_box(truth)) if not is_empty(box)]
+    if not boxes:
+        return dict.fromkeys(Region, 1.0)
+    box = union(boxes)
+    return {region: dice(region.mask(prediction[box]), region.mask(truth[box])) for region in Region}

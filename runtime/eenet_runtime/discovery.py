@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,6 +14,7 @@ from eenet_runtime.case_files import CaseFiles, ImageSource, NameParts, scheme_o
 from eenet_runtime.dataset_json import DatasetDescription, read_dataset_json
 from eenet_runtime.errors import DatasetError
 from eenet_runtime.labels import MSD, Modality
+from eenet_runtime.missing_modality import may_lack
 from eenet_runtime.nifti import is_nifti_name, nifti_stem
 
 MSD_CHANNELS: Final = (Modality.FLAIR, Modality.T1, Modality.T1CE, Modality.T2)
@@ -50,7 +51,8 @@ class Discovery:
 class _Findings:
     """Collects while folders are walked."""
 
-    def __init__(self) -> None:
+    def __init__(self, allow_missing: Collection[Modality]) -> None:
+        self.allow_missing = allow_missing
         self.cases: list[CaseFiles] = []
         self.refused: list[RefusedCase] = []
         self.ignored: list[Path] = []
@@ -58,11 +60,30 @@ class _Findings:
     def refuse(self, case_id: str, reason: str) -> None:
         self.refused.append(RefusedCase(case_id, reason))
 
+    def add(self, case: CaseFiles) -> None:
+        """Take in a case, unless two of its modalities are one file under two names."""
+        twins = _same_file(case)
+        if twins is None:
+            self.cases.append(case)
+            return
+        first, second = twins
+        self.refuse(
+            case.case_id,
+            f"{case.images[second].path}: the same file as {case.images[first].path.name}, given as {second.value} and "
+            f"as {first.value}; expected two images",
+        )
 
-def find_cases(folder: Path) -> Discovery:
+
+def find_cases(folder: Path, allow_missing: Collection[Modality] = (), *, links_out: bool = True) -> Discovery:
     """Find every case below a folder; the layouts of data.md are recognised by name and may be mixed.
 
     Hidden files and folders (a leading dot) are passed over, linked folders are searched.
+
+    Args:
+        folder: where to look.
+        allow_missing: modalities of which a case may lack one (the degraded mode, see `missing_modality`).
+        links_out: whether links may lead out of the folder. Without, a case with a file outside is refused: who may
+            write into a drop folder must not get a mask of an image that he cannot read himself.
 
     Raises:
         DatasetError: the folder does not exist, or nothing in it looks like a case.
@@ -71,10 +92,12 @@ def find_cases(folder: Path) -> Discovery:
         raise DatasetError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}")
     if folder.name in ("", ".."):
         folder = folder.resolve()  # a case may take its name from its folder, and "." has none
-    findings = _Findings()
+    findings = _Findings(allow_missing)
     for parent, paths in _nifti_files(folder, findings):
         if parent.name.lower() not in _LABEL_FOLDERS:
             _sort_folder(parent, paths, findings)
+    if not links_out:
+        _refuse_links_out(folder, findings)
     _refuse_doubles(findings)
     if not findings.cases and not findings.refused:
         raise DatasetError(
@@ -155,16 +178,16 @@ def _add_named_case(case_id: str, files: list[tuple[Path, NameParts]], findings:
             )
             return
         images[parts.modality] = ImageSource(path)
-    missing = [modality.value for modality in Modality if modality not in images]
-    if missing:
+    missing = [modality for modality in Modality if modality not in images]
+    if not may_lack(missing, findings.allow_missing):
         found = ", ".join(sorted(source.path.name for source in images.values()))
-        folder = files[0][0].parent
-        findings.refuse(case_id, f"{folder}: {' and '.join(missing)} missing for case {case_id}; found only {found}")
+        folder, names = files[0][0].parent, " and ".join(modality.value for modality in missing)
+        findings.refuse(case_id, f"{folder}: {names} missing for case {case_id}; found only {found}")
     elif len(labels) > 1:
         findings.refuse(case_id, f"{labels[1]}: a second label file found beside {labels[0].name}, expected one")
     else:
         scheme = scheme_of_words({parts.word for _, parts in files})
-        findings.cases.append(CaseFiles(case_id, images, scheme, labels[0] if labels else None))
+        findings.add(CaseFiles(case_id, images, scheme, labels[0] if labels else None))
 
 
 def _add_described(
@@ -212,16 +235,21 @@ def _add_numbered_case(
             "dataset.json that names them; numbered channels are not guessed",
         )
         return
-    missing = [
-        f"_{index:04d} ({name.value})" for index, name in enumerate(description.channels) if index not in channels
-    ]
-    extra = [path for index, path in channels.items() if index >= len(description.channels)]
-    if missing or extra:
-        what = f"{' and '.join(missing)} missing" if missing else f"{extra[0].name} has no name in dataset.json"
-        findings.refuse(case_id, f"{parent}: {what} for case {case_id}")
+    missing = {index: name for index, name in enumerate(description.channels) if index not in channels}
+    if not may_lack(missing.values(), findings.allow_missing):
+        names = " and ".join(f"_{index:04d} ({name.value})" for index, name in missing.items())
+        findings.refuse(case_id, f"{parent}: {names} missing for case {case_id}")
         return
-    images = {modality: ImageSource(channels[index]) for index, modality in enumerate(description.channels)}
-    findings.cases.append(CaseFiles(case_id, images, description.scheme, _described_label(parent, case_id)))
+    extra = [path for index, path in channels.items() if index >= len(description.channels)]
+    if extra:
+        findings.refuse(case_id, f"{parent}: {extra[0].name} has no name in dataset.json for case {case_id}")
+        return
+    images = {
+        modality: ImageSource(channels[index])
+        for index, modality in enumerate(description.channels)
+        if index in channels
+    }
+    findings.add(CaseFiles(case_id, images, description.scheme, _described_label(parent, case_id)))
 
 
 def _add_stacked_case(path: Path, description: DatasetDescription, findings: _Findings) -> None:
@@ -241,6 +269,36 @@ def _described_label(images: Path, case_id: str) -> Path | None:
     folder = images.with_name("labels" + images.name[len("images") :])
     candidates = [folder / f"{case_id}.nii.gz", folder / f"{case_id}.nii"]
     return next((path for path in candidates if images.name.lower().startswith("images") and path.is_file()), None)
+
+
+def _same_file(case: CaseFiles) -> tuple[Modality, Modality] | None:
+    """Two modalities of a case that are one file on disk, through a link; None where there are none."""
+    seen: dict[tuple[int, int], Modality] = {}
+    for modality in (name for name in Modality if name in case.images):
+        source = case.images[modality]
+        if source.channel is not None:
+            continue
+        try:
+            status = source.path.stat()
+        except OSError:  # gone since it was listed: reading it will say so
+            continue
+        key = (status.st_dev, status.st_ino)
+        if key in seen and status.st_ino:  # some file systems have no such numbers
+            return seen[key], modality
+        seen[key] = modality
+    return None
+
+
+def _refuse_links_out(folder: Path, findings: _Findings) -> None:
+    inside = folder.resolve()
+    for case in list(findings.cases):
+        paths = [source.path for source in case.images.values()]
+        outside = [path for path in paths if not path.resolve().is_relative_to(inside)]
+        if outside:
+            findings.cases.remove(case)
+            findings.refuse(
+                case.case_id, f"{outside[0]}: a link that leads out of {folder}, expected the image itself or a copy"
+            )
 
 
 def _refuse_doubles(findings: _Findings) -> None:

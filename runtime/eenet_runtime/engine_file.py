@@ -183,7 +183,7 @@ def layer_report_name(plan_name: str) -> str:
 
 
 def norm_stress_name(plan_name: str) -> str:
-    """The name of the plan of one group norm, built beside a plan in FP16 and for the same places; see `norm_stress`."""
+    """The name of the plan of one group norm, beside a plan in FP16 and for the same places; see `norm_stress`."""
     return f"{plan_name.removesuffix('.plan')}.norm-stress.plan"
 
 

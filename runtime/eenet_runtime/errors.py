@@ -3,6 +3,8 @@
 EENetError
 ├── GeometryError   a geometry preset that the network cannot have
 ├── CaseError       one case cannot be segmented: its files, grids or voxels
+│   └── CaseTimeoutError its time was over before it was done
+├── CaseCancelledError the caller stopped a case
 ├── DatasetError    a folder as a whole: not there, no cases in it
 ├── BundleError     a model bundle that is damaged, foreign or newer than this runtime
 ├── BackendError    no inference engine, or one that cannot run this model
@@ -18,9 +20,15 @@ do. A command line prints it and exits with 2; a bug is any other exception, sho
 
 from __future__ import annotations
 
+from eenet_runtime.printable import printable
+
 
 class EENetError(Exception):
     """A problem that the user can understand and mend."""
+
+    def __init__(self, message: str) -> None:
+        """Keep the message to one line: a file's name may hold line breaks or a terminal's control characters."""
+        super().__init__(printable(message))
 
 
 class GeometryError(EENetError):
@@ -29,6 +37,14 @@ class GeometryError(EENetError):
 
 class CaseError(EENetError):
     """One case is refused; the others of a folder go on."""
+
+
+class CaseTimeoutError(CaseError):
+    """The time limit of one case was reached between two of its stages; there is no mask of it."""
+
+
+class CaseCancelledError(EENetError):
+    """Whoever started a case cancelled it. No refusal: nothing is wrong with the case."""
 
 
 class DatasetError(EENetError):

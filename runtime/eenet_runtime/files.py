@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +15,8 @@ from eenet_runtime.errors import OutputError
 
 _PREFIX: Final = ".eenet-"
 """Begins the name of every temporary file, and then eight hexadecimal digits."""
+_PREFIX_LENGTH: Final = len(_PREFIX) + 9
+"""Of what stands before the final name: the digits, and the dot after them, too."""
 _HASH_CHUNK_BYTES = 1 << 20
 
 
@@ -59,13 +61,20 @@ def open_for_replace(path: Path) -> Iterator[Path]:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files that a killed program left in a folder; nobody else may be writing there.
+def remove_leftovers(folder: Path, is_mine: Callable[[str], bool] = lambda name: True) -> None:
+    """Remove temporary files that a killed program left in a folder.
+
+    Args:
+        folder: where to look.
+        is_mine: whether a file of this final name is written by the caller alone. By default all are: then nobody
+            else may be writing into the folder.
 
     Raises:
         OutputError: one of them cannot be removed.
     """
     for path in filter(is_leftover, folder.glob(".*")):
+        if not is_mine(path.name[_PREFIX_LENGTH:]):
+            continue
         try:
             path.unlink(missing_ok=True)
         except OSError as error:

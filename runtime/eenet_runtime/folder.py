@@ -1,41 +1,34 @@
-"""Segmenting a folder of cases: one bad case never stops the others."""
+"""Segmenting a folder of cases: read, computed and written side by side, and one bad case never stops the others."""
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import io
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
 
-from eenet_runtime.discovery import find_cases
-from eenet_runtime.errors import BackendError, CaseError, DatasetError
-from eenet_runtime.files import make_output_folder, write_atomically
-from eenet_runtime.labels import LabelScheme, Region
-from eenet_runtime.report import CaseReport
-from eenet_runtime.results import ResultPaths, segment_to_files
-from eenet_runtime.segmenter import Segmenter
-from eenet_runtime.tables import format_table
+from eenet_runtime.case_files import CaseFiles
+from eenet_runtime.discovery import Discovery, RefusedCase, find_cases
+from eenet_runtime.errors import BackendError, CaseCancelledError, CaseError, DatasetError
+from eenet_runtime.files import make_output_folder, remove_leftovers
+from eenet_runtime.folder_page import remove_folder_page, write_folder_page
+from eenet_runtime.labels import LabelScheme, Modality
+from eenet_runtime.mask_settings import MaskSettings
+from eenet_runtime.outcomes import CaseOutcome, FolderRun
+from eenet_runtime.pipeline import overlapped
+from eenet_runtime.probability_maps import MAPS_SUFFIX
+from eenet_runtime.results import OutputSettings, ResultPaths, case_of_result, clear_the_way, write_results
+from eenet_runtime.resume import standing_of
+from eenet_runtime.segmenter import ComputedCase, PreparedCase, Segmenter
+from eenet_runtime.shards import WHOLE, Shard
+from eenet_runtime.stopping import StopRequest
+from eenet_runtime.summary import is_summary_name, remove_summary, summary_name, write_summary
+from eenet_runtime.watch import DropFolder, WatchSettings, watch_cases
 
-SUMMARY_NAME: Final = "summary"
-"""Name of the two summaries, without .json and .csv; no case may have it."""
-
-
-@dataclass(frozen=True)
-class CaseOutcome:
-    """What became of one case: a report, or the reason why it was refused."""
-
-    case_id: str
-    report: CaseReport | None = None
-    reason: str = ""
-
-    @property
-    def done(self) -> bool:
-        """Whether there is a mask."""
-        return self.report is not None
+_MAPS_ENDING = MAPS_SUFFIX.removesuffix(".nii.gz")
+OnCase = Callable[[int, int | None, CaseOutcome], None]
+"""Called with the cases so far, the cases in all (None where nobody knows) and the outcome of the last."""
 
 
 @dataclass(frozen=True)
@@ -45,23 +38,51 @@ class FolderSettings:
     Attributes:
         scheme: label values of the masks; by default each case's own.
         preview: whether to draw pictures.
+        probabilities: whether to write probability maps.
+        overwrite: whether cases that are finished are computed again.
+        shard: which part of the folder is done.
+        watch: how to go on waiting for cases; None to do those that are there and end.
+        html: whether to write a page over the folder at the end.
     """
 
     scheme: LabelScheme | None = None
     preview: bool = True
+    probabilities: bool = False
+    overwrite: bool = False
+    shard: Shard = WHOLE
+    watch: WatchSettings | None = None
+    html: bool = False
+
+    @property
+    def outputs(self) -> OutputSettings:
+        """What is written for each case."""
+        return OutputSettings(self.scheme, self.preview, self.probabilities)
+
+
+@dataclass(frozen=True)
+class PlannedCase:
+    """What a run would do with a case.
+
+    Attributes:
+        case_id: the case's name.
+        action: `compute`, `keep` (it is done) or `refuse`.
+        why: the reason, in one line; empty for a case that is kept.
+    """
+
+    case_id: str
+    action: str
+    why: str
 
 
 @dataclass
-class FolderRun:
-    """The outcome of a folder, in the order in which the cases were done."""
+class _Job:
+    """A case on its way through the stages. It holds what the next stage needs, and nothing longer than that."""
 
-    outcomes: list[CaseOutcome] = field(default_factory=list)
-    ignored: tuple[Path, ...] = ()
-
-    @property
-    def failed(self) -> list[CaseOutcome]:
-        """The cases without a mask."""
-        return [outcome for outcome in self.outcomes if not outcome.done]
+    case: CaseFiles | RefusedCase
+    outcome: CaseOutcome | None = None
+    prepared: PreparedCase | None = None
+    prepared_at: float = 0.0
+    computed: ComputedCase | None = None
 
 
 def segment_folder(
@@ -69,127 +90,217 @@ def segment_folder(
     folder: Path,
     output: Path,
     settings: FolderSettings = FolderSettings(),
-    on_case: Callable[[int, int, CaseOutcome], None] | None = None,
+    on_case: OnCase | None = None,
+    stop: StopRequest | None = None,
 ) -> FolderRun:
     """Segment every case below a folder.
 
     Each case gives `<case>.nii.gz`, `<case>.png` and `<case>.json` in `output`; `summary.json` and `summary.csv` are
-    rewritten after every case, so that a run that is stopped still says what it did.
+    rewritten after every case, so that a run that is stopped still says what it did. A case that is finished already
+    is verified and kept (`resume.standing_of`).
+
+    While the network computes a case, the next one is read and the one before is written, each in a thread of its own:
+    three cases are in memory.
 
     Args:
         segmenter: the loaded model.
         folder: the cases, in any layout of data.md.
         output: made if it is not there; must lie outside `folder`, or a second run would read the first one's masks.
-        settings: what to write.
-        on_case: called with (cases so far, cases in all, outcome).
+        settings: what to do.
+        on_case: told of every outcome, in the calling thread.
+        stop: ends the run early: a case that is being written is finished, those before are dropped and left for the
+            next run. An inference that is running is not interrupted.
 
     Raises:
         DatasetError: there is nothing to segment in `folder`, or `output` lies in it.
-        OutputError: `output` cannot be written; the case in hand leaves nothing behind.
+        OutputError: `output` cannot be written; the cases in hand leave nothing behind.
     """
-    if output.resolve().is_relative_to(folder.resolve()):
-        raise DatasetError(f"{output}: the output folder lies inside the input folder {folder}; choose another one")
-    found = find_cases(folder)
+    _check_folders(folder, output)
+    stop = stop or StopRequest()
+    started = time.monotonic()
+    run = FolderRun(shard=settings.shard)
+    cases: Iterable[CaseFiles | RefusedCase]
+    drop: DropFolder | None = None
+    if settings.watch is None:
+        found = find_cases(folder, segmenter.allow_missing, links_out=False)
+        cases = [case for case in _in_order(found) if settings.shard.holds(case.case_id)]
+        run.ignored, run.total = found.ignored, len(cases)
+    else:
+        drop = DropFolder(folder, settings.watch.settle_s, segmenter.allow_missing)
+        watched = watch_cases(drop, settings.watch, stop)
+        cases = (case for case in watched if settings.shard.holds(case.case_id))
     make_output_folder(output)
-    _remove_summary(output)
-    run = FolderRun(ignored=found.ignored)
-    total = len(found.cases) + len(found.refused)
+    remove_leftovers(output, lambda name: _is_ours(name, settings.shard))
+    remove_summary(output, settings.shard)
+    remove_folder_page(output)
+    stages = _Stages(segmenter, output, settings, stop)
+    bundle_name = segmenter.bundle.manifest.name
 
-    def finish(outcome: CaseOutcome) -> None:
-        run.outcomes.append(outcome)
-        write_summary(run, output, segmenter)
-        if on_case is not None:
-            on_case(len(run.outcomes), total, outcome)
+    def write() -> None:
+        run.seconds = time.monotonic() - started
+        if drop is not None:
+            run.ignored = drop.ignored
+        write_summary(run, output, stages.settings, bundle_name)
 
-    for refused in found.refused:
-        ResultPaths.in_folder(output, refused.case_id).remove()
-        finish(CaseOutcome(refused.case_id, reason=refused.reason))
-    for files in found.cases:
-        if files.case_id == SUMMARY_NAME:
-            finish(
-                CaseOutcome(files.case_id, reason=f"the name {SUMMARY_NAME} is kept for the run's summary; rename it")
-            )
-            continue
-        paths = ResultPaths.in_folder(output, files.case_id)
-        try:
-            report = segment_to_files(segmenter, files, paths, scheme=settings.scheme, preview=settings.preview)
-            finish(CaseOutcome(files.case_id, report))
-        except (CaseError, BackendError) as error:
-            finish(CaseOutcome(files.case_id, reason=str(error)))
+    work = (stages.prepare, stages.compute, stages.write)
+    try:
+        with closing(overlapped(map(_Job, cases), work)) as jobs:
+            for job in jobs:
+                if job.outcome is None:  # dropped
+                    continue
+                run.add(job.outcome)
+                write()
+                if on_case is not None:
+                    on_case(len(run.outcomes), run.total, job.outcome)
+    except BaseException:
+        stop.request()
+        raise
+    run.stopped, run.finished = stop.requested, not stop.requested
+    write()
+    if settings.html:
+        write_folder_page(output)
     return run
 
 
-def write_summary(run: FolderRun, output: Path, segmenter: Segmenter) -> None:
-    """Write `summary.json` and `summary.csv`."""
-    cases = [_summary_entry(outcome) for outcome in run.outcomes]
-    content = {
-        "schema_version": 1,
-        "bundle": {"id": segmenter.bundle.bundle_id, "name": segmenter.bundle.manifest.name},
-        "done": len(run.outcomes) - len(run.failed),
-        "refused": len(run.failed),
-        "ignored_files": [str(path) for path in run.ignored],
-        "cases": cases,
-    }
-    write_atomically(output / f"{SUMMARY_NAME}.json", (json.dumps(content, indent=2) + "\n").encode())
-    # A name that is no UTF-8 (Python holds it with surrogates) goes out with the bytes it came in with.
-    write_atomically(output / f"{SUMMARY_NAME}.csv", _to_csv(run.outcomes).encode(errors="surrogateescape"))
+def plan_folder(
+    folder: Path,
+    output: Path,
+    settings: FolderSettings,
+    mask_settings: MaskSettings,
+    allow_missing: Collection[Modality] = (),
+) -> Iterator[PlannedCase]:
+    """What `segment_folder` would do with each case, and why. Reads and hashes files; writes nothing.
 
+    Args:
+        folder: the cases.
+        output: where the results would go, or are.
+        settings: of the run.
+        mask_settings: what the masks would be made with.
+        allow_missing: modalities that a case may lack.
 
-def _remove_summary(output: Path) -> None:
-    """Take away the summary of an earlier run: if this one stops early, nothing may speak for it."""
-    for suffix in (".json", ".csv"):
-        with contextlib.suppress(OSError):
-            (output / f"{SUMMARY_NAME}{suffix}").unlink(missing_ok=True)
-
-
-def _summary_entry(outcome: CaseOutcome) -> dict[str, Any]:
-    if outcome.report is None:
-        return {"case_id": outcome.case_id, "status": "refused", "reason": outcome.reason}
-    report = outcome.report
-    return {
-        "case_id": outcome.case_id,
-        "status": "done",
-        "mask": report.mask["file"],
-        "volumes_ml": report.volumes_ml,
-        "dice": report.dice,
-        "seconds": report.seconds,
-        "warnings": list(report.warnings),
-    }
-
-
-def _to_csv(outcomes: Sequence[CaseOutcome]) -> str:
-    regions = [region.value for region in Region]
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    columns = [f"{region}_ml" for region in regions] + [f"dice_{region}" for region in regions]
-    writer.writerow(["case_id", "status", *columns, "seconds", "warnings", "reason"])
-    for outcome in outcomes:
-        if outcome.report is None:
-            writer.writerow([outcome.case_id, "refused", *[""] * (2 * len(regions) + 2), outcome.reason])
+    Raises:
+        DatasetError: as `segment_folder`.
+    """
+    _check_folders(folder, output)
+    found = find_cases(folder, allow_missing, links_out=False)
+    for case in _in_order(found):
+        if not settings.shard.holds(case.case_id):
             continue
-        report = outcome.report
-        dice = [report.dice[region] if report.dice else "" for region in regions]
-        volumes = [report.volumes_ml[region] for region in regions]
-        seconds = round(sum(report.seconds.values()), 3)
-        writer.writerow([outcome.case_id, "done", *volumes, *dice, seconds, "; ".join(report.warnings), ""])
-    return stream.getvalue()
-
-
-def outcome_table(outcomes: Sequence[CaseOutcome]) -> str:
-    """Volumes, Dice where there is a label, and seconds by stage, one line for each case."""
-    stages = list(dict.fromkeys(stage for o in outcomes if o.report for stage in o.report.seconds))
-    with_dice = any(outcome.report and outcome.report.dice for outcome in outcomes)
-    header = ["case", *(f"{region.value} ml" for region in Region)]
-    header += [f"Dice {region.value}" for region in Region] if with_dice else []
-    header += [f"{stage} s" for stage in stages]
-    rows = []
-    for outcome in outcomes:
-        if outcome.report is None:
-            rows.append([outcome.case_id, *["-"] * (len(header) - 1)])
+        if reason := _reason_to_refuse(case):
+            yield PlannedCase(case.case_id, "refuse", reason)
             continue
-        report = outcome.report
-        row = [outcome.case_id, *(f"{report.volumes_ml[region]:.1f}" for region in Region)]
-        if with_dice:
-            row += [f"{report.dice[region]:.3f}" if report.dice else "-" for region in Region]
-        rows.append(row + [f"{report.seconds.get(stage, 0):.2f}" for stage in stages])
-    return format_table(header, rows)
+        assert isinstance(case, CaseFiles)
+        paths = ResultPaths.in_folder(output, case.case_id)
+        standing = standing_of(case, paths, mask_settings, settings.outputs)
+        if standing.report is None or settings.overwrite:
+            yield PlannedCase(case.case_id, "compute", standing.why or "--overwrite")
+        else:
+            yield PlannedCase(case.case_id, "keep", "")
+
+
+class _Stages:
+    """What is done with a case, in three parts that run in three threads."""
+
+    def __init__(self, segmenter: Segmenter, output: Path, settings: FolderSettings, stop: StopRequest) -> None:
+        self.settings = MaskSettings.of(segmenter)
+        self._segmenter = segmenter
+        self._output = output
+        self._folder_settings = settings
+        self._outputs = settings.outputs
+        self._stop = stop
+
+    def prepare(self, job: _Job) -> None:
+        """Decide what becomes of the case; read, check and normalise it where it must be computed."""
+        if self._stop.requested:
+            return
+        case = job.case
+        paths = ResultPaths.in_folder(self._output, case.case_id)
+        if reason := _reason_to_refuse(case):
+            job.outcome = CaseOutcome(case.case_id, reason=reason)
+            return
+        assert isinstance(case, CaseFiles)
+        if not self._folder_settings.overwrite:
+            standing = standing_of(case, paths, self.settings, self._outputs)
+            if standing.report is not None:
+                job.outcome = CaseOutcome(case.case_id, standing.report, before=True)
+                return
+        clear_the_way(case, paths)
+        with _own_errors(job):
+            job.prepared = self._segmenter.prepare(case, cancel=self._stop.cancel)
+            job.prepared_at = time.monotonic()
+
+    def compute(self, job: _Job) -> None:
+        """Run the network."""
+        prepared, job.prepared = job.prepared, None
+        if prepared is None:
+            return
+        # The time limit is for work on the case; it does not count that the case before it took long.
+        waited = time.monotonic() - job.prepared_at
+        prepared = replace(prepared, limits=prepared.limits.after_waiting(waited))
+        with _own_errors(job):
+            job.computed = self._segmenter.compute(prepared, keep_probabilities=self._outputs.probabilities)
+
+    def write(self, job: _Job) -> None:
+        """Bring the mask back to the patient's grid, clean it and write the results."""
+        computed, job.computed = job.computed, None
+        case = job.case
+        paths = ResultPaths.in_folder(self._output, case.case_id)
+        if computed is None:
+            # Here and not before: of a watched case an earlier version may have been written a moment ago.
+            if job.outcome is not None and not job.outcome.done and not _reserved(case.case_id):
+                paths.remove()
+            return
+        assert isinstance(case, CaseFiles)
+        with _own_errors(job):
+            segmentation = self._segmenter.finish(computed)
+            report = write_results(segmentation, case, paths, self._outputs, self._segmenter.bundle, self.settings)
+            job.outcome = CaseOutcome(case.case_id, report)
+
+
+@contextmanager
+def _own_errors(job: _Job) -> Iterator[None]:
+    """What is wrong with a case is its outcome; a case that was cancelled has none; anything else stops the run."""
+    try:
+        yield
+    except (CaseError, BackendError) as error:
+        job.outcome = CaseOutcome(job.case.case_id, reason=str(error))
+    except CaseCancelledError:
+        pass
+
+
+def _in_order(found: Discovery) -> Iterator[CaseFiles | RefusedCase]:
+    """The cases of a folder in the order in which they are dealt with."""
+    yield from found.refused
+    yield from found.cases
+
+
+def _reason_to_refuse(case: CaseFiles | RefusedCase) -> str:
+    """Why a case cannot be done at all; empty for one that can be tried."""
+    if isinstance(case, RefusedCase):
+        return case.reason
+    reserved = _reserved(case.case_id)
+    return f"the name {case.case_id} is kept for {reserved}; rename the case" if reserved else ""
+
+
+def _reserved(case_id: str) -> str:
+    """What a name is kept for, whose files those of a case would be taken for; empty for any other name."""
+    if is_summary_name(case_id):
+        return "the run's summary"
+    return "probability maps" if case_id.endswith(_MAPS_ENDING) else ""
+
+
+def _is_ours(name: str, shard: Shard) -> bool:
+    """Whether a file of the output folder is written by this part of the folder alone."""
+    if shard.count == 1:
+        return True
+    case_id = case_of_result(name)
+    if case_id is None:
+        return shard.index == 1
+    return case_id == summary_name(shard) if is_summary_name(case_id) else shard.holds(case_id)
+
+
+def _check_folders(folder: Path, output: Path) -> None:
+    if output.resolve().is_relative_to(folder.resolve()):
+        raise DatasetError(f"{output}: the output folder lies inside the input folder {folder}; choose another one")
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}")

@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from eenet_runtime.boxes import Box
 from eenet_runtime.errors import CaseError
 
 ScalarT = TypeVar("ScalarT", bound=np.generic)
@@ -23,6 +24,9 @@ NETWORK_AXES: Final = ("P", "L", "S")
 This is what the authors' swap of the first two axes makes of a BraTS file (which is stored LPS), so that a
 checkpoint of theirs sees heads the way it was trained. Any other storage order is brought here by its affine.
 """
+
+_FARTHEST_MM: Final = 1e6
+"""No entry of an affine is larger: no scanner is a kilometre long, and squares stay far inside float64."""
 
 GRID_TOLERANCE: Final = 1e-3
 """Largest difference of two affines' entries that still counts as one grid (data.md, step 1)."""
@@ -72,10 +76,12 @@ def check_affine(affine: NDArray[np.float64], source: str) -> None:
     """Refuse an affine that gives no orientation.
 
     Raises:
-        CaseError: an entry is not finite, or the three axes do not span space.
+        CaseError: an entry is not finite or absurdly large, or the three axes do not span space.
     """
     if not np.isfinite(affine).all():
         raise CaseError(f"{source}: the affine holds NaN or infinity, expected a finite 4 x 4 matrix")
+    if (largest := float(np.abs(affine).max())) > _FARTHEST_MM:
+        raise CaseError(f"{source}: the affine holds {largest:.3g}, expected millimetres around a scanner's centre")
     columns = affine[:3, :3]
     lengths = np.linalg.norm(columns, axis=0)
     # The determinant of unit columns is 1 for a right box and 0 for axes in one plane.
@@ -116,6 +122,14 @@ def to_stored_order(volume: NDArray[ScalarT], grid: Grid, like: Grid) -> tuple[N
     turned = np.asarray(nib.apply_orientation(volume, turn))
     affine = grid.affine @ nib.orientations.inv_ornt_aff(turn, grid.shape)
     return turned, Grid((turned.shape[0], turned.shape[1], turned.shape[2]), affine)
+
+
+def box_to_network_axes(box: Box, grid: Grid) -> Box:
+    """Turn a box of a stored volume as `to_network_axes` turns the volume."""
+    turned = [slice(0, 0)] * 3
+    for (network_axis, direction), part, size in zip(_turn(grid), box, grid.shape, strict=True):
+        turned[int(network_axis)] = part if direction > 0 else slice(size - part.stop, size - part.start)
+    return turned[0], turned[1], turned[2]
 
 
 def network_spacing_mm(grid: Grid) -> tuple[float, float, float]:

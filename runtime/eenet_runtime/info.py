@@ -1,66 +1,188 @@
-"""What is installed here and what a bundle is, in a form that people and programs can read."""
+"""What is installed here, what this machine is, and what a bundle is: in a form that people and programs can read.
+
+Nothing heavy is imported: versions come from the packages' metadata, GPUs from the driver.
+"""
 
 from __future__ import annotations
 
 import platform
+import re
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from eenet_runtime._version import __version__
-from eenet_runtime.bundle import Bundle, ParityRow
-from eenet_runtime.threads import usable_cpus
+from eenet_runtime.devices import GpuSurvey, find_gpus
+from eenet_runtime.errors import BackendError
+from eenet_runtime.machine import Memory, Processor, find_memory, find_processor, free_disk_bytes
+from eenet_runtime.threads import CpuBudget, cpu_budget
+
+if TYPE_CHECKING:
+    from eenet_runtime.bundle import Bundle, ParityRow
+
+DISTRIBUTION: Final = "eenet"
+"""The name that pip knows the toolkit by."""
+
+
+@dataclass(frozen=True)
+class _Engine:
+    """How an engine gets onto a machine.
+
+    Attributes:
+        packages: names of the packages that hold it, any of which will do.
+        install: what installs it.
+        needs_gpu: whether it computes on a GPU.
+        features: what the processor must have.
+        partner: a package that it needs besides.
+    """
+
+    packages: tuple[str, ...]
+    install: str
+    needs_gpu: bool = False
+    features: tuple[str, ...] = ()
+    partner: str = ""
+
 
 _ENGINES: Final = {
-    "onnxruntime": ("onnxruntime", 'pip install "eenet[cpu]"'),
-    "onnxruntime-gpu": ("onnxruntime-gpu", 'pip install "eenet[gpu]"'),
-    "openvino": ("openvino", 'pip install "eenet[cpu]"'),
-    "tensorrt": ("tensorrt", 'pip install "eenet[tensorrt]"'),
-    "tensorrt-rtx": ("tensorrt-rtx", 'pip install "eenet[rtx]"'),
+    "native": _Engine(("eenet-native",), "pip install ./runtime/native", features=("avx2", "fma")),
+    "openvino": _Engine(("openvino",), 'pip install "eenet[openvino]"'),
+    "onnxruntime": _Engine(("onnxruntime", "onnxruntime-gpu"), 'pip install "eenet[onnxruntime]"'),
+    "onnxruntime-gpu": _Engine(("onnxruntime-gpu",), 'pip install "eenet[gpu]"', needs_gpu=True),
+    "tensorrt": _Engine(
+        ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
+        'pip install "eenet[tensorrt]"',
+        needs_gpu=True,
+        partner="cuda-bindings",
+    ),
+    "tensorrt-rtx": _Engine(
+        ("tensorrt-rtx", "tensorrt-rtx-cu13"), 'pip install "eenet[rtx]"', needs_gpu=True, partner="cuda-bindings"
+    ),
 }
 
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """An inference engine: its version here, or how to install it."""
+    """An inference engine on this machine.
+
+    Attributes:
+        name: as `--backend` takes it; `onnxruntime-gpu` is `onnxruntime` on a GPU.
+        version: installed here, None if it is not.
+        install: what installs it.
+        obstacle: why it cannot serve here; empty where it can.
+    """
 
     name: str
     version: str | None
     install: str
+    obstacle: str
 
 
 @dataclass(frozen=True)
 class SystemInfo:
-    """This machine, as far as the runtime cares."""
+    """This machine, as far as the runtime cares.
+
+    Attributes:
+        eenet, python, platform: versions.
+        threads: threads for one inference, by default.
+        cpus: where that number comes from.
+        processor, memory, gpus: the hardware.
+        disk_free_bytes: in the current folder.
+        packages: versions of the packages that the runtime always needs, None for one that is missing.
+        engines: inference engines, installed or not.
+    """
 
     eenet: str
     python: str
     platform: str
     threads: int
+    cpus: CpuBudget
+    processor: Processor
+    memory: Memory
+    gpus: GpuSurvey
+    disk_free_bytes: int | None
     packages: dict[str, str | None]
     engines: tuple[EngineInfo, ...]
 
 
+@dataclass(frozen=True)
+class ServingInfo:
+    """What would serve a bundle here, were it loaded now.
+
+    Attributes:
+        backend, artifact, device: the first candidate; empty where there is none.
+        why: why that one, or why none.
+        then: what would be tried after it, were it to fail.
+    """
+
+    backend: str
+    artifact: str
+    device: str
+    why: str
+    then: tuple[str, ...] = ()
+
+
 def system_info() -> SystemInfo:
-    """Look up versions in the packages' metadata; nothing heavy is imported."""
-    engines = tuple(EngineInfo(name, _version(package), install) for name, (package, install) in _ENGINES.items())
+    """Look around."""
+    budget, processor, gpus = cpu_budget(), find_processor(), find_gpus()
     return SystemInfo(
         eenet=__version__,
         python=platform.python_version(),
         platform=platform.platform(),
-        threads=usable_cpus(),
-        packages={name: _version(name) for name in ("numpy", "nibabel", "connected-components-3d", "pillow", "typer")},
-        engines=engines,
+        threads=budget.threads,
+        cpus=budget,
+        processor=processor,
+        memory=find_memory(),
+        gpus=gpus,
+        disk_free_bytes=free_disk_bytes(Path()),
+        packages={name: _version(name) for name in _base_packages()},
+        engines=tuple(_engine_info(name, engine, processor, gpus) for name, engine in _ENGINES.items()),
     )
+
+
+def serving_info(bundle: Bundle) -> ServingInfo:
+    """What `--backend auto --device auto` would load, and in which order it would try; nothing is loaded."""
+    # Not needed to look at the machine, and it takes NumPy and nibabel along.
+    from eenet_runtime.backends import candidates
+
+    try:
+        found = candidates(bundle)
+    except BackendError as error:
+        return ServingInfo("", "", "", str(error))
+    first = found.first
+    later = tuple(f"{choice.name} on {choice.device}, {choice.artifact.path}" for choice in found.choices[1:])
+    return ServingInfo(first.name, first.artifact.path, str(first.device), first.why, later)
 
 
 def describe_system(info: SystemInfo) -> str:
     """The system in words."""
-    lines = [f"eenet {info.eenet}, Python {info.python}, {info.platform}, {info.threads} usable processors", "engines:"]
-    for engine in info.engines:
-        lines.append(f"  {engine.name:16} {engine.version or 'not installed; ' + engine.install}")
-    lines.append("packages: " + ", ".join(f"{name} {found or 'missing'}" for name, found in info.packages.items()))
+    memory = info.memory
+    limit = "no limit by control group" if memory.limit_bytes is None else f"limited to {_gib(memory.limit_bytes)}"
+    lines = [
+        f"eenet {info.eenet}, Python {info.python}, {info.platform}",
+        f"processor: {info.processor.model}; {', '.join(info.processor.features) or 'instruction sets unknown'}",
+        f"threads: {info.cpus.describe()}",
+        f"memory: {_gib(memory.total_bytes)}, {_gib(memory.available_bytes)} available, {limit}",
+        f"disk: {_gib(info.disk_free_bytes)} free in the current folder",
+        *(
+            f"GPU cuda:{gpu.index}: {gpu.name}, compute capability {gpu.compute_capability}, "
+            f"{_gib(gpu.memory_bytes)}, driver for CUDA {info.gpus.driver}"
+            for gpu in info.gpus.gpus
+        ),
+        *([f"GPU: {info.gpus.why_none}"] if info.gpus.why_none else []),
+        "engines:",
+        *(f"  {engine.name:16} {_engine_in_words(engine)}" for engine in info.engines),
+        "packages: " + ", ".join(f"{name} {found or 'missing'}" for name, found in info.packages.items()),
+    ]
     return "\n".join(lines)
+
+
+def describe_serving(info: ServingInfo) -> str:
+    """What would serve, in words."""
+    if not info.backend:
+        return f"serves here: nothing: {info.why}"
+    lines = [f"serves here: {info.backend} on {info.device} with {info.artifact}", f"  why: {info.why}"]
+    return "\n".join(lines + [f"  if it fails: {entry}" for entry in info.then])
 
 
 def describe_bundle(bundle: Bundle) -> str:
@@ -84,8 +206,19 @@ def describe_bundle(bundle: Bundle) -> str:
             f"Dice {', '.join(f'{name} {value:.5f}' for name, value in row.dice.items())}"
             for row in manifest.parity
         ),
+        *([] if manifest.parity else ["parity: nothing was compared"]),
+        f"self-test: {'golden case ' + manifest.golden if manifest.golden else 'impossible, it has no golden case'}",
     ]
     return "\n".join(lines)
+
+
+def info_as_dict(system: SystemInfo, bundle: Bundle | None = None) -> dict[str, Any]:
+    """The system, the bundle and what would serve it, as plain data."""
+    return {
+        "system": asdict(system),
+        "bundle": bundle_as_dict(bundle) if bundle else None,
+        "serving": asdict(serving_info(bundle)) if bundle else None,
+    }
 
 
 def bundle_as_dict(bundle: Bundle) -> dict[str, Any]:
@@ -98,9 +231,46 @@ def bundle_as_dict(bundle: Bundle) -> dict[str, Any]:
     }
 
 
+def _engine_info(name: str, engine: _Engine, processor: Processor, gpus: GpuSurvey) -> EngineInfo:
+    found = next((found for package in engine.packages if (found := _version(package)) is not None), None)
+    # Where the system does not tell, the engine itself finds out when it is loaded.
+    needed = engine.features if processor.features else ()
+    lacking = [feature.upper() for feature in needed if feature not in processor.features]
+    if found is None:
+        obstacle = f"not installed; {engine.install}"
+    elif engine.partner and _version(engine.partner) is None:
+        obstacle = f"{engine.partner} is not installed; {engine.install}"
+    elif engine.needs_gpu and not gpus.gpus:
+        obstacle = gpus.why_none
+    elif lacking:
+        obstacle = f"this processor has no {' and no '.join(lacking)}"
+    else:
+        obstacle = ""
+    return EngineInfo(name, found, engine.install, obstacle)
+
+
+def _engine_in_words(engine: EngineInfo) -> str:
+    if engine.version is None:
+        return engine.obstacle
+    return f"{engine.version}; {'cannot serve: ' + engine.obstacle if engine.obstacle else 'can serve'}"
+
+
+def _base_packages() -> list[str]:
+    """What the toolkit's own metadata says that it always needs."""
+    try:
+        entries = requires(DISTRIBUTION) or []
+    except PackageNotFoundError:  # run from a folder, without an installation
+        return []
+    return [re.split(r"[^A-Za-z0-9_.-]", entry, maxsplit=1)[0] for entry in entries if "extra ==" not in entry]
+
+
 def _difference(row: ParityRow) -> str:
     difference = row.max_abs_difference
     return "labels only" if difference is None else f"probabilities within {difference:.1e}"
+
+
+def _gib(size: int | None) -> str:
+    return "unknown" if size is None else f"{size / 2**30:.1f} GiB"
 
 
 def _version(package: str) -> str | None:

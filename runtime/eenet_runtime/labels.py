@@ -100,10 +100,18 @@ class LabelScheme:
         """File value of each class, in the order of `Label`."""
         return (0, self.ncr, self.ed, self.et)
 
+    @property
+    def values_by_name(self) -> dict[str, int]:
+        """File value of each class by the class's name, as reports write it."""
+        return {label.name: self.file_values[label] for label in Label}
+
     def to_file(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Translate network classes into this scheme's file values (same shape, uint8)."""
-        lookup = np.array(self.file_values, dtype=np.uint8)
-        return lookup[labels]
+        values = labels.copy(order="K")
+        for label, value in zip(Label, self.file_values, strict=True):
+            if value != label:
+                np.copyto(values, np.uint8(value), where=labels == label)
+        return values
 
     def from_file(self, values: NDArray[np.generic], source: str) -> NDArray[np.uint8]:
         """Translate file values into network classes.
@@ -115,17 +123,17 @@ class LabelScheme:
         Raises:
             CaseError: a value that this scheme does not know.
         """
-        unknown = sorted(set(np.unique(values).tolist()) - set(self.file_values))
-        if unknown:
+        labels = np.zeros_like(values, dtype=np.uint8)
+        for label, value in zip(Label, self.file_values, strict=True):
+            np.copyto(labels, np.uint8(label), where=values == value)
+        if np.count_nonzero(labels) != np.count_nonzero(values):
+            unknown = sorted(set(np.unique(values).tolist()) - set(self.file_values))
             shown = ", ".join(f"{value:g}" for value in unknown[:5])
             raise CaseError(
                 f"{source}: label values {shown} found, expected only "
                 f"{', '.join(map(str, sorted(self.file_values)))} (scheme {self.name})"
             )
-        lookup = np.zeros(256, dtype=np.uint8)
-        for label in Label:
-            lookup[self.file_values[label]] = label
-        return lookup[values.astype(np.uint8)]
+        return labels
 
 
 BRATS2020: Final = LabelScheme("brats2020", ncr=1, ed=2, et=4)

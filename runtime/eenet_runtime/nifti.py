@@ -1,39 +1,40 @@
 """Reading NIfTI files with suspicion, and writing masks on the grid of an input.
 
-nibabel parses the headers. The bytes are fetched here, because nibabel stops reading a gzip stream once it has the
-voxels and so never sees the checksum at its end: a damaged file would pass.
+A file is read once, from its first byte to its last: the header, then exactly the voxels that it announces, then the
+end, where a gzip stream has its checksum. nibabel stops once it has the voxels, and a damaged file would pass.
 """
 
 from __future__ import annotations
 
-import contextlib
-import gzip
-import io
-import logging
-import math
-import zlib
-from collections.abc import Iterator
+import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import nibabel as nib
 import numpy as np
-from nibabel import imageglobals
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError, ImageDataError
+from isal import igzip
 from numpy.typing import NDArray
 
 from eenet_runtime.errors import CaseError
 from eenet_runtime.files import write_atomically
-from eenet_runtime.grid import Grid, check_affine
+from eenet_runtime.grid import Grid
+from eenet_runtime.input_file import DEFAULT_LIMITS, InputFile, ReadLimits, open_input
+from eenet_runtime.nifti_header import (
+    NIFTI1_BYTES,
+    NIFTI2_BYTES,
+    ImageHeader,
+    check_against_file,
+    header_version,
+    parse_header,
+)
 
-MAX_FILE_BYTES: Final = 2 * 1024**3
-"""Largest uncompressed file that is read. A BraTS volume has 18 MB; this bounds what a gzip bomb can cost."""
-
-_CHUNK_BYTES: Final = 1 << 22
-_GZIP_MAGIC: Final = b"\x1f\x8b"
 _NIFTI_SUFFIXES: Final = (".nii.gz", ".nii")
+_PAIR_NAME: Final = re.compile(r"(?P<stem>.+)\.(?P<suffix>hdr|img)(?P<packed>\.gz)?", re.IGNORECASE | re.DOTALL)
+_OTHER_HALF: Final = {"hdr": "img", "img": "hdr"}
+FASTEST_LEVEL: Final = 1
+"""Of ISA-L: half the size of zlib's first level on a mask, in a tenth of its time (docs/decisions/0020)."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +43,22 @@ class Volume:
 
     Attributes:
         source: the file's path, for messages and reports.
-        data: voxels in stored axis order, (X, Y, Z) or (X, Y, Z, channels); scaled by the header's slope and
-            intercept where it has them, otherwise in the stored dtype.
+        data: voxels in stored axis order, (X, Y, Z) or (X, Y, Z, channels), the first axis the fastest in memory.
+            In the stored dtype and this machine's byte order; where the header has a slope and an intercept, scaled
+            to float32, or float64 where float32 would merge stored values. Those of a file are read-only.
         grid: shape and affine of the first three axes.
         header: the NIfTI header, needed to write a mask on the same grid.
+        sha256: of the file's bytes as they lie on disk, taken while they were read; of a pair, of the header's
+            bytes and then the image's. Empty for an image that came from no file.
+        file_bytes: how many bytes those are.
     """
 
     source: str
     data: NDArray[np.generic]
     grid: Grid
     header: nib.Nifti1Header
+    sha256: str = ""
+    file_bytes: int = 0
 
 
 def is_nifti_name(path: Path) -> bool:
@@ -67,32 +74,82 @@ def nifti_stem(path: Path) -> str:
     return path.stem
 
 
-def read_volume(path: Path) -> Volume:
-    """Read a NIfTI-1 or NIfTI-2 file completely, with its checksum.
+def read_volume(path: Path, limits: ReadLimits = DEFAULT_LIMITS) -> Volume:
+    """Read a NIfTI-1 or NIfTI-2 file completely, with its checksum; or a pair, given its .hdr or its .img.
+
+    Any number of threads may read at a time; decompression, hashing and reading let go of the interpreter's lock.
+
+    Args:
+        path: the file; a link is followed.
+        limits: what it may cost.
 
     Raises:
-        CaseError: the file is missing, truncated, damaged, too large or not NIfTI; its voxels are not real numbers;
-            it has fewer than three axes; its affine is unusable.
+        CaseError: the file is missing, no regular file, truncated, damaged, over a limit or not NIfTI; its voxels
+            are not real numbers; it has fewer than three axes; its affine is unusable; it changed while it was read.
     """
-    image = _parse(_read_bytes(path), path)
-    if not (np.issubdtype(image.get_data_dtype(), np.integer) or np.issubdtype(image.get_data_dtype(), np.floating)):
-        raise CaseError(f"{path}: voxels of type {image.get_data_dtype()} found, expected integers or real numbers")
-    shape = image.shape
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) not in (3, 4):
-        raise CaseError(
-            f"{path}: an array of {' x '.join(map(str, image.shape)) or 'no'} voxels found, expected a volume"
-        )
-    affine = np.asarray(image.affine, dtype=np.float64)
-    check_affine(affine, str(path))
-    try:
-        # A slope or intercept out of this world gives infinite voxels, which normalisation refuses by name.
-        with np.errstate(all="ignore"):
-            data = np.asanyarray(image.dataobj).reshape(shape)
-    except (OSError, ValueError, ImageDataError) as error:
-        raise CaseError(f"{path}: fewer voxels found than its header announces ({_first_line(error)})") from error
-    return Volume(str(path), data, Grid((shape[0], shape[1], shape[2]), affine), image.header)
+    digest = hashlib.sha256()
+    first, *second = files_of_image(path)
+    with open_input(first, limits, digest) as file:
+        image = _read_header(file, limits, bool(second))
+        if not second:
+            data = _read_voxels(file, image, image.header.sizeof_hdr, limits)
+        file.finish()
+        size = file.size
+    for image_path in second:
+        with open_input(image_path, limits, digest) as file:
+            data = _read_voxels(file, image, 0, limits)
+            file.finish()
+            size += file.size
+    return Volume(str(path), data, image.grid, image.header, digest.hexdigest(), size)
+
+
+def read_header(path: Path, limits: ReadLimits = DEFAULT_LIMITS) -> ImageHeader:
+    """Look at a file's header without reading its voxels: quick, and no proof that they are there or whole.
+
+    Raises:
+        CaseError: as `read_volume`, as far as the header and the sizes of the files tell.
+    """
+    first, *second = files_of_image(path)
+    with open_input(first, limits) as file:
+        image = _read_header(file, limits, bool(second))
+        if not second:
+            check_against_file(image, file.size, file.compressed, file.path, limits)
+    for image_path in second:
+        with open_input(image_path, limits) as file:
+            check_against_file(image, file.size, file.compressed, file.path, limits)
+    return image
+
+
+def sha256_of_image(path: Path, limits: ReadLimits = DEFAULT_LIMITS) -> str:
+    """What `Volume.sha256` is for this file, without a look at what is in it.
+
+    Raises:
+        CaseError: the file is missing, no regular file, too large or not readable, or it changed while it was read.
+    """
+    digest = hashlib.sha256()
+    for part in files_of_image(path):
+        with open_input(part, limits, digest) as file:
+            file.finish()
+    return digest.hexdigest()
+
+
+def files_of_image(path: Path) -> tuple[Path, ...]:
+    """The file itself, or, of a pair, the .hdr and then the .img; each of a pair may be compressed.
+
+    Raises:
+        CaseError: the other half of a pair is missing.
+    """
+    found = _PAIR_NAME.fullmatch(path.name)
+    if found is None:
+        return (path,)
+    stem, suffix, packed = found["stem"], found["suffix"], found["packed"] or ""
+    other = _OTHER_HALF[suffix.lower()]
+    other = other.upper() if suffix.isupper() else other
+    names = [f"{stem}.{other}{ending}" for ending in dict.fromkeys((packed, "", ".gz"))]
+    beside = next((path.with_name(name) for name in names if path.with_name(name).exists()), None)
+    if beside is None:
+        raise CaseError(f"{path}: half of a .hdr/.img pair, expected {names[0]} beside it")
+    return (path, beside) if suffix.lower() == "hdr" else (beside, path)
 
 
 def write_labels(path: Path, labels: NDArray[np.uint8], like: Volume) -> None:
@@ -112,23 +169,33 @@ def write_labels(path: Path, labels: NDArray[np.uint8], like: Volume) -> None:
 
 
 def labels_to_bytes(labels: NDArray[np.uint8], like: Volume) -> bytes:
-    """The bytes of the file that `write_labels` writes; the same input gives the same bytes."""
+    """The bytes of the file that `write_labels` writes; the same input gives the same bytes.
+
+    A file has the first axis fastest: labels that lie so in memory are not copied into another order first, which
+    takes ten times as long as compressing them.
+    """
+    header = header_like(like, labels.shape, np.uint8)
+    header.set_intent("label")
+    image_class = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+    image = image_class(labels, None, header)
+    _copy_transforms(header, image.header)
+    # mtime=0 keeps the bytes reproducible.
+    return igzip.compress(image.to_bytes(), FASTEST_LEVEL, mtime=0)
+
+
+def header_like(like: Volume, shape: tuple[int, ...], dtype: type[np.generic]) -> nib.Nifti1Header:
+    """The header of a file that is derived from an image: its grid and units, unscaled voxels, nothing else of it."""
     header = like.header.copy()
-    header.set_data_dtype(np.uint8)
-    header.set_data_shape(labels.shape)
+    header.set_data_dtype(dtype)
+    header.set_data_shape(shape)
     header.set_slope_inter(1, 0)
     # Display range and free text of the MRI say nothing about a mask, and free text may name the patient.
     header["cal_min"] = header["cal_max"] = 0
     for field in ("descrip", "aux_file", "db_name", "data_type", "intent_name"):
         if field in header:
             header[field] = b""
-    header.set_intent("label")
     header.extensions.clear()
-    image_class = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
-    image = image_class(labels, None, header)
-    _copy_transforms(header, image.header)
-    # Level 1 is as small as level 6 within a few per cent on label volumes; mtime=0 keeps the bytes reproducible.
-    return gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
+    return header
 
 
 def _copy_transforms(source: nib.Nifti1Header, target: nib.Nifti1Header) -> None:
@@ -139,69 +206,55 @@ def _copy_transforms(source: nib.Nifti1Header, target: nib.Nifti1Header) -> None
         target[field] = source[field]
 
 
-def _read_bytes(path: Path) -> bytes:
-    """The file's uncompressed bytes; a gzip stream is read to its end, so its length and checksum are verified."""
-    try:
-        with path.open("rb") as stream:
-            compressed = stream.read(2) == _GZIP_MAGIC
-            stream.seek(0)
-            reader = gzip.GzipFile(fileobj=stream) if compressed else stream
-            content = bytearray()
-            # In pieces: one read of the largest size allowed would reserve that much memory for a small file.
-            while len(content) <= MAX_FILE_BYTES and (piece := reader.read(_CHUNK_BYTES)):
-                content += piece
-    except FileNotFoundError as error:
-        raise CaseError(f"{path}: file not found") from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise CaseError(f"{path}: damaged or truncated gzip stream ({_first_line(error)})") from error
-    except OSError as error:
-        raise CaseError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if len(content) > MAX_FILE_BYTES:
-        raise CaseError(f"{path}: more than {MAX_FILE_BYTES // 1024**2} MiB uncompressed, expected a head MRI")
-    return bytes(content)
-
-
-def _parse(content: bytes, path: Path) -> nib.Nifti1Image:
-    magic1, magic2 = content[344:348], content[4:12]
-    if magic1 in (b"n+1\0", b"ni1\0"):
-        image_class = nib.Nifti1Image
-    elif magic2.startswith((b"n+2\0", b"ni2\0")):
-        image_class = nib.Nifti2Image
-    else:
-        raise CaseError(f"{path}: not a NIfTI file (it starts with {content[:8]!r})")
-    if magic1 == b"ni1\0" or magic2.startswith(b"ni2\0"):
-        raise CaseError(f"{path}: a .hdr/.img pair found, expected a single .nii or .nii.gz file")
-    try:
-        with _quiet_nibabel():
-            image = image_class.from_stream(io.BytesIO(content))
-    except (HeaderDataError, ImageDataError, ImageFileError, ValueError, OverflowError) as error:
-        raise CaseError(f"{path}: unusable NIfTI header ({_first_line(error)})") from error
-    if min(image.shape, default=0) < 1:
-        raise CaseError(f"{path}: a shape of {image.shape} found in its header, expected a volume")
-    offset, first = int(image.dataobj.offset), int(image.header.single_vox_offset)
-    if offset < first:
-        raise CaseError(f"{path}: voxels from byte {offset} on announced, inside the header; expected {first} or more")
-    expected = math.prod(image.shape) * int(image.get_data_dtype().itemsize)
-    found = max(len(content) - offset, 0)
-    if found < expected:
-        raise CaseError(f"{path}: {found} bytes of voxels found, its header announces {expected}: truncated")
+def _read_header(file: InputFile, limits: ReadLimits, from_pair: bool) -> ImageHeader:
+    start = file.read(NIFTI1_BYTES)
+    version = header_version(start)
+    if version == 0:
+        raise CaseError(f"{file.path}: not a NIfTI file (it starts with {start[:8]!r})")
+    if version == 2:
+        start += file.read(NIFTI2_BYTES - NIFTI1_BYTES)
+    image = parse_header(start, file.path, limits)
+    if image.is_pair and not from_pair:
+        raise CaseError(f"{file.path}: the header of a .hdr/.img pair found, expected a single .nii or .nii.gz file")
+    if from_pair and not image.is_pair:
+        raise CaseError(f"{file.path}: a single NIfTI file found, expected the header of a .hdr/.img pair")
     return image
 
 
-@contextlib.contextmanager
-def _quiet_nibabel() -> Iterator[None]:
-    """Keep nibabel from printing to stderr what it mends in a header; what it cannot mend it raises as well."""
-    logger = imageglobals.logger
-
-    def drop(record: logging.LogRecord) -> bool:
-        return False
-
-    logger.addFilter(drop)
+def _read_voxels(file: InputFile, image: ImageHeader, passed: int, limits: ReadLimits) -> NDArray[np.generic]:
+    """The voxels, and proof that nothing but padding follows them."""
+    check_against_file(image, file.size, file.compressed, file.path, limits)
+    file.skip(image.offset - passed)
     try:
-        yield
-    finally:
-        logger.removeFilter(drop)
+        content = file.read(image.voxel_bytes)
+        padding = file.read(limits.padding_bytes + 1)
+        if len(content) < image.voxel_bytes:
+            raise CaseError(
+                f"{file.path}: {len(content)} bytes of voxels found, its header announces {image.voxel_bytes}: "
+                "truncated"
+            )
+        if len(padding) > limits.padding_bytes or any(padding):
+            raise CaseError(
+                f"{file.path}: more bytes found after the {image.voxel_bytes} bytes of voxels that its header "
+                "announces, expected the end of the file"
+            )
+        # The bytes that were read are the array: nothing is copied unless it must be swapped or scaled.
+        stored = np.frombuffer(content, image.dtype).reshape(image.shape, order="F")
+        data = _scaled(stored, image)
+    except MemoryError as error:
+        raise CaseError(f"{file.path}: too little memory for {image.voxel_bytes} bytes of voxels") from error
+    data.flags.writeable = False
+    return data
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+def _scaled(stored: NDArray[np.generic], image: ImageHeader) -> NDArray[np.generic]:
+    """Stored values in this machine's byte order, scaled if need be."""
+    if image.scaling is None:
+        return stored.astype(image.data_dtype, copy=False)
+    scale = image.data_dtype.type
+    slope, intercept = image.scaling
+    # A slope or intercept out of this world gives infinite voxels, which normalisation refuses by name.
+    with np.errstate(all="ignore"):
+        data: NDArray[np.generic] = np.multiply(stored, scale(slope), dtype=image.data_dtype)
+        np.add(data, scale(intercept), out=data)
+    return data

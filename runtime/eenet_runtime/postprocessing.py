@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
+from eenet_runtime.boxes import bounding_box, in_memory_order
 from eenet_runtime.bundle import PostprocessingSettings
-from eenet_runtime.grid import Grid, from_network_axes
+from eenet_runtime.grid import Grid, to_network_axes
 from eenet_runtime.labels import Label, Region
-from eenet_runtime.placement import Placement, bounding_box
+from eenet_runtime.placement import Placement
 
 _CONNECTIVITY = 26
 """Voxels that touch by a face, an edge or a corner belong together (data.md, out of the network)."""
@@ -32,15 +34,32 @@ class Cleaning:
     enhancing_relabelled_ml: float
 
 
+@dataclass(frozen=True)
+class CleanedTumour:
+    """What is left after the post-processing.
+
+    Attributes:
+        cleaning: what it did.
+        volumes_ml: volume of each region.
+        components: connected components of the whole tumour.
+    """
+
+    cleaning: Cleaning
+    volumes_ml: dict[Region, float]
+    components: int
+
+
 def restore(probabilities: NDArray[np.float32], placement: Placement, grid: Grid) -> NDArray[np.uint8]:
-    """Network classes on the patient's grid, in stored axis order.
+    """Network classes on the patient's grid, in stored axis order, and lying in memory as a NIfTI file does.
 
     Args:
         probabilities: float32 (H, W, D, classes) on the network's grid.
         placement: where that grid lies in the head.
         grid: the patient's grid.
     """
-    return np.ascontiguousarray(from_network_axes(placement.labels_from_probabilities(probabilities), grid))
+    labels = _background(grid)
+    placement.labels_from_probabilities(probabilities, out=to_network_axes(labels, grid))
+    return labels
 
 
 def restore_labels(labels: NDArray[np.uint8], placement: Placement, grid: Grid) -> NDArray[np.uint8]:
@@ -51,58 +70,47 @@ def restore_labels(labels: NDArray[np.uint8], placement: Placement, grid: Grid) 
         placement: where that grid lies in the head; it does not resample.
         grid: the patient's grid.
     """
-    return np.ascontiguousarray(from_network_axes(placement.labels_from_network(labels), grid))
+    stored = _background(grid)
+    placement.labels_from_network(labels, out=to_network_axes(stored, grid))
+    return stored
 
 
-def clean(labels: NDArray[np.uint8], voxel_ml: float, settings: PostprocessingSettings) -> Cleaning:
-    """Apply the switched-on steps, in place, and say what they did.
+def clean(labels: NDArray[np.uint8], voxel_ml: float, settings: PostprocessingSettings) -> CleanedTumour:
+    """Apply the switched-on steps, in place, and measure what is left: one look at the tumour's bounding box.
 
     Args:
         labels: uint8 network classes, any axis order. Changed in place.
         voxel_ml: volume of one voxel in millilitres.
         settings: thresholds; 0 switches a step off.
     """
-    components, dropped = 0, 0
-    if settings.min_tumour_ml > 0:
-        components, dropped = _drop_small_components(labels, settings.min_tumour_ml / voxel_ml)
+    # As connected-components-3d likes it, the first axis fastest; which axis that is makes no difference to it.
+    box = in_memory_order(labels[bounding_box(labels)]).T
+    components, sizes = _components(box)
+    too_small = sizes < settings.min_tumour_ml / voxel_ml
+    if too_small.any():
+        box[np.concatenate(([False], too_small))[components]] = Label.BACKGROUND
+    counts = {label: int(np.count_nonzero(box == label)) for label in Region.WT.labels}
     relabelled = 0
-    enhancing = labels == Label.ET
-    count = int(np.count_nonzero(enhancing))
-    if 0 < count < settings.min_enhancing_ml / voxel_ml:
-        labels[enhancing] = Label.NCR
-        relabelled = count
-    return Cleaning(components, dropped * voxel_ml, relabelled * voxel_ml)
+    if 0 < counts[Label.ET] < settings.min_enhancing_ml / voxel_ml:
+        relabelled = counts[Label.ET]
+        box[box == Label.ET] = Label.NCR
+        counts[Label.NCR], counts[Label.ET] = counts[Label.NCR] + relabelled, 0
+    dropped = int(np.count_nonzero(too_small))
+    cleaning = Cleaning(dropped, int(sizes[too_small].sum()) * voxel_ml, relabelled * voxel_ml)
+    volumes = {region: sum(counts[label] for label in region.labels) * voxel_ml for region in Region}
+    return CleanedTumour(cleaning, volumes, sizes.size - dropped)
 
 
-def count_components(labels: NDArray[np.uint8]) -> int:
-    """Connected components of the whole tumour."""
-    return len(_component_sizes(labels)[1])
+def _background(grid: Grid) -> NDArray[np.uint8]:
+    """An empty mask as a NIfTI file holds it: the first axis fastest."""
+    return np.zeros(grid.shape, dtype=np.uint8, order="F")
 
 
-def region_volumes_ml(labels: NDArray[np.uint8], voxel_ml: float) -> dict[Region, float]:
-    """Volume of each region in millilitres."""
-    counts = np.bincount(labels.ravel(), minlength=len(Label))
-    return {region: float(sum(counts[label] for label in region.labels)) * voxel_ml for region in Region}
-
-
-def _drop_small_components(labels: NDArray[np.uint8], min_voxels: float) -> tuple[int, int]:
-    """Set components of fewer voxels to background; returns how many there were and their voxels."""
-    (components, box), sizes = _component_sizes(labels)
-    small = np.flatnonzero(sizes < min_voxels) + 1
-    if small.size == 0:
-        return 0, 0
-    labels[box][np.isin(components, small)] = Label.BACKGROUND
-    return int(small.size), int(sizes[small - 1].sum())
-
-
-def _component_sizes(
-    labels: NDArray[np.uint8],
-) -> tuple[tuple[NDArray[np.uint32], tuple[slice, slice, slice]], NDArray[np.intp]]:
-    """Numbered components inside the tumour's bounding box, the box, and the voxels of each component."""
-    tumour = Region.WT.mask(labels)
-    if not tumour.any():
-        empty = (slice(0, 0), slice(0, 0), slice(0, 0))
-        return (np.zeros((0, 0, 0), np.uint32), empty), np.zeros(0, np.intp)
-    box = bounding_box(tumour)
-    components = cc3d.connected_components(np.ascontiguousarray(tumour[box]), connectivity=_CONNECTIVITY)
-    return (components, box), np.bincount(components.ravel())[1:]
+def _components(labels: NDArray[np.uint8]) -> tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.intp]]:
+    """Numbered components of all that is not background, and the voxels of each."""
+    if labels.size == 0:
+        return np.zeros(labels.shape, np.uint16), np.zeros(0, np.intp)
+    components = cc3d.connected_components(
+        np.asfortranarray(labels != Label.BACKGROUND), connectivity=_CONNECTIVITY, binary_image=True
+    )
+    return components, np.bincount(components.ravel(order="K"))[1:]

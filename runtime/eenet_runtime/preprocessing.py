@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.case_files import CaseFiles
+from eenet_runtime.boxes import Box, difference, intersection, shape_of, union
+from eenet_runtime.case_files import CaseFiles, ImageSource
 from eenet_runtime.errors import CaseError
-from eenet_runtime.grid import Grid, network_spacing_mm, to_network_axes, to_stored_order
+from eenet_runtime.grid import Grid, box_to_network_axes, network_spacing_mm, to_network_axes, to_stored_order
 from eenet_runtime.labels import CHANNEL_ORDER, Modality
 from eenet_runtime.nifti import Volume, read_volume
-from eenet_runtime.normalization import zscore_nonzero
-from eenet_runtime.placement import Placement, bounding_box, place_box
+from eenet_runtime.normalization import Intensities, measure_intensities
+from eenet_runtime.parallel import map_in_threads
+from eenet_runtime.placement import Placement, place_box
 from eenet_runtime.presets import GeometryPreset
 
 
@@ -24,11 +27,16 @@ class CaseImages:
     Attributes:
         case_id: the case's name.
         volumes: one 3D volume for each modality, all on the T1's grid and in its stored axis order; their headers are
-            those of their files.
+            those of their files. One is missing only in the degraded mode (see `missing_modality`).
     """
 
     case_id: str
     volumes: dict[Modality, Volume]
+
+    @property
+    def missing(self) -> tuple[Modality, ...]:
+        """The modalities that are not there, in channel order."""
+        return tuple(modality for modality in CHANNEL_ORDER if modality not in self.volumes)
 
     @property
     def reference(self) -> Volume:
@@ -46,7 +54,8 @@ class NetworkInput:
     """What the network reads, and how to come back from it.
 
     Attributes:
-        volume: float32 (H, W, D, 4), z-scored, channels in `CHANNEL_ORDER`.
+        volume: float32 (H, W, D, 4), z-scored, channels in `CHANNEL_ORDER`. In memory the channels come first,
+            as engines read them.
         placement: where it lies in the head.
         head_voxels_outside: voxels of the head that the network does not see.
         warnings: what a reader of the result should know.
@@ -58,63 +67,101 @@ class NetworkInput:
     warnings: tuple[str, ...]
 
 
-def read_case(files: CaseFiles) -> CaseImages:
+def read_case(files: CaseFiles, threads: int | None = None) -> CaseImages:
     """Read the four images and check that they belong together.
 
-    An image that is stored along other axes than the T1, but with its voxels at the same places, is turned to match.
+    Each file is read once and completely, several at a time. An image that is stored along other axes than the T1, but
+    with its voxels at the same places, is turned to match.
+
+    Args:
+        files: the case.
+        threads: files at a time; by default as many as the process may use processors.
 
     Raises:
         CaseError: a file is unreadable, a 4D file has the wrong number of channels, or the grids differ.
     """
+    paths = list(dict.fromkeys(files.images[name].path for name in CHANNEL_ORDER if name in files.images))
+    read = dict(zip(paths, map_in_threads(read_volume, paths, threads), strict=True))
     volumes: dict[Modality, Volume] = {}
-    stacked: dict[str, Volume] = {}
-    for modality in CHANNEL_ORDER:
+    for modality in (name for name in CHANNEL_ORDER if name in files.images):
         source = files.images[modality]
-        if source.channel is None:
-            volume = read_volume(source.path)
-            if volume.data.ndim != 3:
-                raise CaseError(
-                    f"{source.path}: {volume.data.shape[3]} channels found, expected one 3D image of {modality.value}"
-                )
-        else:
-            key = str(source.path)
-            if key not in stacked:
-                stacked[key] = _read_stacked(files, key)
-            volume = _channel(stacked[key], source.channel)
+        volume = read[source.path]
+        if source.channel is not None:
+            volume = _channel(files, volume, source)
+        elif volume.data.ndim != 3:
+            raise CaseError(
+                f"{source.path}: {volume.data.shape[3]} channels found, expected one 3D image of {modality.value}"
+            )
         volumes[modality] = volume
+    return on_one_grid(files.case_id, volumes)
+
+
+def on_one_grid(case_id: str, volumes: Mapping[Modality, Volume]) -> CaseImages:
+    """Put the images of a case together, each turned like the T1; see `read_case`.
+
+    Raises:
+        CaseError: the grids differ.
+    """
     reference = volumes[Modality.T1].grid
+    turned: dict[Modality, Volume] = {}
     for modality, volume in volumes.items():
-        turned = _turned_like(volume, reference)
-        if not turned.grid.matches(reference):
+        turned[modality] = _turned_like(volume, reference)
+        if not turned[modality].grid.matches(reference):
             raise CaseError(
                 f"{volume.source}: {modality.value} lies on another grid ({volume.grid.describe()}) "
                 f"than t1 ({reference.describe()}); register and resample the four images first"
             )
-        volumes[modality] = turned
-    return CaseImages(files.case_id, volumes)
+    return CaseImages(case_id, turned)
 
 
-def prepare(images: CaseImages, preset: GeometryPreset) -> NetworkInput:
+def prepare(images: CaseImages, preset: GeometryPreset, threads: int | None = None) -> NetworkInput:
     """Turn, normalise, crop or pad, and where voxel sizes differ resample (data.md, into the network).
+
+    Each image is looked at twice, in its own order in memory: whole for its statistics, then its head alone, which goes
+    a few planes at a time into the network's input. Images are worked on in threads; nothing full-size is made but the
+    input.
+
+    Args:
+        images: the case. Not changed.
+        preset: the network's geometry.
+        threads: images at a time; by default as many as the process may use processors.
 
     Raises:
         CaseError: an image that cannot be normalised.
     """
-    turned: list[NDArray[np.float32]] = []
-    head: NDArray[np.bool_] | None = None
-    for modality in CHANNEL_ORDER:
-        volume = images.volumes[modality]
-        normalised = to_network_axes(zscore_nonzero(volume.data, volume.source), images.grid)
-        turned.append(normalised)
-        visible = to_network_axes(volume.data, images.grid) != 0
-        head = visible if head is None else np.logical_or(head, visible, out=head)
-    assert head is not None
-    placement = place_box(bounding_box(head), head.shape, network_spacing_mm(images.grid), preset)
-    stack = np.empty((*preset.shape, len(turned)), dtype=np.float32)
-    for channel, image in enumerate(turned):
-        stack[..., channel] = placement.to_network(image)
-    outside = int(np.count_nonzero(head)) - int(np.count_nonzero(head[placement.covered]))
-    return NetworkInput(stack, placement, outside, _warnings(images, placement, outside, preset))
+    volumes = list(images.volumes.items())
+    measured = map_in_threads(lambda item: measure_intensities(item[1].data, item[1].source), volumes, threads)
+    heads = [box_to_network_axes(intensities.box, images.grid) for intensities in measured]
+    head = union(heads)
+    shape = to_network_axes(images.reference.data, images.grid).shape
+    placement = place_box(head, (shape[0], shape[1], shape[2]), network_spacing_mm(images.grid), preset)
+    # Engines read channels first; in memory it lies so.
+    stack = np.zeros((len(CHANNEL_ORDER), *preset.shape), dtype=np.float32)
+
+    def write(item: tuple[tuple[Modality, Volume], Intensities, Box]) -> None:
+        (modality, volume), intensities, within = item
+        turned = to_network_axes(volume.data, images.grid)
+        placement.fill(
+            stack[CHANNEL_ORDER.index(modality)], lambda box, out: intensities.zscore(turned[box], out), within
+        )
+
+    map_in_threads(write, zip(volumes, measured, heads, strict=True), threads)
+    outside = _head_voxels_outside(images, head, placement)
+    return NetworkInput(np.moveaxis(stack, 0, -1), placement, outside, _warnings(images, placement, outside, preset))
+
+
+def _head_voxels_outside(images: CaseImages, head: Box, placement: Placement) -> int:
+    """Voxels that any of the images shows and that the network does not see."""
+    seen = intersection(head, placement.covered)
+    return sum(_visible_voxels(images, beside) for beside in difference(head, seen))
+
+
+def _visible_voxels(images: CaseImages, box: Box) -> int:
+    """Voxels in a box (network axes) that any of the images shows."""
+    visible = np.zeros(shape_of(box), dtype=np.bool_)
+    for volume in images.volumes.values():
+        np.logical_or(visible, to_network_axes(volume.data, images.grid)[box] != 0, out=visible)
+    return int(np.count_nonzero(visible))
 
 
 def read_label(files: CaseFiles, images: CaseImages) -> NDArray[np.uint8]:
@@ -135,19 +182,15 @@ def read_label(files: CaseFiles, images: CaseImages) -> NDArray[np.uint8]:
     return files.scheme.from_file(turned.data, str(files.label))
 
 
-def _read_stacked(files: CaseFiles, path: str) -> Volume:
-    """A 4D file, checked to hold exactly the channels that the case takes from it."""
-    channels = [source.channel for source in files.images.values() if str(source.path) == path]
-    volume = read_volume(next(source.path for source in files.images.values() if str(source.path) == path))
-    found = volume.data.shape[3] if volume.data.ndim == 4 else 1
-    if found != len(channels):
-        raise CaseError(f"{path}: {found} channel{'s' * (found != 1)} found, expected a 4D file of {len(channels)}")
-    return volume
-
-
-def _channel(stacked: Volume, channel: int) -> Volume:
-    source = f"{stacked.source} (channel {channel})"
-    return Volume(source, stacked.data[..., channel], stacked.grid, stacked.header)
+def _channel(files: CaseFiles, stacked: Volume, source: ImageSource) -> Volume:
+    """One channel of a 4D file, which must hold exactly the channels that the case takes from it."""
+    expected = sum(other.path == source.path for other in files.images.values())
+    found = stacked.data.shape[3] if stacked.data.ndim == 4 else 1
+    if stacked.data.ndim != 4 or found != expected:
+        raise CaseError(f"{source.path}: {found} channel{'s' * (found != 1)} found, expected a 4D file of {expected}")
+    return replace(
+        stacked, source=f"{stacked.source} (channel {source.channel})", data=stacked.data[..., source.channel]
+    )
 
 
 def _turned_like(volume: Volume, grid: Grid) -> Volume:

@@ -1,169 +1,250 @@
-"""A picture of a mask: three planes through the lesion, over T1ce and FLAIR, for a quick look and nothing more."""
+"""A picture of a mask: three planes through the largest lesion, over T1ce and FLAIR, for a quick look and nothing more.
+
+What is written in it is ours: volumes, the model, the engine, and the case's name where the caller gives one. No text
+of a header, no file name and no warning that might hold one gets there.
+"""
 
 from __future__ import annotations
 
-import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import cc3d
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-from eenet_runtime.grid import network_spacing_mm, to_network_axes
+from eenet_runtime.boxes import Box, bounding_box, is_empty, union
+from eenet_runtime.grid import Grid, network_spacing_mm, to_network_axes
 from eenet_runtime.labels import Label, Modality, Region
-from eenet_runtime.panels import draw_letters, outline
-from eenet_runtime.segmenter import Segmentation
+from eenet_runtime.missing_modality import missing_warnings
+from eenet_runtime.panels import PLANES, Plane, border
+from eenet_runtime.preview_sheet import REGIONS, Cell, SheetText, compose
+from eenet_runtime.segmentation import Segmentation
 
-COLOURS: Final = {Label.NCR: (90, 160, 255), Label.ED: (90, 220, 110), Label.ET: (255, 80, 80)}
-"""Outline colours: blue for necrotic and non-enhancing core, green for oedema, red for enhancing tumour."""
+_SHOWN: Final = {Modality.T1CE: "T1ce", Modality.FLAIR: "FLAIR"}
+_LONGEST_SIDE: Final = 360
+"""Pixels of the longest side of the head."""
+_MOST_PIXELS_PER_MM: Final = 64.0
+_MARGIN_MM: Final = 6.0
+_LINE_WIDTH: Final = 2
+_DASH: Final = 6
+_SAMPLES: Final = 100
+"""Voxels along an axis that are looked at to find the head and its grey levels; a picture needs no more."""
+_OBLIQUE: Final = 0.02
+"""Sine of the angle (1.1 degrees) from which an axis is said to be oblique."""
 
-_PIXELS_PER_MM: Final = 1.6
-_SHOWN: Final = (Modality.T1CE, Modality.FLAIR)
-_GAP: Final = 6
-_HEADER: Final = 46
-_FOOTER: Final = 26
-_TEXT: Final = (235, 235, 235)
-_DIM: Final = (150, 150, 150)
+_SIDES: Final = ("RL", "AP", "SI")
+"""Where the world's axes point, and where they come from."""
+
+Triple = tuple[int, int, int]
+
+
+def render_preview(segmentation: Segmentation, *, case_id: str = "") -> bytes:
+    """Draw the preview of a segmentation.
+
+    Args:
+        segmentation: what to show.
+        case_id: the name to write on it; by default none.
+
+    Returns:
+        The bytes of a PNG; the same arguments give the same bytes.
+    """
+    made, count = segmentation.provenance, len(segmentation.warnings)
+    note = f"{made.bundle_name}, {made.backend}, {made.precision}"
+    if count:
+        note += f"; {count} warning{'s' * (count != 1)}: see the report"
+    images = segmentation.images
+    return draw_preview(
+        segmentation.labels,
+        {modality: volume.data for modality, volume in images.volumes.items()},
+        images.grid,
+        segmentation.volumes_ml,
+        title=case_id,
+        alerts=missing_warnings(images.missing),
+        note=note,
+    )
+
+
+def draw_preview(
+    labels: NDArray[np.uint8],
+    images: Mapping[Modality, NDArray[np.generic]],
+    grid: Grid,
+    volumes_ml: Mapping[Region, float],
+    *,
+    title: str = "",
+    alerts: Sequence[str] = (),
+    note: str = "",
+) -> bytes:
+    """Draw three planes through the largest lesion, or through the middle of the head where the mask is empty.
+
+    Each plane is the slice that cuts most of the largest connected component (26 neighbours) of the whole tumour, its
+    core counted twice and its enhancing part three times. Lines run just outside of the regions, so that they cover
+    nothing of what they enclose; where two run together they take turns. Voxels keep their proportions, and the
+    lines follow the mask's own edges: nothing is smoothed.
+
+    Args:
+        labels: uint8 network classes, stored axis order of `grid`.
+        images: T1ce and FLAIR on the same grid; one that is missing or holds only zeros is named as not given.
+        grid: where they lie.
+        volumes_ml: of the three regions.
+        title: written at the top.
+        alerts: short lines that nobody should overlook, written under the legend; an empty mask adds one.
+        note: written at the foot.
+
+    Returns:
+        The bytes of a PNG, about 1000 pixels wide; the same arguments give the same bytes.
+    """
+    mask = to_network_axes(labels, grid)
+    shown = {name: to_network_axes(images[name], grid) if name in images else None for name in _SHOWN}
+    view = _choose_view(mask, [image for image in shown.values() if image is not None], network_spacing_mm(grid))
+    rows, titles = [], []
+    for name, image in shown.items():
+        window = None if image is None else _window(image)
+        titles.append(_SHOWN[name] if window else f"{_SHOWN[name]} not given")
+        rows.append([_cell(plane, image if window else None, window or (0, 1), mask, view) for plane in PLANES])
+    columns = [plane.name for plane in PLANES]
+    alerts = [*alerts, *([] if mask.any() else ["no tumour found: the mask is empty"])]
+    text = SheetText(volumes_ml, columns, titles, title, alerts, [*_orientation(grid, view.centre), note])
+    return compose(rows, text, view.pixels_per_mm)
 
 
 @dataclass(frozen=True)
-class Plane:
-    """One anatomical plane of a volume in network axes (P, L, S).
+class _View:
+    """Which voxels are shown, and how large.
 
     Attributes:
-        name: axial, coronal or sagittal.
-        axis: the axis that the plane cuts.
-        letters: where left, right, top and bottom of the picture point to.
+        box: the part of the volume that the panels show, network axes.
+        centre: voxel in which the planes meet.
+        spacing: voxel size along the three axes, in millimetres.
+        pixels_per_mm: of all panels.
     """
 
-    name: str
-    axis: int
-    letters: tuple[str, str, str, str]
-
-    def slice_of(self, volume: NDArray[np.generic], index: int) -> NDArray[np.generic]:
-        """The plane as rows and columns of a picture: radiological, head up, nose to the left in sagittal."""
-        cut = np.take(volume, index, axis=self.axis)
-        # Cutting leaves (L, S) or (P, S) for the upright planes: put S on the rows, top of the head first.
-        upright: NDArray[np.generic] = cut if self.axis == 2 else cut.T[::-1]
-        return upright
-
-    def pixel_size_mm(self, spacing: tuple[float, float, float]) -> tuple[float, float]:
-        """Height and width of one voxel in the picture."""
-        rest = [size for axis, size in enumerate(spacing) if axis != self.axis]
-        return (rest[0], rest[1]) if self.axis == 2 else (rest[1], rest[0])
+    box: Box
+    centre: Triple
+    spacing: tuple[float, float, float]
+    pixels_per_mm: float
 
 
-PLANES: Final = (
-    Plane("axial", 2, ("R", "L", "A", "P")),
-    Plane("coronal", 0, ("R", "L", "S", "I")),
-    Plane("sagittal", 1, ("A", "P", "S", "I")),
-)
+def _choose_view(
+    mask: NDArray[np.uint8], images: list[NDArray[np.generic]], spacing: tuple[float, float, float]
+) -> _View:
+    lesion = bounding_box(mask)
+    # Around the head where the background is 0; a picture of a noisy background shows all of it.
+    found = [part for part in (lesion, *map(_head_box, images)) if not is_empty(part)]
+    everything = (slice(0, mask.shape[0]), slice(0, mask.shape[1]), slice(0, mask.shape[2]))
+    box = _with_margin(union(found or [everything]), spacing, mask.shape)
+    centre = _middle(box) if is_empty(lesion) else _lesion_centre(mask, lesion)
+    longest = max((part.stop - part.start) * size for part, size in zip(box, spacing, strict=True))
+    return _View(box, centre, spacing, min(_LONGEST_SIDE / longest, _MOST_PIXELS_PER_MM))
 
 
-def render_preview(segmentation: Segmentation) -> bytes:
-    """Draw the preview.
+def _middle(box: Box) -> Triple:
+    first, second, third = ((part.start + part.stop) // 2 for part in box)
+    return first, second, third
 
-    Returns:
-        The bytes of a PNG; the same segmentation gives the same picture.
-    """
-    grid = segmentation.images.grid
-    labels = to_network_axes(segmentation.labels, grid)
-    spacing = network_spacing_mm(grid)
-    reference = to_network_axes(segmentation.images.reference.data, grid)
-    centre = _lesion_centre(labels) or _head_centre(reference)
-    rows = [
-        [_panel(image, labels, plane, centre[plane.axis], spacing) for plane in PLANES]
-        for image in (to_network_axes(segmentation.images.volumes[name].data, grid) for name in _SHOWN)
+
+def _lesion_centre(mask: NDArray[np.uint8], box: Box) -> Triple:
+    """For each axis the slice that cuts most of the largest component, which lies in the box."""
+    labels = mask[box]
+    pieces = cc3d.connected_components(np.ascontiguousarray(labels != Label.BACKGROUND), connectivity=26)
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    # A voxel counts for each region that it belongs to, so that planes go through the core rather than past it.
+    weights = np.array([sum(label in region.labels for region in Region) for label in Label])
+    regions = np.where(pieces == sizes.argmax(), weights[labels], 0)
+    places = []
+    for axis, part in enumerate(box):
+        areas = regions.sum(axis=tuple(other for other in range(3) if other != axis))
+        best = np.flatnonzero(areas == areas.max())
+        places.append(part.start + int(best[best.size // 2]))
+    return places[0], places[1], places[2]
+
+
+def _head_box(image: NDArray[np.generic]) -> Box:
+    """Where an image is not 0, or a few voxels more."""
+    steps = _steps(image)
+    axes = [
+        slice(max(0, (part.start - 1) * step + 1), min(size, part.stop * step)) if part.stop else part
+        for part, step, size in zip(bounding_box(_sample(image)), steps, image.shape, strict=True)
     ]
-    return _compose(rows, segmentation)
+    return axes[0], axes[1], axes[2]
 
 
-def _lesion_centre(labels: NDArray[np.uint8]) -> tuple[int, int, int] | None:
-    """For each axis the slice that cuts most of the tumour, None without a tumour."""
-    tumour = labels != Label.BACKGROUND
-    if not tumour.any():
-        return None
-    areas = [tumour.sum(axis=tuple(other for other in range(3) if other != axis)) for axis in range(3)]
-    return int(areas[0].argmax()), int(areas[1].argmax()), int(areas[2].argmax())
+def _with_margin(box: Box, spacing: tuple[float, float, float], shape: tuple[int, ...]) -> Box:
+    margins = [round(_MARGIN_MM / size) for size in spacing]
+    first, second, third = (
+        slice(max(0, part.start - margin), min(length, part.stop + margin))
+        for part, margin, length in zip(box, margins, shape, strict=True)
+    )
+    return first, second, third
 
 
-def _head_centre(image: NDArray[np.generic]) -> tuple[int, int, int]:
-    filled = [np.flatnonzero((image != 0).any(axis=tuple(o for o in range(3) if o != axis))) for axis in range(3)]
-    middle = [int(index[index.size // 2]) if index.size else 0 for index in filled]
-    return middle[0], middle[1], middle[2]
+def _sample(image: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Every n-th voxel along each axis, so that about `_SAMPLES` remain."""
+    return image[tuple(slice(None, None, step) for step in _steps(image))]
 
 
-def _panel(
-    image: NDArray[np.generic],
-    labels: NDArray[np.uint8],
-    plane: Plane,
-    index: int,
-    spacing: tuple[float, float, float],
-) -> Image.Image:
-    """One slice in grey with the outlines of the classes."""
-    low, high = _window(image)
-    grey = np.clip((plane.slice_of(image, index).astype(np.float32) - low) / (high - low), 0, 1) * 255
-    height_mm, width_mm = plane.pixel_size_mm(spacing)
-    rows, columns = grey.shape
-    size = (max(1, round(columns * width_mm * _PIXELS_PER_MM)), max(1, round(rows * height_mm * _PIXELS_PER_MM)))
-    panel = Image.fromarray(grey.astype(np.uint8)).resize(size, Image.Resampling.BICUBIC).convert("RGB")
-    mask = Image.fromarray(np.ascontiguousarray(plane.slice_of(labels, index)).astype(np.uint8))
-    pixels = np.array(panel)
-    enlarged = np.asarray(mask.resize(size, Image.Resampling.NEAREST))
-    for label, colour in COLOURS.items():
-        pixels[outline(enlarged == label)] = colour
-    panel = Image.fromarray(pixels)
-    draw_letters(panel, plane.letters, size=13, margins=(4, 3), colour=_DIM)
-    return panel
+def _steps(image: NDArray[np.generic]) -> list[int]:
+    return [max(1, size // _SAMPLES) for size in image.shape]
 
 
-def _window(image: NDArray[np.generic]) -> tuple[float, float]:
-    """Grey levels from the 1st to the 99.5th percentile of the head."""
-    head = image[image != 0]
+def _window(image: NDArray[np.generic]) -> tuple[float, float] | None:
+    """Grey levels from the 1st to the 99.5th percentile of the head; None for an image of zeros."""
+    sample = _sample(image)
+    head = sample[sample != 0]
     if head.size == 0:
-        return 0.0, 1.0
-    low, high = np.percentile(head[:: max(1, head.size // 200_000)], [1, 99.5])
-    return min(float(low), 0.0), float(high) if high > low else float(low) + 1.0
+        head = image[image != 0]
+        if head.size == 0:
+            return None
+    low, high = (float(level) for level in np.percentile(head.astype(np.float32), [1, 99.5]))
+    low = min(low, 0.0)
+    return low, high if high > low else low + 1.0
 
 
-def _compose(rows: list[list[Image.Image]], segmentation: Segmentation) -> bytes:
-    widths = [max(row[column].width for row in rows) for column in range(len(PLANES))]
-    heights = [max(panel.height for panel in row) for row in rows]
-    width = sum(widths) + _GAP * (len(widths) + 1)
-    height = _HEADER + sum(heights) + _GAP * len(heights) + _FOOTER
-    canvas = Image.new("RGB", (width, height))
-    draw = ImageDraw.Draw(canvas)
-    _draw_header(draw, segmentation, width)
-    y = _HEADER
-    for name, row, row_height in zip(_SHOWN, rows, heights, strict=True):
-        x = _GAP
-        for panel, column_width in zip(row, widths, strict=True):
-            canvas.paste(panel, (x + (column_width - panel.width) // 2, y + (row_height - panel.height) // 2))
-            x += column_width + _GAP
-        draw.text((_GAP + 2, y + 2), name.value.upper(), fill=_TEXT, font=ImageFont.load_default(size=13))
-        y += row_height + _GAP
-    _draw_footer(draw, y, width)
-    stream = io.BytesIO()
-    canvas.save(stream, format="PNG", optimize=False, compress_level=3)
-    return stream.getvalue()
+def _cell(
+    plane: Plane, image: NDArray[np.generic] | None, window: tuple[float, float], mask: NDArray[np.uint8], view: _View
+) -> Cell:
+    """One slice in grey, enlarged, and the lines of the regions."""
+    index = view.centre[plane.axis] - view.box[plane.axis].start
+    labels = plane.slice_of(mask[view.box], index)
+    height_mm, width_mm = plane.pixel_size_mm(view.spacing)
+    rows, columns = labels.shape
+    size = (
+        max(1, round(columns * width_mm * view.pixels_per_mm)),
+        max(1, round(rows * height_mm * view.pixels_per_mm)),
+    )
+    grey = np.zeros((rows, columns), np.uint8)
+    if image is not None:
+        low, high = window
+        cut = plane.slice_of(image[view.box], index).astype(np.float32)
+        # 0 is outside of the head, also where an image has negative values.
+        grey = np.where(cut == 0, 0, np.clip((cut - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    enlarged = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC))
+    classes = np.asarray(Image.fromarray(np.ascontiguousarray(labels)).resize(size, Image.Resampling.NEAREST))
+    return Cell(enlarged, _lines(classes), plane.letters)
 
 
-def _draw_header(draw: ImageDraw.ImageDraw, segmentation: Segmentation, width: int) -> None:
-    volumes = "   ".join(f"{region.value} {segmentation.volumes_ml[region]:.1f} ml" for region in Region)
-    draw.text((_GAP, 4), segmentation.case_id, fill=_TEXT, font=ImageFont.load_default(size=16))
-    draw.text((_GAP, 25), volumes, fill=_TEXT, font=ImageFont.load_default(size=14))
-    draw.text((width - _GAP, 4), "NOT FOR DIAGNOSIS", fill=(255, 190, 60), font=ImageFont.load_default(16), anchor="ra")
-    x = width - _GAP
-    for label, colour in reversed(COLOURS.items()):
-        draw.text((x, 25), label.name, fill=colour, font=ImageFont.load_default(size=14), anchor="ra")
-        x -= 44
+def _lines(classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """For each pixel 1 + the index of the region whose line it belongs to, or 0."""
+    drawn = np.stack([border(region.mask(classes), _LINE_WIDTH) for region in REGIONS])
+    together = drawn.sum(axis=0, dtype=np.uint8)
+    turn = np.add.outer(np.arange(classes.shape[0]), np.arange(classes.shape[1])) // _DASH % np.maximum(together, 1)
+    lines = np.zeros(classes.shape, np.uint8)
+    for region, (mine, place) in enumerate(zip(drawn, drawn.cumsum(axis=0, dtype=np.uint8), strict=True), start=1):
+        lines[mine & (place - 1 == turn)] = region
+    return lines
 
 
-def _draw_footer(draw: ImageDraw.ImageDraw, y: int, width: int) -> None:
-    length = round(50 * _PIXELS_PER_MM)
-    right, base = width - _GAP, y + 8
-    draw.line([(right - length, base), (right, base)], fill=_TEXT, width=2)
-    font = ImageFont.load_default(size=13)
-    draw.text((right - length - 6, base), "50 mm", fill=_TEXT, font=font, anchor="rm")
-    draw.text((_GAP, base), "radiological view: the patient's right is on the left", fill=_DIM, font=font, anchor="lm")
+def _orientation(grid: Grid, centre: Triple) -> list[str]:
+    """What the letters mean, and where the planes lie."""
+    notes = "radiological convention: the patient's right is on the left of the picture"
+    directions = grid.affine[:3, :3] / np.array(grid.spacing_mm)
+    if np.sort(np.abs(directions), axis=0)[1].max() > _OBLIQUE:
+        notes += "; the grid is oblique, letters name the nearest axes"
+    lines = np.ogrid[tuple(slice(0, size) for size in grid.shape)]
+    stored = [float(to_network_axes(np.broadcast_to(line, grid.shape), grid)[centre]) for line in lines]
+    world = (grid.affine @ [*stored, 1.0])[:3].tolist()
+    point = ", ".join(f"{sides[value < 0]} {abs(value):.0f}" for sides, value in zip(_SIDES, world, strict=True))
+    return [notes, f"the planes meet at {point} mm"]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 from eenet_runtime._version import __version__
+from eenet_runtime.bundle import Bundle
 from eenet_runtime.case_files import CaseFiles
-from eenet_runtime.files import sha256_of_file
-from eenet_runtime.labels import CHANNEL_ORDER, Label, LabelScheme
-from eenet_runtime.segmenter import Segmentation, Segmenter
+from eenet_runtime.labels import CHANNEL_ORDER, LabelScheme
+from eenet_runtime.mask_settings import MaskSettings
+from eenet_runtime.segmentation import Segmentation
 
-REPORT_SCHEMA_VERSION: Final = 1
+REPORT_SCHEMA_VERSION: Final = 2
 
 
 @dataclass(frozen=True)
@@ -22,26 +25,31 @@ class CaseReport:
 
     Attributes:
         case_id: the case's name.
-        inputs: for each modality its file, channel and SHA-256.
+        inputs: for each modality that was there its file, channel and SHA-256.
+        label: file and SHA-256 of the case's own label, where it has one.
         bundle: identity and provenance of the model, and which key it was signed with.
-        engine: what computed, in which precision, on which device, and whether it was tested there.
-        postprocessing: the settings that were applied.
-        mask: name, SHA-256 and label values of the mask.
+        engine: what computed, in which precision, on which device, why that one, and whether it was tested there.
+        settings: what the results follow from besides the inputs, see `MaskSettings`.
+        outputs: file and SHA-256 of every result: `mask`, `preview`, `probabilities`.
+        mask: name, SHA-256, scheme and label values of the mask.
         volumes_ml: volumes of ET, TC and WT.
         components: connected components of the whole tumour.
         cleaning: what the post-processing did.
         head_voxels_outside: head voxels that the network did not see.
-        warnings: plain sentences.
-        seconds: time by stage.
+        warnings: plain sentences, those of the checks of the images among them.
+        seconds: time by stage. In a folder the stages of neighbouring cases overlap, so that their sum is more than
+            the time that the case added.
         dice: Dice against the case's own label, where it has one.
         eenet_version, created: which toolkit, when (UTC).
     """
 
     case_id: str
     inputs: dict[str, dict[str, Any]]
+    label: dict[str, Any] | None
     bundle: dict[str, Any]
     engine: dict[str, Any]
-    postprocessing: dict[str, float]
+    settings: dict[str, Any]
+    outputs: dict[str, dict[str, str]]
     mask: dict[str, Any]
     volumes_ml: dict[str, float]
     components: int
@@ -57,48 +65,108 @@ class CaseReport:
         """The text of the report file."""
         return json.dumps({"schema_version": REPORT_SCHEMA_VERSION, "status": "done", **asdict(self)}, indent=2) + "\n"
 
+    @staticmethod
+    def from_json(text: str | bytes) -> CaseReport:
+        """Read a report of this schema version.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        content = json.loads(text)
+        if not isinstance(content, dict) or content.get("schema_version") != REPORT_SCHEMA_VERSION:
+            raise ValueError(f"not a report of schema version {REPORT_SCHEMA_VERSION}")
+        values: dict[str, Any] = {}
+        for field in fields(CaseReport):
+            value = content.get(field.name)
+            if not isinstance(value, _JSON_TYPES[field.name]):
+                raise ValueError(f"{field.name} is missing or has the wrong type")
+            values[field.name] = tuple(value) if isinstance(value, list) else value
+        return CaseReport(**values)
+
+
+_JSON_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
+    **dict.fromkeys(("case_id", "eenet_version", "created"), (str,)),
+    **dict.fromkeys(("inputs", "bundle", "engine", "settings", "outputs", "mask"), (dict,)),
+    **dict.fromkeys(("volumes_ml", "cleaning", "seconds"), (dict,)),
+    **dict.fromkeys(("components", "head_voxels_outside"), (int,)),
+    **dict.fromkeys(("label", "dice"), (dict, type(None))),
+    "warnings": (list,),
+}
+
+
+def read_report(path: Path) -> CaseReport | None:
+    """The report in a file; None if there is none, or something that is no report of this schema version."""
+    try:
+        return CaseReport.from_json(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """One result on disk.
+
+    Attributes:
+        path: where it is.
+        sha256: of its bytes.
+    """
+
+    path: Path
+    sha256: str
+
 
 def make_report(
     segmentation: Segmentation,
     files: CaseFiles,
-    segmenter: Segmenter,
+    bundle: Bundle,
+    settings: MaskSettings,
     *,
     scheme: LabelScheme,
-    mask_name: str,
-    mask_sha256: str,
+    written: Mapping[str, WrittenFile],
+    label_sha256: str | None,
     dice: dict[str, float] | None,
     more_warnings: tuple[str, ...] = (),
 ) -> CaseReport:
-    """Gather the report of a finished case."""
-    manifest = segmenter.bundle.manifest
-    artifact = segmenter.artifact
+    """Gather the report of a finished case.
+
+    Args:
+        segmentation: the result.
+        files: what it was made from.
+        bundle: the model.
+        settings: what it was made with.
+        scheme: label values of the mask.
+        written: the results on disk, `mask` among them.
+        label_sha256: hash of the case's own label, None where there is none or it cannot be read.
+        dice: agreement with that label.
+        more_warnings: on top of those of the result.
+    """
+    made_by = segmentation.provenance
+    outputs = {name: {"file": file.path.name, "sha256": file.sha256} for name, file in written.items()}
     return CaseReport(
         case_id=segmentation.case_id,
-        inputs=_inputs(files),
+        inputs=_inputs(segmentation, files),
+        label=None if files.label is None else {"file": str(files.label), "sha256": label_sha256},
         bundle={
-            "id": segmenter.bundle.bundle_id,
-            "name": manifest.name,
-            "preset": manifest.preset.name,
-            "signature": segmenter.bundle.signature,
-            "provenance": dict(manifest.provenance),
+            "id": bundle.bundle_id,
+            "name": bundle.manifest.name,
+            "preset": bundle.manifest.preset.name,
+            "signature": bundle.signature,
+            "provenance": dict(bundle.manifest.provenance),
         },
         engine={
-            "backend": segmenter.backend.name,
-            "version": segmenter.backend.version,
-            "device": segmenter.backend.device,
-            "artifact": artifact.path,
-            "precision": artifact.precision,
-            "why": segmenter.why,
-            "weights_precision": artifact.weights_precision,
-            "self_test": "passed" if segmenter.self_test is not None else "not asked for",
+            "backend": made_by.backend,
+            "version": made_by.backend_version,
+            "device": made_by.device,
+            "artifact": made_by.artifact,
+            "precision": made_by.precision,
+            "why": made_by.why,
+            "weights_precision": made_by.weights_precision,
+            "self_test": made_by.self_test,
+            "versions": dict(made_by.versions),
         },
-        postprocessing=asdict(segmenter.postprocessing),
-        mask={
-            "file": mask_name,
-            "sha256": mask_sha256,
-            "scheme": scheme.name,
-            "values": {label.name: scheme.file_values[label] for label in Label},
-        },
+        settings=asdict(settings),
+        outputs=outputs,
+        mask={**outputs["mask"], "scheme": scheme.name, "values": scheme.values_by_name},
         volumes_ml={region.value: round(volume, 3) for region, volume in segmentation.volumes_ml.items()},
         components=segmentation.components,
         cleaning=asdict(segmentation.cleaning),
@@ -111,13 +179,14 @@ def make_report(
     )
 
 
-def _inputs(files: CaseFiles) -> dict[str, dict[str, Any]]:
-    hashes = {path: sha256_of_file(path) for path in {source.path for source in files.images.values()}}
+def _inputs(segmentation: Segmentation, files: CaseFiles) -> dict[str, dict[str, Any]]:
+    volumes = segmentation.images.volumes
     return {
         modality.value: {
             "file": str(files.images[modality].path),
             "channel": files.images[modality].channel,
-            "sha256": hashes[files.images[modality].path],
+            "sha256": volumes[modality].sha256,
         }
         for modality in CHANNEL_ORDER
+        if modality in files.images
     }

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+import itertools
+import platform
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,84 +13,67 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.backends import Backend, choose, make_backend
+from eenet_runtime._version import __version__
+from eenet_runtime.admission import Admission
+from eenet_runtime.backends import candidates
 from eenet_runtime.bundle import Bundle, PostprocessingSettings, open_bundle
-from eenet_runtime.case_files import CaseFiles
-from eenet_runtime.grid import Grid
-from eenet_runtime.labels import Region
-from eenet_runtime.postprocessing import Cleaning, clean, count_components, region_volumes_ml, restore, restore_labels
-from eenet_runtime.preprocessing import CaseImages, NetworkInput, prepare, read_case
-from eenet_runtime.selftest import SelfTest, must_be_tested, require_passed, self_test
+from eenet_runtime.case_stages import ComputedCase, PreparedCase
+from eenet_runtime.content_checks import CheckPolicy, find_problems, judge
+from eenet_runtime.inputs import CaseInput, load_case, name_of
+from eenet_runtime.labels import Modality, Region
+from eenet_runtime.limits import Cancellation, Limits
+from eenet_runtime.log import LOGGER
+from eenet_runtime.missing_modality import missing_warnings, require_trained_for
+from eenet_runtime.postprocessing import Cleaning, clean, restore, restore_labels
+from eenet_runtime.preprocessing import prepare
+from eenet_runtime.segmentation import NetworkProbabilities, Provenance, Segmentation, Stopwatch
+from eenet_runtime.serving import serve
 
-
-class Stopwatch:
-    """Seconds by stage, in the order of the stages."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time spent inside the block to a stage."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """The result for one case.
-
-    Attributes:
-        case_id: the case's name.
-        labels: uint8 network classes (`Label`) on the patient's grid, in the stored axis order of the T1.
-        images: the images it was made from.
-        volumes_ml: volume of each region.
-        components: connected components of the whole tumour.
-        cleaning: what the post-processing did.
-        head_voxels_outside: head voxels that the network did not see.
-        warnings: what a reader of the mask should know, in plain sentences.
-        seconds: time by stage: read, prepare, network, restore, clean.
-    """
-
-    case_id: str
-    labels: NDArray[np.uint8]
-    images: CaseImages
-    volumes_ml: dict[Region, float]
-    components: int
-    cleaning: Cleaning
-    head_voxels_outside: int
-    warnings: tuple[str, ...]
-    seconds: dict[str, float]
+__all__ = ["ComputedCase", "PreparedCase", "Segmentation", "Segmenter", "Stopwatch"]
 
 
 class Segmenter:
-    """One model, loaded once, for any number of cases. Use it as a context manager."""
+    """One model, loaded once, for any number of cases and threads. Use it as a context manager.
+
+    Any thread may call `segment`, `prepare` and `infer`. Reading, checking and the steps after the network run side by
+    side; the engine computes one volume at a time, with all its threads. At most `max_cases_in_flight` cases are held
+    in memory between the begin of `prepare` and the end of `infer`; further ones wait before they read anything.
+    """
 
     def __init__(
         self,
-        bundle: Bundle | Path,
+        bundle: Bundle | Path | str,
         *,
         backend: str = "auto",
+        device: str = "auto",
         precision: str | None = None,
         threads: int | None = None,
         postprocessing: PostprocessingSettings | None = None,
         public_key: Path | None = None,
         selftest: bool = False,
+        checks: CheckPolicy | str = CheckPolicy.DEFAULT,
+        allow_missing: Collection[Modality] = frozenset(),
+        max_cases_in_flight: int = 2,
+        time_limit_s: float | None = None,
     ) -> None:
-        """Verify the bundle and load its model; a TensorRT engine must pass the self-test before it serves anything.
+        """Verify the bundle and load its model; an engine on a GPU must pass the self-test before it serves anything.
 
         Args:
             bundle: a folder made by `eenet-export`, or one already opened.
             backend: an inference engine, see `backends.BACKEND_NAMES`.
+            device: `auto`, `cpu`, `cuda` or `cuda:n`; see `backends.choose`.
             precision: of the artefact, such as `fp16`; see `backends.choose` for the default.
-            threads: threads for one inference; by default as many as this process may use.
+            threads: threads for one inference, and for reading and preparing one case; by default as many as this
+                process may use.
             postprocessing: settings instead of the bundle's.
             public_key: a PEM file with the key that must have signed the folder; a bundle already opened was checked
                 then.
             selftest: test an engine that need not be tested, too.
+            checks: what becomes of a case whose images do not look like what they are called: `default`, `strict` or
+                `warn`, see `content_checks.CheckPolicy`.
+            allow_missing: modalities of which a case may lack one; see `missing_modality`.
+            max_cases_in_flight: cases held in memory at a time; two let one be read while one is computed.
+            time_limit_s: for each case, where `segment` or `prepare` is given no other.
 
         Raises:
             BundleError: the bundle is damaged, foreign or newer than this runtime, or not signed with that key; or it
@@ -98,69 +81,212 @@ class Segmenter:
             BackendError: no engine can run it here.
             SelfTestError: the engine computes something else than what was exported.
         """
-        self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, public_key)
+        if max_cases_in_flight < 1:
+            raise ValueError(f"max_cases_in_flight is {max_cases_in_flight}, expected 1 or more")
+        self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle), public_key)
         self.postprocessing = postprocessing or self.bundle.manifest.postprocessing
-        choice = choose(self.bundle, backend, precision)
-        self.artifact, self.why = choice.artifact, choice.why
-        self.backend: Backend = make_backend(self.bundle, choice.name, threads, choice.artifact.precision)
-        self.self_test: SelfTest | None = None
-        if selftest or must_be_tested(self.artifact):
-            self._test()
+        self.checks = CheckPolicy(checks)
+        self.allow_missing = frozenset(allow_missing)
+        require_trained_for(self.bundle, self.allow_missing)
+        self.time_limit_s, self.threads = time_limit_s, threads
+        served = serve(self.bundle, candidates(self.bundle, backend, precision, device), threads, selftest)
+        self.choice, self.artifact, self.why = served.choice, served.choice.artifact, served.choice.why
+        self.backend, self.self_test = served.backend, served.self_test
+        self.provenance = _provenance(self)
+        self._numbers = itertools.count(1)
+        self._admission = Admission(max_cases_in_flight)
 
-    def segment(self, files: CaseFiles) -> Segmentation:
-        """Segment one case.
+    def segment(
+        self,
+        case: CaseInput,
+        *,
+        case_id: str | None = None,
+        cancel: Cancellation | None = None,
+        time_limit_s: float | None = None,
+        keep_probabilities: bool = False,
+    ) -> Segmentation:
+        """Segment one case: `infer(prepare(...))`.
+
+        Args:
+            case: its files, nibabel images or arrays; see `inputs.CaseInput`.
+            case_id: its name, where it has none or shall have another.
+            cancel: a switch that stops it between two stages.
+            time_limit_s: seconds it may take, waiting for its turn included; asked between the stages, an inference is
+                not interrupted.
+            keep_probabilities: whether the result shall hold the network's probabilities.
 
         Raises:
             CaseError: the case is refused; the message says which file and why.
-            BackendError: the engine failed on it.
+            CaseTimeoutError: its time was over.
+            CaseCancelledError: the switch was thrown.
+            BackendError: the engine failed on it, or the segmenter is closed.
         """
-        watch = Stopwatch()
-        with watch.stage("read"):
-            images = read_case(files)
-        with watch.stage("prepare"):
-            network_input = prepare(images, self.bundle.manifest.preset)
-        labels = self._labels(network_input, images.grid, watch)
-        with watch.stage("clean"):
-            cleaning = clean(labels, images.grid.voxel_ml, self.postprocessing)
-            components = count_components(labels)
-        volumes = region_volumes_ml(labels, images.grid.voxel_ml)
-        return Segmentation(
-            case_id=files.case_id,
-            labels=labels,
-            images=images,
-            volumes_ml=volumes,
-            components=components,
-            cleaning=cleaning,
-            head_voxels_outside=network_input.head_voxels_outside,
-            warnings=network_input.warnings + _result_warnings(volumes, cleaning),
-            seconds=watch.seconds,
-        )
+        with self._admission.call():
+            # Nobody here holds on to what was prepared: the network's input is free before the mask is brought back.
+            computed = self._compute(self._prepare(case, case_id, cancel, time_limit_s), keep_probabilities)
+            return self._finish(computed)
 
-    def _labels(self, network_input: NetworkInput, grid: Grid, watch: Stopwatch) -> NDArray[np.uint8]:
-        """Classes on the patient's grid; probabilities are asked for only where they must be interpolated."""
-        volume, placement = network_input.volume, network_input.placement
-        if not placement.resamples:
-            with watch.stage("network"):
-                found = self.backend.labels(volume)
-            with watch.stage("restore"):
-                return restore_labels(found, placement, grid)
-        with watch.stage("network"):
-            probabilities = self.backend(volume)
-        with watch.stage("restore"):
-            return restore(probabilities, placement, grid)
+    def prepare(
+        self,
+        case: CaseInput,
+        *,
+        case_id: str | None = None,
+        cancel: Cancellation | None = None,
+        time_limit_s: float | None = None,
+    ) -> PreparedCase:
+        """Read, check and normalise a case, for `infer`. Needs no engine, so it may run beside an inference.
+
+        Waits for a place where `max_cases_in_flight` cases are in hand already: whoever prepares more than that before
+        inferring any, in one thread, waits for ever. Cancellation and time limit go on to count in `infer`.
+
+        Raises:
+            CaseError, CaseTimeoutError, CaseCancelledError, BackendError: see `segment`.
+        """
+        with self._admission.call():
+            return self._prepare(case, case_id, cancel, time_limit_s)
+
+    def infer(self, prepared: PreparedCase, *, keep_probabilities: bool = False) -> Segmentation:
+        """Compute a prepared case, bring the mask back to the patient's grid and clean it: `finish(compute(...))`.
+
+        Raises:
+            CaseTimeoutError, CaseCancelledError, BackendError: see `segment`.
+            ValueError: this preparation was inferred or discarded before.
+        """
+        with self._admission.call():
+            return self._finish(self._compute(prepared, keep_probabilities))
+
+    def compute(self, prepared: PreparedCase, *, keep_probabilities: bool = False) -> ComputedCase:
+        """The network's part of `infer`. Its result keeps the case's place, until it is finished or forgotten.
+
+        Raises:
+            CaseTimeoutError, CaseCancelledError, BackendError: see `segment`.
+            ValueError: this preparation was inferred or discarded before.
+        """
+        with self._admission.call():
+            return self._compute(prepared, keep_probabilities)
+
+    def finish(self, computed: ComputedCase) -> Segmentation:
+        """The rest of `infer`, without the engine: it may run beside the next inference.
+
+        Raises:
+            CaseTimeoutError, CaseCancelledError, BackendError: see `segment`.
+            ValueError: it was finished before.
+        """
+        with self._admission.call():
+            return self._finish(computed)
 
     def close(self) -> None:
-        """Free the model."""
+        """Take no further case, wait for the calls that are running, free the model. Calling it twice is allowed."""
+        self._admission.close()
         self.backend.close()
 
-    def _test(self) -> None:
-        """Run the self-test; an engine that fails is closed, for nobody will get to close it."""
-        try:
-            self.self_test = self_test(self.bundle, self.backend)
-            require_passed(self.bundle, self.self_test)
-        except BaseException:
-            self.close()
-            raise
+    def _prepare(
+        self, case: CaseInput, case_id: str | None, cancel: Cancellation | None, time_limit_s: float | None
+    ) -> PreparedCase:
+        limit = self.time_limit_s if time_limit_s is None else time_limit_s
+        number = next(self._numbers)
+        limits = Limits.from_now(name_of(case, case_id), cancel, limit)
+        watch = Stopwatch()
+        with _logged(number, "preparing"):
+            ticket = self._admission.ticket(limits, watch)
+            try:
+                limits.check("read")
+                with watch.stage("read"):
+                    loaded = load_case(case, case_id, self.allow_missing, self.threads)
+                images, preset = loaded.images, self.bundle.manifest.preset
+                limits.check("check")
+                with watch.stage("check"):
+                    warnings = judge(find_problems(images, preset), self.checks, images.case_id)
+                limits.check("prepare")
+                with watch.stage("prepare"):
+                    network_input = prepare(images, preset, self.threads)
+            except BaseException:
+                ticket.release()
+                raise
+        warnings = (*missing_warnings(images.missing), *warnings, *network_input.warnings)
+        return PreparedCase(
+            images.case_id, images, loaded.scheme, network_input, warnings, watch.seconds, limits, number, ticket
+        )
+
+    def _compute(self, prepared: PreparedCase, keep_probabilities: bool) -> ComputedCase:
+        """Run the network; probabilities are asked for only where somebody needs them."""
+        if not prepared.ticket.valid:
+            raise ValueError("this preparation was inferred or discarded before; prepare the case again")
+        watch = Stopwatch(prepared.seconds)
+        volume, placement = prepared.network_input.volume, prepared.network_input.placement
+        labels: NDArray[np.uint8] | None = None
+        probabilities: NDArray[np.float32] | None = None
+        with _logged(prepared.number, "computing"):
+            try:
+                with self._admission.engine(prepared.limits, watch):
+                    prepared.limits.check("network")
+                    with watch.stage("network"):
+                        if placement.resamples or keep_probabilities:
+                            probabilities = self.backend(volume)
+                        else:
+                            labels = self.backend.labels(volume)
+            except BaseException:
+                prepared.ticket.release()
+                raise
+        return ComputedCase(
+            case_id=prepared.case_id,
+            images=prepared.images,
+            scheme=prepared.scheme,
+            labels=labels,
+            probabilities=probabilities,
+            placement=placement,
+            head_voxels_outside=prepared.network_input.head_voxels_outside,
+            keep_probabilities=keep_probabilities,
+            warnings=prepared.warnings,
+            seconds=watch.seconds,
+            limits=prepared.limits,
+            number=prepared.number,
+            ticket=prepared.ticket,
+        )
+
+    def _finish(self, computed: ComputedCase) -> Segmentation:
+        if not computed.ticket.valid:
+            raise ValueError("this case was finished or discarded before; prepare it again")
+        with _logged(computed.number, "finishing"):
+            try:
+                result = self._bring_back(computed)
+            finally:
+                computed.ticket.release()
+        stages = ", ".join(f"{stage} {seconds:.3f} s" for stage, seconds in result.seconds.items())
+        LOGGER.info("case %d: done; %s; %d warnings", computed.number, stages, len(result.warnings))
+        return result
+
+    def _bring_back(self, computed: ComputedCase) -> Segmentation:
+        """Classes on the patient's grid, cleaned and measured."""
+        watch = Stopwatch(computed.seconds)
+        grid, placement = computed.images.grid, computed.placement
+        computed.limits.check("restore")
+        with watch.stage("restore"):
+            if computed.probabilities is not None:
+                labels = restore(computed.probabilities, placement, grid)
+            else:
+                assert computed.labels is not None
+                labels = restore_labels(computed.labels, placement, grid)
+        computed.limits.check("clean")
+        with watch.stage("clean"):
+            tumour = clean(labels, grid.voxel_ml, self.postprocessing)
+        kept = None
+        if computed.keep_probabilities and computed.probabilities is not None:
+            kept = NetworkProbabilities(computed.probabilities, placement)
+        return Segmentation(
+            case_id=computed.case_id,
+            labels=labels,
+            images=computed.images,
+            volumes_ml=tumour.volumes_ml,
+            components=tumour.components,
+            cleaning=tumour.cleaning,
+            head_voxels_outside=computed.head_voxels_outside,
+            warnings=computed.warnings + _result_warnings(tumour.volumes_ml, tumour.cleaning),
+            seconds=watch.seconds,
+            provenance=self.provenance,
+            scheme=computed.scheme,
+            probabilities=kept,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -169,6 +295,36 @@ class Segmenter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@contextmanager
+def _logged(number: int, doing: str) -> Iterator[None]:
+    """Log the begin and a failure of a part of a case; of an error its kind alone, for its text names files."""
+    LOGGER.debug("case %d: %s", number, doing)
+    try:
+        yield
+    except BaseException as error:
+        LOGGER.warning("case %d: stopped while %s (%s)", number, doing, type(error).__name__)
+        raise
+
+
+def _provenance(segmenter: Segmenter) -> Provenance:
+    bundle, artifact, backend = segmenter.bundle, segmenter.artifact, segmenter.backend
+    return Provenance(
+        bundle_id=bundle.bundle_id,
+        bundle_name=bundle.manifest.name,
+        signature=bundle.signature,
+        artifact=artifact.path,
+        kind=artifact.kind,
+        precision=artifact.precision,
+        weights_precision=artifact.weights_precision,
+        backend=backend.name,
+        backend_version=backend.version,
+        device=backend.device,
+        why=segmenter.why,
+        self_test="passed" if segmenter.self_test is not None else "not asked for",
+        versions={"eenet": __version__, "python": platform.python_version(), "numpy": np.__version__},
+    )
 
 
 def _result_warnings(volumes: dict[Region, float], cleaning: Cleaning) -> tuple[str, ...]:

@@ -1,22 +1,35 @@
 """Does this machine compute the model that was exported? The golden case of the bundle, through the engine that serves.
 
 An engine for a GPU is native code, built for one version of everything around it. Nothing but running it shows that it
-still computes the network, so such an engine is always tested before it serves a case; others are when somebody asks.
+still computes the network, so such an engine is always tested before it serves a case. So is the native engine where it
+takes about a second; others are when somebody asks.
 """
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from eenet_runtime.backends import Backend, choose
 from eenet_runtime.bundle import Artifact, Bundle
-from eenet_runtime.errors import SelfTestError
+from eenet_runtime.devices import CPU, Device
+from eenet_runtime.engine_file import norm_stress_name
+from eenet_runtime.errors import BundleError, SelfTestError
 from eenet_runtime.golden import USUAL, GoldenResult, read_golden, run_golden
+from eenet_runtime.norm_stress import LIMIT, norm_stress_of_plan
+from eenet_runtime.presets import GeometryPreset
 
 ALWAYS_TESTED: Final = ("tensorrt", "tensorrt-rtx")
 """Kinds of artefacts that serve nothing before they have passed."""
+QUICK_VOXELS: Final = 1_000_000
+"""Up to this many voxels the native engine serves nothing before it has passed, either: its kernels are our own, and
+chosen by a processor that we may never have seen. `eenet-fast` takes about a second, `eenet-144` six times as long."""
+
+
+NORM_STRESS: Final = "norm stress test"
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,7 @@ class SelfTest:
 
 
 def self_test(bundle: Bundle, backend: Backend, further: Sequence[Callable[[], Check]] = ()) -> SelfTest:
-    """Let a loaded engine compute the bundle's golden case.
+    """Let a loaded engine compute the bundle's golden case, and its group norms if it is one in FP16 for GPUs.
 
     Args:
         bundle: the verified bundle.
@@ -79,7 +92,33 @@ def self_test(bundle: Bundle, backend: Backend, further: Sequence[Callable[[], C
     artifact = served_artifact(bundle, backend)
     golden = run_golden(read_golden(bundle), backend, artifact)
     checks = tuple(check() for check in further)
+    if artifact.kind in ALWAYS_TESTED and artifact.precision == "fp16":
+        # The golden case is small: its sums may be right where those of a whole head are not.
+        checks = (norm_stress_check(bundle, artifact, getattr(backend, "gpu_index", 0)), *checks)
     return SelfTest(backend.name, backend.version, backend.device, artifact, golden, checks)
+
+
+def norm_stress_check(bundle: Bundle, artifact: Artifact, gpu_index: int) -> Check:
+    """Run the plan of one group norm that lies beside an engine in FP16, on the GPU that serves; see `norm_stress`.
+
+    Raises:
+        BundleError: the plan is not the one that the manifest names.
+        BackendError: it cannot be run.
+    """
+    name = norm_stress_name(artifact.path)
+    entry = next((entry for entry in bundle.manifest.files if entry.path == name), None)
+    if entry is None:
+        return Check(NORM_STRESS, False, f"{name} is not in the bundle; build the engine again (eenet-export engine)")
+    path = bundle.folder / name
+    try:
+        plan = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror or error})") from error
+    # The bundle was verified when it was opened; a plan is native code, and these are the bytes that will run.
+    if hashlib.sha256(plan).hexdigest() != entry.sha256:
+        raise BundleError(f"{path}: its SHA-256 is not the manifest's {entry.sha256[:12]}; copy the bundle again")
+    result = norm_stress_of_plan(plan, artifact.kind, gpu_index)
+    return Check(NORM_STRESS, result.passed, f"error {result.max_abs_error:.1e} found, at most {LIMIT:g} expected")
 
 
 def require_passed(bundle: Bundle, test: SelfTest) -> None:
@@ -95,9 +134,10 @@ def require_passed(bundle: Bundle, test: SelfTest) -> None:
         )
 
 
-def must_be_tested(artifact: Artifact) -> bool:
-    """Whether an artefact serves nothing before it has passed."""
-    return artifact.kind in ALWAYS_TESTED
+def must_be_tested(artifact: Artifact, preset: GeometryPreset, device: Device = CPU) -> bool:
+    """Whether an artefact of this geometry serves nothing on a device before it has passed."""
+    quick = artifact.kind == "native" and math.prod(preset.shape) <= QUICK_VOXELS
+    return artifact.kind in ALWAYS_TESTED or quick or device != CPU
 
 
 def served_artifact(bundle: Bundle, backend: Backend) -> Artifact:

@@ -8,6 +8,9 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 FORBIDDEN = {"tensorflow", "keras", "onnx", "tf2onnx", "torch", "scipy", "onnxruntime", "openvino", "nilearn"}
+INSTALLERS = {"pip", "setuptools", "wheel"}
+MOST_MEGABYTES = 165
+"""What the base install may take (docs/dependencies.md); with OpenVINO, the larger CPU engine, 350."""
 
 
 def main() -> int:
@@ -22,8 +25,24 @@ def main() -> int:
             return _fail(f"eenet-run {' '.join(arguments)} exits {finished.returncode}: {finished.stderr}")
     if "not installed" not in finished.stdout:
         return _fail("eenet-run info does not say that no engine is installed")
-    sys.stdout.write(f"lean install: {len(installed)} packages, none of {', '.join(sorted(FORBIDDEN))}\n")
+    sizes = installed_megabytes()
+    for name, size in sorted(sizes.items(), key=lambda item: -item[1]):
+        sys.stdout.write(f"{size:8.1f} MB  {name}\n")
+    if (total := sum(sizes.values())) > MOST_MEGABYTES:
+        return _fail(f"the base install takes {total:.0f} MB, at most {MOST_MEGABYTES} expected")
+    sys.stdout.write(f"lean install: {len(sizes)} packages, {total:.0f} MB, none of {', '.join(sorted(FORBIDDEN))}\n")
     return 0
+
+
+def installed_megabytes() -> dict[str, float]:
+    """Size of every package by the files it has on record, compiled bytecode included; pip itself does not count."""
+    sizes = {}
+    for distribution in distributions():
+        paths = [Path(str(distribution.locate_file(file))) for file in distribution.files or []]
+        sizes[distribution.metadata["Name"].lower()] = (
+            sum(path.stat().st_size for path in paths if path.is_file()) / 1e6
+        )
+    return {name: size for name, size in sizes.items() if name not in INSTALLERS}
 
 
 def _fail(reason: str) -> int:

@@ -35,6 +35,25 @@ def test_importing_the_package_does_not_import_nibabel() -> None:
     assert subprocess.run([sys.executable, "-I", "-c", code], check=False).returncode == 0
 
 
+def test_the_embedding_api_brings_no_engine_no_command_line_and_no_pictures() -> None:
+    others = ["typer", "PIL", "pydantic", "eenet_native", "tensorrt_rtx", "cuda", "concurrent.futures.process"]
+    unwanted = set(HEAVY + others) - {"scipy"}
+    code = f"import sys; from eenet_runtime import Segmenter; print(sorted({unwanted!r} & set(sys.modules)))"
+    finished = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert finished.stdout.strip() == "[]"
+
+
+def test_importing_the_package_costs_next_to_nothing() -> None:
+    times: dict[str, list[float]] = {"pass": [], "import eenet_runtime": []}
+    for _ in range(5):
+        for code, found in times.items():
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run([sys.executable, "-I", "-c", code], check=True)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            found.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert sorted(times["import eenet_runtime"])[2] - sorted(times["pass"])[2] < 0.15
+
+
 def test_the_base_install_names_nothing_heavy() -> None:
     base = [entry for entry in requires("eenet") or [] if "extra ==" not in entry]
     assert base

@@ -330,3 +330,51 @@ def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "file")
     with pytest.raises(DatasetError, match="not a folder"):
         find_cases(tmp_path / "file")
+
+
+def test_one_file_under_the_names_of_two_modalities_is_refused(tmp_path: Path) -> None:
+    touch_case(tmp_path, "A")
+    (tmp_path / "A_t1ce.nii.gz").unlink()
+    (tmp_path / "A_t1ce.nii.gz").symlink_to(tmp_path / "A_t1.nii.gz")
+    touch_case(tmp_path, "B")
+    (tmp_path / "B_flair.nii.gz").unlink()
+    (tmp_path / "B_flair.nii.gz").hardlink_to(tmp_path / "B_t2.nii.gz")
+    touch_case(tmp_path, "C")
+    found = find_cases(tmp_path)
+    assert [case.case_id for case in found.cases] == ["C"]
+    first, second = (refused.reason for refused in found.refused)
+    assert first.endswith("A_t1ce.nii.gz: the same file as A_t1.nii.gz, given as t1ce and as t1; expected two images")
+    assert second.endswith(
+        "B_flair.nii.gz: the same file as B_t2.nii.gz, given as flair and as t2; expected two images"
+    )
+
+
+@pytest.mark.parametrize("second", ["A-t1n.nii.gz", "A_t1w.nii.gz", "A.T1.nii", "A_t1.NII.GZ"])
+def test_two_candidates_for_one_modality_are_refused_naming_both(tmp_path: Path, second: str) -> None:
+    touch_case(tmp_path, "A")
+    touch(tmp_path, second)
+    reason = the_refusal(find_cases(tmp_path))
+    assert "a second file for t1" in reason
+    assert "A_t1.nii.gz" in reason
+    assert second in reason
+
+
+def test_the_names_of_two_years_side_by_side_make_no_case_twice(tmp_path: Path) -> None:
+    # A case that was copied under the names of 2023 beside those of 2020: nobody could say which is meant.
+    touch_case(tmp_path, "A", "seg")
+    touch(tmp_path, *(f"A-{word}.nii.gz" for word in ("t1n", "t1c", "t2w", "t2f", "seg")))
+    found = find_cases(tmp_path)
+    assert found.cases == ()
+    assert "a second file for" in the_refusal(found)
+
+
+def test_names_of_two_years_that_complete_each_other_make_one_case(tmp_path: Path) -> None:
+    touch(tmp_path, "A_t1.nii.gz", "A-t1c.nii.gz", "A_t2.nii.gz", "A-t2f.nii.gz")
+    (case,) = find_cases(tmp_path).cases
+    assert names_of(case) == {
+        "t1": "A_t1.nii.gz",
+        "t1ce": "A-t1c.nii.gz",
+        "t2": "A_t2.nii.gz",
+        "flair": "A-t2f.nii.gz",
+    }
+    assert case.scheme == BRATS2023  # a label of the other scheme is refused by its values

@@ -5,19 +5,26 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import pytest
 
 from eenet_runtime import folder as folder_module
+from eenet_runtime.discovery import find_cases
 from eenet_runtime.errors import BackendError, DatasetError, OutputError
-from eenet_runtime.folder import CaseOutcome, FolderSettings, outcome_table, segment_folder
+from eenet_runtime.folder import FolderSettings, segment_folder
 from eenet_runtime.labels import Modality
+from eenet_runtime.outcomes import CaseOutcome, outcome_table
+from eenet_runtime.results import ResultPaths, segment_to_files
 from eenet_runtime.segmenter import Segmenter
-from tests.synthetic import Head, write_case
+from tests.synthetic import Head, make_head, write_case
 
 NO_PREVIEW = FolderSettings(preview=False)
+OVERWRITE = FolderSettings(preview=False, overwrite=True)
 
 
 def summary_of(output: Path) -> dict[str, Any]:
@@ -73,14 +80,14 @@ def test_an_engine_that_fails_on_one_case_does_not_stop_the_others(
 ) -> None:
     for name in ("A", "B"):
         write_case(tmp_path / "in", name, head)
-    original = segmenter.segment
+    original = segmenter.compute
 
-    def fail_on_a(files: Any) -> Any:
-        if files.case_id == "A":
+    def fail_on_a(prepared: Any, **options: Any) -> Any:
+        if prepared.case_id == "A":
             raise BackendError("ONNX Runtime computed NaN")
-        return original(files)
+        return original(prepared, **options)
 
-    monkeypatch.setattr(segmenter, "segment", fail_on_a)
+    monkeypatch.setattr(segmenter, "compute", fail_on_a)
     run = segment_folder(segmenter, tmp_path / "in", tmp_path / "out", NO_PREVIEW)
     assert [(outcome.case_id, outcome.done) for outcome in run.outcomes] == [("A", False), ("B", True)]
 
@@ -100,7 +107,7 @@ def test_the_summary_is_there_and_right_after_every_case(segmenter: Segmenter, m
     output = tmp_path / "out"
     seen: list[int] = []
 
-    def look(count: int, total: int, outcome: CaseOutcome) -> None:
+    def look(count: int, total: int | None, outcome: CaseOutcome) -> None:
         assert total == 4
         assert summary_of(output)["cases"][-1]["case_id"] == outcome.case_id
         assert len(rows_of(output)) == len(summary_of(output)["cases"]) == count
@@ -122,9 +129,9 @@ def test_a_run_that_stops_early_leaves_no_summary_of_an_older_one(
     def stop(*_args: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(folder_module, "segment_to_files", stop)
+    monkeypatch.setattr(folder_module, "clear_the_way", stop)
     with pytest.raises(KeyboardInterrupt):
-        segment_folder(segmenter, mixed, output, NO_PREVIEW)
+        segment_folder(segmenter, mixed, output, OVERWRITE)
     assert not list(output.glob("summary.*"))
 
 
@@ -168,6 +175,85 @@ def test_a_case_called_summary_is_refused(segmenter: Segmenter, head: Head, tmp_
     run = segment_folder(segmenter, tmp_path / "in", tmp_path / "out", NO_PREVIEW)
     assert "kept for the run's summary" in run.failed[0].reason
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"summary.json", "summary.csv"}
+
+
+def test_a_name_that_ends_like_probability_maps_is_refused(segmenter: Segmenter, head: Head, tmp_path: Path) -> None:
+    # The mask of `A_probabilities` and the maps of `A` would have one name.
+    for name in ("A", "A_probabilities"):
+        write_case(tmp_path / "in", name, head, label=False)
+    run = segment_folder(
+        segmenter, tmp_path / "in", tmp_path / "out", FolderSettings(preview=False, probabilities=True)
+    )
+    assert [outcome.case_id for outcome in run.outcomes if outcome.done] == ["A"]
+    assert "kept for probability maps" in run.failed[0].reason
+    maps = nib.load(tmp_path / "out" / "A_probabilities.nii.gz")
+    assert maps.shape == (*head.shape, 3)
+
+
+def test_the_next_case_is_read_and_the_one_before_is_written_while_one_is_computed(
+    segmenter: Segmenter, head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"Case_{index}" for index in range(5)]
+    for name in names:
+        write_case(tmp_path / "in", name, head, label=False)
+    events = {f"{stage} {name}": threading.Event() for stage in ("prepare", "finish") for name in names}
+
+    def note(stage: str) -> None:
+        original = getattr(segmenter, stage)
+
+        def noted(case: Any, **options: Any) -> Any:
+            result = original(case, **options)
+            events[f"{stage} {case.case_id}"].set()
+            return result
+
+        monkeypatch.setattr(segmenter, stage, noted)
+
+    compute = segmenter.compute
+
+    def compute_late(case: Any, **options: Any) -> Any:
+        """Compute only when what shall happen meanwhile has happened; a run that waits its turn waits for ever."""
+        index = names.index(case.case_id)
+        if index + 1 < len(names):
+            assert events[f"prepare {names[index + 1]}"].wait(60), "the next case was not read meanwhile"
+        if index > 0:
+            assert events[f"finish {names[index - 1]}"].wait(60), "the case before was not finished meanwhile"
+        return compute(case, **options)
+
+    for stage in ("prepare", "finish"):
+        note(stage)
+    monkeypatch.setattr(segmenter, "compute", compute_late)
+    run = segment_folder(segmenter, tmp_path / "in", tmp_path / "out", NO_PREVIEW)
+    assert [outcome.case_id for outcome in run.outcomes] == names
+    assert run.failed == []
+
+
+def test_the_time_limit_does_not_count_that_a_case_waits_for_the_one_before_it(
+    tiny_bundle: Path, head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in range(3):
+        write_case(tmp_path / "in", f"Case_{index}", head, label=False)
+    with Segmenter(tiny_bundle, threads=1, time_limit_s=1.9) as segmenter:
+        labels = segmenter.backend.labels
+
+        def slow(volume: Any) -> Any:
+            time.sleep(1.0)
+            return labels(volume)
+
+        monkeypatch.setattr(segmenter.backend, "labels", slow)
+        # A case that waits for the one before it is 2 s old when it is computed, and has cost 1 s.
+        assert not segment_folder(segmenter, tmp_path / "in", tmp_path / "out", NO_PREVIEW).failed
+
+
+def test_the_masks_are_those_of_one_case_at_a_time(segmenter: Segmenter, tmp_path: Path) -> None:
+    for index in range(4):
+        write_case(tmp_path / "in", f"Case_{index}", make_head((44 + index, 52, 20)), label=False)
+    segment_folder(segmenter, tmp_path / "in", tmp_path / "out")
+    (tmp_path / "alone").mkdir()
+    for files in find_cases(tmp_path / "in").cases:
+        segment_to_files(segmenter, files, ResultPaths.in_folder(tmp_path / "alone", files.case_id))
+        for suffix in (".nii.gz", ".png"):
+            name = f"{files.case_id}{suffix}"
+            assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
 
 
 def test_a_name_in_another_encoding_does_not_stop_the_run(segmenter: Segmenter, head: Head, tmp_path: Path) -> None:

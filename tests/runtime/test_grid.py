@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from eenet_runtime.boxes import bounding_box
 from eenet_runtime.errors import CaseError
 from eenet_runtime.grid import (
     GRID_TOLERANCE,
     Grid,
+    box_to_network_axes,
     check_affine,
     from_network_axes,
     network_spacing_mm,
@@ -163,3 +165,12 @@ def test_an_unusable_affine_is_refused_by_name() -> None:
     with pytest.raises(CaseError, match=r"^A_t1\.nii: the affine holds NaN"):
         check_affine(np.diag([1.0, np.nan, 1.0, 1.0]), "A_t1.nii")
     check_affine(np.diag([0.01, -7.0, 30.0, 1.0]), "A_t1.nii")
+
+
+@given(affine=AFFINES)
+def test_a_box_turns_as_its_voxels_do(affine: NDArray[np.float64]) -> None:
+    grid = Grid(SHAPE, affine)
+    volume = np.zeros(SHAPE, dtype=np.bool_)
+    box = (slice(1, 2), slice(0, 3), slice(4, 6))
+    volume[box] = True
+    assert box_to_network_axes(box, grid) == bounding_box(to_network_axes(volume, grid))

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from eenet_runtime.panels import draw_letters, outline
+from eenet_runtime.panels import PLANES, border, draw_letters, outline
 
 COLOUR = (200, 100, 50)
 
@@ -84,3 +84,39 @@ def test_letters_grow_with_their_size_and_have_their_colour() -> None:
     panel = Image.new("RGB", (90, 60))
     draw_letters(panel, ("H", "", "", ""), size=24, margins=(4, 3), colour=COLOUR)
     assert (np.asarray(panel) == COLOUR).all(axis=-1).any()
+
+
+def test_a_border_lies_around_a_mask_and_covers_nothing_of_it() -> None:
+    mask = _mask(".......", ".......", "..##...", "..##...", ".......", ".......")
+    assert np.array_equal(border(mask), _mask(".......", "..##...", ".#..#..", ".#..#..", "..##...", "......."))
+    assert np.array_equal(
+        border(mask, width=2), _mask("..##...", ".####..", "##..##.", "##..##.", ".####..", "..##...")
+    )
+
+
+def test_a_mask_that_runs_into_the_edge_has_no_border_there() -> None:
+    assert not border(np.ones((3, 4), np.bool_)).any()
+    assert np.array_equal(border(_mask("##..", "##..")), _mask("..#.", "..#."))
+
+
+def test_planes_are_radiological() -> None:
+    volume = np.zeros((3, 4, 5), np.uint8)  # To the back, to the left, to the top.
+    volume[0, 3, 4] = 1
+    spacing = (1.0, 2.0, 3.0)
+    for plane, index, place, size in zip(PLANES, (4, 0, 3), ((0, 3), (0, 3), (0, 0)), (1, 2, 3), strict=True):
+        picture = plane.slice_of(volume, index)
+        assert tuple(np.argwhere(picture)[0]) == place, plane.name
+        assert plane.pixel_size_mm(spacing) == {1: (1, 2), 2: (3, 2), 3: (3, 1)}[size]
+
+
+def test_the_letters_say_where_the_sides_point() -> None:
+    ends = {"A": (0, 0), "P": (0, -1), "R": (1, 0), "L": (1, -1), "I": (2, 0), "S": (2, -1)}
+    for plane in PLANES:
+        for letter, side in zip(plane.letters, ("left", "right", "top", "bottom"), strict=True):
+            axis, end = ends[letter]
+            volume = np.zeros((5, 6, 7), np.uint8)
+            np.moveaxis(volume, axis, 0)[end] = 1
+            picture = plane.slice_of(volume, 2)
+            edges = {"left": picture[:, 0], "right": picture[:, -1], "top": picture[0], "bottom": picture[-1]}
+            assert edges[side].all(), (plane.name, letter)
+            assert np.count_nonzero(picture) == edges[side].size

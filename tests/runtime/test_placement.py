@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from eenet_runtime.boxes import Box, bounding_box
 from eenet_runtime.labels import NUM_CLASSES
-from eenet_runtime.placement import AxisPlacement, Placement, Triple, bounding_box, place_box
+from eenet_runtime.placement import AxisPlacement, Placement, Triple, most_probable, place_box
 from eenet_runtime.presets import GeometryPreset
 
 BOX_1MM = GeometryPreset("box", (32, 32, 12), 1.0, (1, 2, 2))
@@ -190,6 +191,66 @@ def test_probabilities_are_interpolated_before_the_decision_not_after() -> None:
     np.testing.assert_array_equal(line, [1] * 33 + [2] * 31)
 
 
+@given(case=heads(), spacing=SPACINGS, seed=st.integers(0, 99))
+def test_skipping_what_background_cannot_lose_changes_no_voxel(
+    case: tuple[Triple, tuple[slice, slice, slice]], spacing: tuple[float, ...], seed: int
+) -> None:
+    shape, head = case
+    placement = place_box(head, shape, spacing, BOX_2MM)
+    # Background everywhere but in a small box, where every class may win, with ties among few values.
+    rng = np.random.default_rng(seed)
+    probabilities = np.zeros((*BOX_2MM.shape, NUM_CLASSES), dtype=np.float32)
+    probabilities[..., 0] = rng.integers(1, 3, BOX_2MM.shape)
+    start = rng.integers(0, np.array(BOX_2MM.shape) - 3)
+    small = tuple(slice(first, first + size) for first, size in zip(start, rng.integers(0, 4, 3), strict=True))
+    probabilities[small] = rng.integers(0, 4, probabilities[small].shape)
+    channels_first = np.moveaxis(np.ascontiguousarray(np.moveaxis(probabilities, -1, 0)), 0, -1)
+    expected = np.zeros(shape, dtype=np.uint8)
+    by_class = [placement.values_from_network(probabilities[..., label]) for label in range(NUM_CLASSES)]
+    expected[placement.covered] = np.argmax(by_class, axis=0)
+    for given_as in (probabilities, channels_first):
+        np.testing.assert_array_equal(placement.labels_from_probabilities(given_as), expected)
+
+
+@pytest.mark.parametrize("spacing", [1.0, 2.0])
+def test_the_way_back_may_be_written_where_the_caller_wants_it(spacing: float) -> None:
+    shape = (40, 41, 30)
+    placement = place_box((slice(3, 30), slice(0, 41), slice(2, 29)), shape, (spacing,) * 3, BOX_2MM)
+    probabilities = np.random.default_rng(0).random((*BOX_2MM.shape, NUM_CLASSES)).astype(np.float32)
+    target = np.zeros(shape[::-1], dtype=np.uint8).T
+    assert placement.labels_from_probabilities(probabilities, out=target) is target
+    np.testing.assert_array_equal(target, placement.labels_from_probabilities(probabilities))
+
+
+def test_the_most_probable_class_is_what_argmax_finds() -> None:
+    probabilities = np.random.default_rng(0).integers(0, 3, (9, 8, 7, NUM_CLASSES)).astype(np.float32)
+    np.testing.assert_array_equal(most_probable(probabilities), probabilities.argmax(axis=-1))
+
+
+@given(case=heads(), spacing=SPACINGS)
+def test_only_the_head_and_what_touches_it_is_asked_for(
+    case: tuple[Triple, tuple[slice, slice, slice]], spacing: tuple[float, ...]
+) -> None:
+    shape, head = case
+    image = np.zeros(shape, dtype=np.float32)
+    image[head] = random_image(shape)[head]
+    for preset in (BOX_1MM, BOX_2MM):
+        placement = place_box(head, shape, spacing, preset)
+        asked: list[Box] = []
+
+        def read(box: Box, out: NDArray[np.float32], asked: list[Box] = asked) -> None:
+            asked.append(box)
+            out[...] = image[box]
+
+        result = np.zeros(preset.shape, dtype=np.float32)
+        placement.fill(result, read, head)
+        np.testing.assert_array_equal(result, placement.to_network(image))
+        for box in asked:
+            for part, whole in zip(box, head, strict=True):
+                assert part.start >= whole.start - 1
+                assert part.stop <= whole.stop + 1
+
+
 def test_certain_answers_come_back_as_blocks_of_the_network_voxels() -> None:
     shape = (64, 64, 24)
     placement = place_box(whole(shape), shape, (1.0, 1.0, 1.0), BOX_2MM)
@@ -262,12 +323,6 @@ def test_only_the_axes_that_need_it_are_interpolated() -> None:
     result = place_box(whole(shape), shape, (1.0, 1.0, 3.0), BOX_1MM).to_network(image)
     assert np.count_nonzero(result.any(axis=2)) == 1
     np.testing.assert_allclose(result[5, 6, 1:-1], 1.0)
-
-
-def test_the_bounding_box_holds_every_voxel_and_no_empty_face() -> None:
-    mask = np.zeros((9, 8, 7), dtype=np.bool_)
-    mask[2, 3, 4] = mask[5, 1, 4] = True
-    assert bounding_box(mask) == (slice(2, 6), slice(1, 4), slice(4, 5))
 
 
 def test_covered_never_leaves_the_volume() -> None:

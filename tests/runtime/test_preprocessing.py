@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from eenet_runtime.case_files import CaseFiles, ImageSource
 from eenet_runtime.discovery import find_cases
 from eenet_runtime.errors import CaseError
+from eenet_runtime.grid import to_network_axes
 from eenet_runtime.labels import CHANNEL_ORDER, Modality
-from eenet_runtime.normalization import zscore_nonzero
+from eenet_runtime.nifti import Volume, read_volume
 from eenet_runtime.preprocessing import CaseImages, prepare, read_case, read_label
 from eenet_runtime.presets import GeometryPreset
 from tests.synthetic import (
@@ -26,6 +27,7 @@ from tests.synthetic import (
     make_head,
     write_case,
     write_volume,
+    zscore,
 )
 
 
@@ -137,7 +139,7 @@ def test_the_network_reads_normalised_images_in_its_own_axes(tmp_path: Path, hea
     centred = (slice(5, 59), slice(9, 55), slice(1, 23))
     for channel, modality in enumerate(CHANNEL_ORDER):
         image = network_input.volume[..., channel]
-        expected = zscore_nonzero(head.images[modality], "x").transpose(1, 0, 2)
+        expected = zscore(head.images[modality], "x").transpose(1, 0, 2)
         np.testing.assert_array_equal(image[centred], expected)
         assert np.count_nonzero(image) == np.count_nonzero(expected)
 
@@ -212,3 +214,70 @@ def test_a_bad_channel_of_a_4d_file_is_named(tmp_path: Path, head: Head) -> None
     (files,) = find_cases(tmp_path).cases
     with pytest.raises(CaseError, match=r"BRATS_001\.nii\.gz \(channel 2\): all voxels are 0"):
         prepare(read_case(files), TINY)
+
+
+def test_engines_read_the_networks_input_without_a_copy(tmp_path: Path, head: Head) -> None:
+    images = read_case(case_files(tmp_path, "A", head))
+    for preset in (TINY, TINY_2MM):
+        volume = prepare(images, preset).volume
+        channels_first = np.ascontiguousarray(np.moveaxis(volume, -1, 0)[np.newaxis])
+        assert np.shares_memory(channels_first, volume)
+
+
+def test_each_file_is_read_once(tmp_path: Path, head: Head, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+
+    def counted(path: Path) -> Volume:
+        read.append(path)
+        return read_volume(path)
+
+    monkeypatch.setattr("eenet_runtime.preprocessing.read_volume", counted)
+    write_case(tmp_path, "BRATS_001", head, "msd")
+    (files,) = find_cases(tmp_path).cases
+    read_case(files)
+    assert len(read) == 1
+    read_case(case_files(tmp_path / "four", "A", head))
+    assert len(set(read)) == len(read) == 5
+
+
+def test_the_number_of_threads_changes_no_voxel(tmp_path: Path, head: Head) -> None:
+    files = case_files(tmp_path, "A", head.astype(np.float32))
+    for preset in (TINY, TINY_2MM):
+        one = prepare(read_case(files, threads=1), preset, threads=1)
+        many = prepare(read_case(files, threads=4), preset, threads=4)
+        np.testing.assert_array_equal(one.volume, many.volume)
+
+
+def test_a_modality_that_is_not_there_is_0(tmp_path: Path, head: Head) -> None:
+    images = read_case(case_files(tmp_path, "A", head))
+    whole = prepare(images, TINY).volume
+    without = dict(images.volumes)
+    del without[Modality.T2]
+    volume = prepare(CaseImages("A", without), TINY).volume
+    channel = CHANNEL_ORDER.index(Modality.T2)
+    assert not volume[..., channel].any()
+    np.testing.assert_array_equal(np.delete(volume, channel, axis=-1), np.delete(whole, channel, axis=-1))
+
+
+@pytest.mark.parametrize("box", [(32, 32, 12), (64, 32, 24), (64, 64, 12), (32, 64, 24)])
+@pytest.mark.parametrize("spacing_mm", [1.0, 0.4])
+def test_head_voxels_outside_are_those_that_any_image_shows_beside_the_box(
+    tmp_path: Path, head: Head, box: tuple[int, int, int], spacing_mm: float
+) -> None:
+    # The T1 alone shows the lower half, the others the upper: counting one image would miss some.
+    t1, t2 = head.images[Modality.T1].copy(), head.images[Modality.T2].copy()
+    t1[:, :, 12:] = 0
+    t2[:, :, :10] = 0
+    cut = head.with_image(Modality.T1, t1)
+    for name in (Modality.T1CE, Modality.T2, Modality.FLAIR):
+        cut = cut.with_image(name, t2)
+    images = read_case(case_files(tmp_path, "A", cut.stored_as((2, 0, 1), (True, False, True))))
+    preset = GeometryPreset("small", box, spacing_mm, (1, 2, box[2] // 6))
+    prepared = prepare(images, preset)
+    seen = np.zeros([axis.source_size for axis in prepared.placement.axes], dtype=np.bool_)
+    seen[prepared.placement.covered] = True
+    visible = to_network_axes(
+        (images.volumes[Modality.T1].data != 0) | (images.volumes[Modality.T2].data != 0), images.grid
+    )
+    assert prepared.head_voxels_outside == np.count_nonzero(visible & ~seen)
+    assert prepared.head_voxels_outside > 0

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,19 @@ import pytest
 from numpy.typing import NDArray
 
 from eenet_runtime import segmenter as segmenter_module
-from eenet_runtime.backends import Choice, make_backend
-from eenet_runtime.bundle import Artifact, Bundle, open_bundle
+from eenet_runtime import selftest as selftest_module
+from eenet_runtime import serving
+from eenet_runtime.backends import Candidates, Choice, make_backend
+from eenet_runtime.bundle import Artifact, Bundle, describe_files, open_bundle
+from eenet_runtime.devices import Device
 from eenet_runtime.errors import BackendError, BundleError, SelfTestError
 from eenet_runtime.golden import GoldenCase, read_golden
+from eenet_runtime.norm_stress import LIMIT, StressResult
 from eenet_runtime.results import ResultPaths, segment_to_files
 from eenet_runtime.segmenter import Segmenter
 from eenet_runtime.selftest import Check, describe_self_test, require_passed, self_test, served_artifact
 from tests.golden import add_golden
-from tests.synthetic import CLASSIFIER, case_files, make_head, write_bundle, write_case
+from tests.synthetic import CLASSIFIER, case_files, edit_manifest, make_head, write_bundle, write_case
 
 
 def _run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -111,6 +116,7 @@ class Plan:
     name: str = "tensorrt-rtx"
     version: str = "1.7"
     device: str = "a GPU"
+    gpu_index: int = 0
 
     def __call__(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
         raise BackendError("labels only")
@@ -125,18 +131,20 @@ class Plan:
         self.calls.append("close")
 
 
-PLAN = Artifact("tensorrt-rtx", "model.plan", "fp16", "fp16", probabilities_name="")
+PLAN = Artifact("tensorrt-rtx", "model.plan", "fp32", "fp16", probabilities_name="")
+HALF_PLAN = replace(PLAN, precision="fp16")
+STRESS = "model.norm-stress.plan"
 
 
 def _serve(monkeypatch: pytest.MonkeyPatch, plan: Plan) -> None:
-    def make(bundle: Bundle, name: str, threads: int | None, precision: str | None) -> Plan:
+    def load(bundle: Bundle, choice: Choice, threads: int | None) -> Plan:
         return plan
 
-    def choose(bundle: Bundle, name: str, precision: str | None) -> Choice:
-        return Choice(PLAN.kind, PLAN, "the test says so")
+    def candidates(bundle: Bundle, name: str, precision: str | None, device: str) -> Candidates:
+        return Candidates((Choice(PLAN.kind, PLAN, "the test says so", Device("cuda")),))
 
-    monkeypatch.setattr(segmenter_module, "choose", choose)
-    monkeypatch.setattr(segmenter_module, "make_backend", make)
+    monkeypatch.setattr(segmenter_module, "candidates", candidates)
+    monkeypatch.setattr(serving, "load", load)
 
 
 def test_an_engine_for_a_gpu_is_tested_before_the_first_case(
@@ -177,6 +185,56 @@ def test_an_engine_for_a_gpu_without_a_golden_case_serves_nothing(
     with pytest.raises(BundleError, match="no golden case found"):
         Segmenter(tiny_bundle)
     assert plan.calls == ["close"]
+
+
+# Half precision on a GPU
+
+
+@pytest.fixture
+def with_stress(bundle: Path, tmp_path: Path) -> Path:
+    """The bundle with a file for the norm stress test beside the engine."""
+    folder = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    (folder / STRESS).write_bytes(b"a plan")
+    names = [entry.path for entry in open_bundle(folder).manifest.files]
+    edit_manifest(folder, {"files": [asdict(entry) for entry in describe_files(folder, (*names, STRESS))]})
+    return folder
+
+
+@pytest.mark.parametrize(("error", "passes"), [(0.002, True), (0.4, False), (float("inf"), False)])
+def test_an_engine_in_half_precision_serves_only_with_norms_that_are_right(
+    with_stress: Path, golden: GoldenCase, monkeypatch: pytest.MonkeyPatch, error: float, passes: bool
+) -> None:
+    ran: list[tuple[bytes, str, int]] = []
+
+    def run(plan: bytes, flavour: str, device: int) -> StressResult:
+        ran.append((plan, flavour, device))
+        return StressResult(error, error <= LIMIT)
+
+    monkeypatch.setattr(selftest_module, "norm_stress_of_plan", run)
+    engine = Plan(golden.labels, HALF_PLAN, gpu_index=1)
+    result = self_test(open_bundle(with_stress), engine)
+    assert ran == [(b"a plan", "tensorrt-rtx", 1)]
+    assert result.passed == passes
+    assert result.golden.passed
+    assert "norm stress test: error" in describe_self_test(result)
+
+
+def test_an_engine_in_half_precision_without_its_norm_stress_test_serves_nothing(
+    bundle: Path, golden: GoldenCase
+) -> None:
+    result = self_test(open_bundle(bundle), Plan(golden.labels, HALF_PLAN))
+    assert not result.passed
+    assert result.reason.startswith(f"norm stress test: {STRESS} is not in the bundle")
+
+
+def test_a_norm_stress_plan_that_was_changed_after_the_bundle_was_opened_is_not_run(
+    with_stress: Path, golden: GoldenCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = open_bundle(with_stress)
+    (with_stress / STRESS).write_bytes(b"another")
+    monkeypatch.setattr(selftest_module, "norm_stress_of_plan", lambda *_: pytest.fail("it was run"))
+    with pytest.raises(BundleError, match="SHA-256 is not the manifest's"):
+        self_test(opened, Plan(golden.labels, HALF_PLAN))
 
 
 # Further checks

@@ -14,10 +14,16 @@ class Backend(Protocol):
     Guarantees of every implementation:
 
     - Making it loads the model; a missing package, device or an unusable model raises `BackendError`.
-    - Calling it changes no argument and returns a fresh array that the caller owns.
+    - Any number of threads may call it, labels and probabilities mixed. It computes one volume at a time, with all its
+      threads; the other calls wait, and `close` waits for the one that runs. So memory does not grow with the callers.
+    - Calling it changes no argument and returns a fresh array that the caller owns. It may read the argument where it
+      lies: nobody may write to it before the call returns.
     - Two calls with the same volume on the same machine give the same result.
-    - It computes in the precision that the artefact names, or fails: nothing is downgraded silently.
-    - `close` frees what it holds; calling it twice is allowed.
+    - It computes in the precision that the artefact names, on the device that it was made for, or fails: nothing is
+      downgraded silently.
+    - `close` frees what it holds; calling it twice is allowed, and every later call raises `BackendError`.
+    - It reads no environment variable, writes no file, opens no connection and prints nothing; its library is imported
+      in a way that keeps it from doing so.
     """
 
     @property

@@ -1,59 +1,96 @@
-"""ONNX Runtime on the CPU: runs anywhere, needs one package."""
+"""ONNX Runtime: runs anywhere on the CPU, needs one package; on an NVIDIA GPU with its other package."""
 
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eenet_runtime.bundle import Artifact
+from eenet_runtime.devices import CPU, Device
 from eenet_runtime.errors import BackendError
 from eenet_runtime.presets import GeometryPreset
 from eenet_runtime.threads import usable_cpus
 
-_INSTALL = 'install it with: pip install "eenet[cpu]"'
-_ONNX_TYPES = {"float32": "float", "float16": "float16"}
+_INSTALL: Final = 'install it with: pip install "eenet[cpu]"'
+_INSTALL_GPU: Final = 'install the one for GPUs: pip uninstall onnxruntime, then pip install "eenet[gpu]"'
+_ONNX_TYPES: Final = {"float32": "float", "float16": "float16"}
+_CPU_PROVIDER: Final = "CPUExecutionProvider"
+_CUDA_PROVIDER: Final = "CUDAExecutionProvider"
+_TENSORRT_PROVIDER: Final = "TensorrtExecutionProvider"
 
 
 class OnnxRuntimeBackend:
-    """The ONNX artefact of a bundle in ONNX Runtime's CPU execution provider."""
+    """The ONNX artefact of a bundle in one of ONNX Runtime's execution providers. One call at a time: others wait.
+
+    A session could compute several volumes at once, but each takes gigabytes for its activations and all the threads.
+    """
 
     name = "onnxruntime"
 
-    def __init__(self, model: Path, artifact: Artifact, preset: GeometryPreset, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        model: Path,
+        artifact: Artifact,
+        preset: GeometryPreset,
+        threads: int | None = None,
+        device: Device = CPU,
+        *,
+        tensorrt: bool = False,
+    ) -> None:
         """Load the model.
+
+        On a GPU no node of the graph may run anywhere else: ONNX Runtime would otherwise go on, on the CPU, without a
+        word. TensorRT builds its engine now, which takes minutes, and keeps it nowhere.
 
         Args:
             model: the ONNX file; its weights lie beside it.
             artifact: what the manifest says about it.
             preset: the geometry that the graph must have.
-            threads: threads for one inference; by default as many as this process may use.
+            threads: threads for one inference on a CPU; by default as many as this process may use.
+            device: `CPU`, or a GPU.
+            tensorrt: whether TensorRT computes on the GPU, rather than CUDA's own libraries.
 
         Raises:
-            BackendError: ONNX Runtime is missing, or cannot load the graph, or the graph has another shape.
+            BackendError: ONNX Runtime is missing or not the one for GPUs, cannot load the graph or not all of it on
+                this device, or the graph has another shape.
         """
         onnxruntime = load_onnxruntime()
+        if tensorrt:
+            self.name = "onnxruntime-tensorrt"
         self.version = str(onnxruntime.__version__)
         self.artifact = artifact
         self._shape = (*preset.shape, 4)
-        count = threads or usable_cpus()
-        self.device = f"cpu ({count} thread{'s' * (count != 1)})"
+        self._lock = threading.Lock()
         # Without this, asking for labels computes the probabilities as well.
         self._only_asked = onnxruntime.RunOptions()
         self._only_asked.only_execute_path_to_fetches = True
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = count
         options.inter_op_num_threads = 1
-        # The arena keeps freed activations for ever and gains no time here (docs/performance.md).
-        options.enable_cpu_mem_arena = False
         options.log_severity_level = 3
+        if device == CPU:
+            count = threads or usable_cpus()
+            self.device = f"cpu ({count} thread{'s' * (count != 1)})"
+            options.intra_op_num_threads = count
+            # The arena keeps freed activations for ever and gains no time here (docs/performance.md).
+            options.enable_cpu_mem_arena = False
+            providers: list[Any] = [_CPU_PROVIDER]
+        else:
+            self.device = f"{device} ({'TensorRT' if tensorrt else 'CUDA'} execution provider)"
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+            providers = _gpu_providers(onnxruntime, artifact, device, tensorrt)
         try:
-            self._session: Any = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+            # Its fallback would print, and go on with another provider, now or in the middle of a run.
+            self._session: Any = onnxruntime.InferenceSession(
+                str(model), options, providers=providers, enable_fallback=0
+            )
         except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
             raise BackendError(f"{model}: ONNX Runtime cannot load it ({_first_line(error)})") from error
+        _refuse_other_provider(self._session, providers, device)
         self._check_tensors(model)
 
     def __call__(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -70,19 +107,21 @@ class OnnxRuntimeBackend:
 
     def close(self) -> None:
         """Free the session."""
-        self._session = None
+        with self._lock:
+            self._session = None
 
     def _run(self, volume: NDArray[np.float32], output: str) -> Any:
         """Compute one output for one volume, (H, W, D, 4); the batch axis is taken off."""
         if volume.shape != self._shape or volume.dtype != np.float32:
             raise ValueError(f"volume is {volume.dtype} {volume.shape}, the model reads float32 {self._shape}")
-        if self._session is None:
-            raise BackendError("the model was closed")
         channels_first = np.ascontiguousarray(np.moveaxis(volume, -1, 0)[np.newaxis], dtype=self.artifact.input_dtype)
-        try:
-            (batch,) = self._session.run([output], {self.artifact.input_name: channels_first}, self._only_asked)
-        except Exception as error:
-            raise BackendError(f"ONNX Runtime failed while computing ({_first_line(error)})") from error
+        with self._lock:
+            if self._session is None:
+                raise BackendError("the model was closed")
+            try:
+                (batch,) = self._session.run([output], {self.artifact.input_name: channels_first}, self._only_asked)
+            except Exception as error:
+                raise BackendError(f"ONNX Runtime failed while computing ({_first_line(error)})") from error
         return batch[0]
 
     def _check_tensors(self, model: Path) -> None:
@@ -103,17 +142,49 @@ def load_onnxruntime() -> Any:
     """The module `onnxruntime`, imported so that it reports to nobody.
 
     Its import otherwise writes a device number and an event log into the home folder and sends them to its maker
-    (its Privacy.md); only this variable, set before, prevents that.
+    (its Privacy.md); only this variable, set before, prevents that. It is the one thing in the environment that the
+    runtime touches, and it reads nothing there: whatever the variable was, nothing is reported.
 
     Raises:
         BackendError: it is not installed.
     """
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         import onnxruntime
     except ImportError as error:
         raise BackendError(f"no inference engine: onnxruntime is not installed; {_INSTALL}") from error
     return onnxruntime
+
+
+def _gpu_providers(onnxruntime: Any, artifact: Artifact, device: Device, tensorrt: bool) -> list[Any]:
+    """The execution provider for a GPU, with its options."""
+    provider = _TENSORRT_PROVIDER if tensorrt else _CUDA_PROVIDER
+    available = list(onnxruntime.get_available_providers())
+    if provider not in available:
+        raise BackendError(
+            f"this onnxruntime has no {provider} ({', '.join(available)} found), {device} was asked for; {_INSTALL_GPU}"
+        )
+    # TF32 has 10 bits of mantissa: no artefact is called so.
+    cuda = (_CUDA_PROVIDER, {"device_id": str(device.index), "use_tf32": "0"})
+    if not tensorrt:
+        return [cuda]
+    if artifact.precision == "fp32":
+        raise BackendError(
+            f"{artifact.path}: TensorRT inside ONNX Runtime computes fp32 graphs in TF32, and only an environment "
+            "variable could forbid it; take an fp16 artefact, or an engine made by eenet-export engine"
+        )
+    return [(_TENSORRT_PROVIDER, {"device_id": str(device.index), "trt_fp16_enable": "1"}), cuda]
+
+
+def _refuse_other_provider(session: Any, providers: list[Any], device: Device) -> None:
+    """Refuse a session that runs on something else than it was told to: a library may have been missing."""
+    wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
+    found = list(session.get_providers())
+    if not found or found[0] != wanted:
+        raise BackendError(
+            f"ONNX Runtime computes with {', '.join(found) or 'nothing'}, {wanted} was asked for on {device}; CUDA or "
+            "cuDNN cannot be loaded, or not in the version that this onnxruntime needs"
+        )
 
 
 def _first_line(error: BaseException) -> str:

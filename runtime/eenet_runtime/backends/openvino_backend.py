@@ -59,15 +59,7 @@ class OpenVinoBackend:
         self._compiled: dict[str, Any] = {}
         count = threads or usable_cpus()
         self.device = f"cpu ({count} thread{'s' * (count != 1)}{_ARITHMETIC.get(artifact.precision, '')})"
-        self._settings = {
-            # Processors with BF16 or FP16 arithmetic would otherwise use it, three digits for an FP32 artefact.
-            "INFERENCE_PRECISION_HINT": "f32",
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": "1",
-            "INFERENCE_NUM_THREADS": str(count),
-            # Pinned threads of two processes meet on the same processors while others idle.
-            "ENABLE_CPU_PINNING": "NO",
-        }
+        self._settings = cpu_settings(count)
         try:
             self._core: Any = openvino.Core()
             self._model: Any = self._core.read_model(model)
@@ -140,6 +132,19 @@ class OpenVinoBackend:
         found = {port.any_name: _described(port) for port in (*self._model.inputs, *self._model.outputs)}
         if found != expected:
             raise BackendError(f"{model}: tensors {found} found, the manifest announces {expected}")
+
+
+def cpu_settings(threads: int) -> dict[str, str]:
+    """How OpenVINO's CPU plugin is set for every graph of a bundle (docs/decisions/0019-cpu-engines.md)."""
+    return {
+        # Processors with BF16 or FP16 arithmetic would otherwise use it, three digits for an FP32 artefact.
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": "1",
+        "INFERENCE_NUM_THREADS": str(threads),
+        # Pinned threads of two processes meet on the same processors while others idle.
+        "ENABLE_CPU_PINNING": "NO",
+    }
 
 
 def load_openvino() -> Any:

@@ -85,6 +85,7 @@ class EngineBackend:
         except BaseException:
             self._session.close()
             raise
+        self.gpu_index = gpu.index
         graphs = f"no CUDA graphs: {self._runner.why_no_graphs}" if self._runner.why_no_graphs else "CUDA graphs"
         self.device = f"{gpu.name} (GPU {gpu.index}, compute capability {gpu.compute_capability}, {graphs})"
 

@@ -1,0 +1,187 @@
+"""Options that several commands share, each written once.
+
+A command takes a group of options as one parameter, a dataclass; `spread` shows typer its fields as options of the
+command's own. Heavy imports wait until a command needs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from inspect import Parameter, Signature, signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+if TYPE_CHECKING:
+    from eenet_runtime.bundle import Bundle, PostprocessingSettings
+    from eenet_runtime.content_checks import CheckPolicy
+    from eenet_runtime.labels import LabelScheme, Modality
+    from eenet_runtime.mask_settings import MaskSettings
+    from eenet_runtime.segmenter import Segmenter
+
+PublicKeyOption = Annotated[
+    Path | None, typer.Option("--public-key", help="Refuse a bundle that is not signed with this key (PEM).")
+]
+BackendOption = Annotated[
+    str,
+    typer.Option(help="Inference engine: auto, openvino, onnxruntime, onnxruntime-tensorrt, tensorrt, tensorrt-rtx."),
+]
+DeviceOption = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda or cuda:n.")]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Threads (default: as many as this process may use).")]
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """Which engine computes, and where."""
+
+    backend: BackendOption = "auto"
+    device: DeviceOption = "auto"
+    precision: Annotated[
+        str | None, typer.Option(help="Precision of the artefact, such as fp32 (default: the engine's own).")
+    ] = None
+    threads: ThreadsOption = None
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """The model and what is done with cases before and after it."""
+
+    model: Annotated[Path, typer.Option("--model", "-m", help="Bundle made by eenet-export.")]
+    public_key: PublicKeyOption = None
+    selftest: Annotated[
+        bool, typer.Option("--selftest", help="Run the bundle's golden case before the first case.")
+    ] = False
+    strict: Annotated[
+        bool | None,
+        typer.Option(
+            "--strict/--warn",
+            help="What looks wrong with a case's images refuses it, or is only a warning (default: what is certainly "
+            "wrong refuses it).",
+            show_default=False,
+        ),
+    ] = None
+    allow_missing: Annotated[
+        list[str] | None, typer.Option(help="Do cases without this modality, with a warning; may be given again.")
+    ] = None
+    min_tumour_ml: Annotated[
+        float | None, typer.Option(min=0, help="Drop tumour components below this volume (default: the bundle's).")
+    ] = None
+    min_enhancing_ml: Annotated[
+        float | None, typer.Option(min=0, help="Relabel enhancing tumour below this volume as NCR.")
+    ] = None
+    time_limit: Annotated[
+        float | None, typer.Option(min=0.001, help="Refuse a case that takes longer than this many seconds.")
+    ] = None
+
+    def opened(self) -> Bundle:
+        """The verified bundle."""
+        from eenet_runtime.bundle import open_bundle
+
+        return open_bundle(self.model, self.public_key)
+
+    def load(self, engine: EngineOptions, bundle: Bundle, cases_in_flight: int) -> Segmenter:
+        """The loaded model."""
+        from eenet_runtime.segmenter import Segmenter
+
+        return Segmenter(
+            bundle,
+            backend=engine.backend,
+            device=engine.device,
+            precision=engine.precision,
+            threads=engine.threads,
+            postprocessing=self._postprocessing(bundle),
+            selftest=self.selftest,
+            checks=self._checks(),
+            allow_missing=self.missing(),
+            max_cases_in_flight=cases_in_flight,
+            time_limit_s=self.time_limit,
+        )
+
+    def planned(self, engine: EngineOptions, bundle: Bundle) -> MaskSettings:
+        """What masks would be made with; nothing is loaded."""
+        from eenet_runtime.backends import choose
+        from eenet_runtime.mask_settings import MaskSettings
+
+        choice = choose(bundle, engine.backend, engine.precision, engine.device)
+        return MaskSettings.planned(bundle, choice, self._postprocessing(bundle), self._checks())
+
+    def missing(self) -> frozenset[Modality]:
+        """The modalities that a case may lack, under any name that files give them."""
+        from eenet_runtime.case_files import MODALITY_WORDS
+
+        words = [word.lower() for word in self.allow_missing or ()]
+        if unknown := [word for word in words if word not in MODALITY_WORDS]:
+            raise typer.BadParameter(
+                f"{unknown[0]!r}: expected one of {', '.join(MODALITY_WORDS)}", param_hint="--allow-missing"
+            )
+        return frozenset(MODALITY_WORDS[word] for word in words)
+
+    def _checks(self) -> CheckPolicy:
+        from eenet_runtime.content_checks import CheckPolicy
+
+        return {None: CheckPolicy.DEFAULT, True: CheckPolicy.STRICT, False: CheckPolicy.WARN}[self.strict]
+
+    def _postprocessing(self, bundle: Bundle) -> PostprocessingSettings:
+        return bundle.manifest.postprocessing.changed(self.min_tumour_ml, self.min_enhancing_ml)
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What is written for each case."""
+
+    labels: Annotated[
+        str | None, typer.Option(help="Label values of the mask: brats2020 (ET = 4), brats2023 (ET = 3) or msd.")
+    ] = None
+    preview: Annotated[bool, typer.Option("--preview/--no-preview", help="Draw a PNG beside each mask.")] = True
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Write probability maps, too.")] = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False
+
+    def scheme(self) -> LabelScheme | None:
+        """The label scheme that was asked for."""
+        from eenet_runtime.labels import LABEL_SCHEMES
+
+        if self.labels is None:
+            return None
+        if self.labels not in LABEL_SCHEMES:
+            raise typer.BadParameter(
+                f"{self.labels!r}: expected one of {', '.join(LABEL_SCHEMES)}", param_hint="--labels"
+            )
+        return LABEL_SCHEMES[self.labels]
+
+
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose parameters that are dataclasses are spread into options of their own, in their place."""
+    hints = get_type_hints(command, include_extras=True)
+    groups: dict[str, type[Any]] = {}
+    parameters = []
+    for name, parameter in signature(command).parameters.items():
+        if is_dataclass(hints[name]):
+            groups[name] = hints[name]
+            parameters += _options_of(hints[name])
+        else:
+            parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY, annotation=hints[name]))
+
+    def run(**values: Any) -> None:
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        command(**values)
+
+    run.__doc__, run.__name__ = command.__doc__, command.__name__
+    run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def _options_of(group: type[Any]) -> list[Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        Parameter(
+            field.name,
+            Parameter.KEYWORD_ONLY,
+            default=Parameter.empty if field.default is MISSING else field.default,
+            annotation=hints[field.name],
+        )
+        for field in fields(group)
+    ]

@@ -1,0 +1,101 @@
+"""Images of one grid that do not lie on each other: one was not registered, or was moved.
+
+What a voxel is in one image is largely told by what it is in the others: fluid, grey and white matter have their value
+in each. The rule asks whether that holds better once an image is moved by a sample or two (about 4 and 8 mm).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eenet_runtime.content_checks.finding import Finding, Severity
+from eenet_runtime.content_checks.sample import ENOUGH_SAMPLES, HeadSample, clipped_scores
+from eenet_runtime.labels import Modality
+from eenet_runtime.preprocessing import CaseImages
+
+SHIFTS: Final = (1, 2)
+"""Samples by which an image is moved, both ways along each axis."""
+GAIN: Final = 0.05
+"""By how much the explained share of an image's variance must grow."""
+
+_WHERE: Final = (("to the front", "to the back"), ("to the right", "to the left"), ("down", "up"))
+"""Where to move an image that lies too far along H, W, D, or not far enough (`grid.NETWORK_AXES`)."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """The best move of one image.
+
+    Attributes:
+        gain: growth of the share of its variance that the other images explain; negative where it lies well.
+        millimetres: how far.
+        where: in words, for example "to the front".
+    """
+
+    gain: float
+    millimetres: float
+    where: str
+
+
+def find_misalignment(images: CaseImages, sample: HeadSample) -> list[Finding]:
+    """The image that gains most by being moved, if it gains enough; the others seem moved against it."""
+    if not sample.is_usable or len(images.volumes) < 3:
+        return []
+    places = _places(sample)
+    if places.size < ENOUGH_SAMPLES:  # a few slices, which leave no room
+        return []
+    moves = {modality: _best_move(sample, modality, places) for modality in images.volumes}
+    modality = max(moves, key=lambda name: moves[name].gain)
+    move = moves[modality]
+    if move.gain <= GAIN:
+        return []
+    message = (
+        f"{images.volumes[modality].source} ({modality.value}) fits the other images better when it is moved about "
+        f"{move.millimetres:.0f} mm {move.where}; expected four registered images"
+    )
+    return [Finding("misaligned", Severity.SUSPECTED, message)]
+
+
+def best_move(sample: HeadSample, modality: Modality) -> Move:
+    """Try all moves of one image; `sample` must be usable and at least five samples thick."""
+    return _best_move(sample, modality, _places(sample))
+
+
+def _places(sample: HeadSample) -> NDArray[np.intp]:
+    """Flat indices of the samples inside the head from which every move stays in the array."""
+    margin = max(SHIFTS)
+    movable = np.zeros_like(sample.inside)
+    movable[(slice(margin, -margin),) * 3] = True
+    return np.flatnonzero(sample.inside & movable)
+
+
+def _best_move(sample: HeadSample, modality: Modality, places: NDArray[np.intp]) -> Move:
+    """Try all moves of one image.
+
+    The share explained is R squared of a least-squares fit on the other images and their squares: tissues are not in
+    the same order in each, and a parabola bends enough for three of them.
+    """
+    image = sample.values[modality]
+    flat = image.ravel()
+    others = [clipped_scores(sample.values[name].ravel()[places]) for name in sample.values if name is not modality]
+    design = np.stack([*others, *(clipped_scores(values * values) for values in others)])
+    inverse = np.linalg.pinv((design @ design.T).astype(np.float64))
+
+    def explained(offset: int) -> float:
+        values = clipped_scores(flat[places + offset])
+        projection = (design @ values).astype(np.float64)
+        return float(projection @ inverse @ projection) / values.size
+
+    strides = (image.shape[1] * image.shape[2], image.shape[2], 1)
+    tried = [
+        (explained(sign * shift * strides[axis]), shift * sample.spacing_mm[axis], _WHERE[axis][sign < 0])
+        for axis in range(3)
+        for shift in SHIFTS
+        for sign in (1, -1)
+    ]
+    best, millimetres, where = max(tried)
+    return Move(best - explained(0), millimetres, where)

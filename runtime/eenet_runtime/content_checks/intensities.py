@@ -1,0 +1,64 @@
+"""Voxels that no MRI has: a label volume, a CT, an image without a positive voxel."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eenet_runtime.content_checks.finding import Finding, Severity
+from eenet_runtime.content_checks.sample import HeadSample
+from eenet_runtime.labels import Modality
+from eenet_runtime.nifti import Volume
+from eenet_runtime.preprocessing import CaseImages
+
+MOST_LABELS: Final = 8
+"""Different values besides 0 up to which an image is taken for a label volume: BraTS has 4 at most, and an MRI that was
+squeezed into this few shows nothing."""
+AIR_HU: Final = (-1100.0, -900.0)
+"""Hounsfield units of air in a CT, noise included; tissue and bone lie above -200."""
+AIR_SHARE: Final = 0.05
+"""Share of samples of air from which an image is a CT."""
+NEGATIVE_SHARE: Final = 0.01
+"""Share of the non-zero samples below 0 that interpolation does not explain."""
+
+
+def find_foreign_voxels(images: CaseImages, sample: HeadSample) -> list[Finding]:
+    """What each image by itself shows to be no magnitude MRI."""
+    findings = []
+    for modality, volume in images.volumes.items():
+        seen = sample.values[modality]
+        shown = seen[seen != 0]
+        if shown.size and np.isfinite(shown).all():
+            finding = _labels(modality, volume, shown) or _negative(modality, volume, shown)
+            findings += [finding] if finding else []
+    return findings
+
+
+def _labels(modality: Modality, volume: Volume, shown: NDArray[np.float32]) -> Finding | None:
+    """Two to `MOST_LABELS` whole numbers. (One value is no contrast at all, which normalisation refuses by name.)"""
+    if np.unique(shown).size > MOST_LABELS:
+        return None
+    values = np.unique(volume.data)
+    values = values[values != 0]
+    if not 2 <= values.size <= MOST_LABELS or (values != np.rint(values)).any():
+        return None
+    listed = ", ".join(f"{value:g}" for value in values)
+    message = f"{volume.source} ({modality.value}) holds only the values {listed}: a label volume, expected an image"
+    return Finding("label-volume", Severity.CERTAIN, message)
+
+
+def _negative(modality: Modality, volume: Volume, shown: NDArray[np.float32]) -> Finding | None:
+    name = f"{volume.source} ({modality.value})"
+    if shown.max() <= 0 and not np.any(np.greater(volume.data, 0)):
+        return Finding("negative", Severity.CERTAIN, f"{name} holds no positive voxel, expected an MRI")
+    air = float(np.mean((shown > AIR_HU[0]) & (shown < AIR_HU[1])))
+    if air > AIR_SHARE:
+        message = f"{name} holds {air:.0%} of voxels near -1000, the Hounsfield number of air: a CT, expected an MRI"
+        return Finding("negative", Severity.CERTAIN, message)
+    negative = float(np.mean(shown < 0))
+    if negative > NEGATIVE_SHARE:
+        message = f"{name} holds {negative:.0%} of negative voxels, expected an MRI as the scanner gives it, from 0 up"
+        return Finding("negative", Severity.SUSPECTED, message)
+    return None

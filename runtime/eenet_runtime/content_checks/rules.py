@@ -1,0 +1,54 @@
+"""All rules, in the order in which their findings are told."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from eenet_runtime.content_checks.alignment import find_misalignment
+from eenet_runtime.content_checks.duplicates import find_duplicates
+from eenet_runtime.content_checks.finding import Finding, Severity
+from eenet_runtime.content_checks.head_size import find_odd_size
+from eenet_runtime.content_checks.intensities import find_foreign_voxels
+from eenet_runtime.content_checks.sample import take_sample
+from eenet_runtime.content_checks.swaps import find_swaps
+from eenet_runtime.preprocessing import CaseImages
+from eenet_runtime.presets import GeometryPreset
+
+RULES: Final = (
+    "duplicate",
+    "label-volume",
+    "negative",
+    "not-stripped",
+    "head-size",
+    "coverage",
+    "coarse-voxels",
+    "misaligned",
+    "t2-exchanged",
+    "flair-exchanged",
+    "t1ce-exchanged",
+)
+"""Names of the rules (docs/input-checks.md)."""
+
+
+def find_problems(images: CaseImages, preset: GeometryPreset) -> tuple[Finding, ...]:
+    """Look for contents that do not fit the files' names.
+
+    Contrasts are compared only where nothing certain was found before: of a skull, or of an image given twice, they
+    say nothing. What normalisation refuses by name (NaN, no voxel, no contrast) is left to it.
+
+    Args:
+        images: the images of a case, read and on one grid; not changed. One may be missing.
+        preset: the network's geometry.
+
+    Returns:
+        The findings, the certain ones first; empty for a case that looks as it should.
+    """
+    sample = take_sample(images)
+    findings = [
+        *find_duplicates(images, sample),
+        *find_foreign_voxels(images, sample),
+        *find_odd_size(images, sample, preset),
+    ]
+    if not any(finding.severity is Severity.CERTAIN for finding in findings):
+        findings += find_misalignment(images, sample) or find_swaps(images, sample)
+    return tuple(sorted(findings, key=lambda finding: finding.severity is not Severity.CERTAIN))

@@ -1,0 +1,174 @@
+"""What a caller may hand over as a case: files, nibabel images or arrays, by the modality's name."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import ImageDataError, SpatialImage
+from numpy.typing import NDArray
+
+from eenet_runtime.case_files import MODALITY_WORDS, CaseFiles, case_from_paths
+from eenet_runtime.errors import CaseError
+from eenet_runtime.grid import Grid, check_affine
+from eenet_runtime.labels import BRATS2023, CHANNEL_ORDER, LabelScheme, Modality
+from eenet_runtime.missing_modality import require_modalities
+from eenet_runtime.nifti import Volume, read_volume
+from eenet_runtime.preprocessing import CaseImages, on_one_grid, read_case
+
+_DEFAULT_ID = "case"
+
+
+@dataclass(frozen=True)
+class ImageArray:
+    """One image in memory.
+
+    Attributes:
+        data: voxels (X, Y, Z), integers or real numbers; read, never changed.
+        affine: float64 (4, 4), voxel indices to millimetres in RAS+, as NIfTI has it.
+    """
+
+    data: NDArray[Any]
+    affine: NDArray[np.float64]
+
+
+ImageInput: TypeAlias = Path | str | ImageArray | SpatialImage
+"""One image: a NIfTI file, an array with its affine, or a nibabel image."""
+
+CaseInput: TypeAlias = CaseFiles | Mapping[str, ImageInput]
+"""One case: `CaseFiles`, or an image for each modality under any name of `MODALITY_WORDS` (`t1`, `t1ce` or `t1c`,
+`t2`, `flair`, ...; a `Modality` is such a name)."""
+
+
+@dataclass(frozen=True)
+class LoadedCase:
+    """A case in memory.
+
+    Attributes:
+        images: its images, checked to lie on one grid.
+        scheme: how its files, if it has any, write the classes.
+    """
+
+    images: CaseImages
+    scheme: LabelScheme
+
+
+def name_of(case: CaseInput, case_id: str | None) -> str:
+    """The case's name: as given, else that of its files, else `case`."""
+    return case_id or (case.case_id if isinstance(case, CaseFiles) else _DEFAULT_ID)
+
+
+def load_case(
+    case: CaseInput,
+    case_id: str | None = None,
+    allow_missing: frozenset[Modality] = frozenset(),
+    threads: int | None = None,
+) -> LoadedCase:
+    """Read a case, or take it over from memory; both are held to the same rules.
+
+    A file is read to its end, with its checksum. Of a nibabel image that still lies in a file nibabel reads what it
+    needs, and no checksum. Arrays are used where they are, not copied.
+
+    Args:
+        case: the case.
+        case_id: its name, instead of the one that its files give it.
+        allow_missing: modalities of which a case may lack one.
+        threads: files read at a time; by default as many as this process may use processors.
+
+    Raises:
+        CaseError: as `read_case`, for images in memory too; or a modality is missing, unknown or given twice.
+    """
+    if isinstance(case, CaseFiles):
+        named = case if case_id is None else replace(case, case_id=case_id)
+        require_modalities(named.case_id, named.images, allow_missing)
+        return LoadedCase(read_case(named, threads), case.scheme)
+    name = name_of(case, case_id)
+    images = _by_modality(name, case, allow_missing)
+    paths = {modality: Path(image) for modality, image in images.items() if isinstance(image, Path | str)}
+    if len(paths) == len(images):
+        files = case_from_paths(name, paths)
+        return LoadedCase(read_case(files, threads), files.scheme)
+    volumes = {modality: _volume(image, modality) for modality, image in images.items()}
+    return LoadedCase(on_one_grid(name, volumes), BRATS2023)
+
+
+def _by_modality(
+    name: str, case: Mapping[str, ImageInput], allow_missing: frozenset[Modality]
+) -> dict[Modality, ImageInput]:
+    """The images in channel order."""
+    found: dict[Modality, ImageInput] = {}
+    for word, image in case.items():
+        modality = MODALITY_WORDS.get(str(word).lower())
+        if modality is None:
+            raise CaseError(f"case {name}: unknown modality {word!r}; known names: {', '.join(MODALITY_WORDS)}")
+        if modality in found:
+            raise CaseError(f"case {name}: {modality.value} is given twice, the second time as {word!r}")
+        found[modality] = image
+    require_modalities(name, found, allow_missing)
+    return {modality: found[modality] for modality in CHANNEL_ORDER if modality in found}
+
+
+def _volume(image: ImageInput, modality: Modality) -> Volume:
+    """One image as `read_volume` gives it."""
+    if isinstance(image, Path | str):
+        return read_volume(Path(image))
+    if isinstance(image, ImageArray):
+        return _volume_of_array(np.asarray(image.data), image.affine, f"{modality.value} (array)")
+    if not isinstance(image, SpatialImage):
+        raise CaseError(
+            f"{modality.value}: a {type(image).__name__} found, expected a path, an ImageArray or a nibabel image"
+        )
+    source = f"{modality.value} (nibabel image)"
+    try:
+        data = np.asanyarray(image.dataobj)
+    except (OSError, EOFError, ValueError, zlib.error, ImageDataError, ImageFileError) as error:
+        raise CaseError(f"{source}: its voxels cannot be read ({type(error).__name__})") from error
+    header = image.header if isinstance(image.header, nib.Nifti1Header) else None
+    return _volume_of_array(data, image.affine, source, header)
+
+
+def _volume_of_array(
+    data: NDArray[Any], affine: NDArray[np.float64] | None, source: str, header: nib.Nifti1Header | None = None
+) -> Volume:
+    if not (np.issubdtype(data.dtype, np.integer) or np.issubdtype(data.dtype, np.floating)):
+        raise CaseError(f"{source}: voxels of type {data.dtype} found, expected integers or real numbers")
+    while data.ndim > 3 and data.shape[-1] == 1:
+        data = data[..., 0]
+    if data.ndim != 3 or 0 in data.shape:
+        raise CaseError(
+            f"{source}: an array of {' x '.join(map(str, data.shape)) or 'no'} voxels found, expected a 3D image"
+        )
+    if affine is None:
+        raise CaseError(f"{source}: no affine found, so the orientation of the head is unknown")
+    matrix = np.array(affine, dtype=np.float64)
+    if matrix.shape != (4, 4):
+        raise CaseError(f"{source}: an affine of shape {matrix.shape} found, expected 4 x 4")
+    check_affine(matrix, source)
+    grid = Grid((data.shape[0], data.shape[1], data.shape[2]), matrix)
+    return Volume(
+        source,
+        data.astype(_stored_dtype(data.dtype), copy=False),
+        grid,
+        header.copy() if header is not None else _header(grid),
+    )
+
+
+def _stored_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The nearest type that `read_volume` gives: this machine's byte order, no half and no long real numbers."""
+    if dtype.kind == "f" and dtype.itemsize not in (4, 8):
+        return np.dtype(np.float32 if dtype.itemsize < 4 else np.float64)
+    return dtype.newbyteorder("=")
+
+
+def _header(grid: Grid) -> nib.Nifti1Header:
+    """The header of a NIfTI file on this grid, in millimetres."""
+    # One value stands for all voxels: only the header is wanted.
+    image = nib.Nifti1Image(np.broadcast_to(np.uint8(0), grid.shape), grid.affine)
+    image.header.set_xyzt_units("mm")
+    return image.header

@@ -1,0 +1,58 @@
+"""What a case's results follow from besides its inputs: the half of a finished case's identity that is no file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from eenet_runtime._version import __version__
+from eenet_runtime.backends import Choice
+from eenet_runtime.bundle import Bundle, PostprocessingSettings
+from eenet_runtime.content_checks import CheckPolicy
+from eenet_runtime.segmenter import Segmenter
+
+
+@dataclass(frozen=True)
+class MaskSettings:
+    """Everything besides its inputs and its label values that a case's results follow from.
+
+    Releases of the inference engine and numbers of threads or of a GPU are left out: they move no more than last
+    digits, and a machine that was updated need not compute a finished data set again. Reports name them.
+
+    Attributes:
+        eenet_version: the toolkit's.
+        bundle_id: the model, by the hash of everything in it.
+        backend, artifact, precision: the engine and what it runs.
+        device: `cpu` or `cuda`.
+        checks: what becomes of images that do not look like what they are called.
+        postprocessing: the steps after the network.
+    """
+
+    eenet_version: str
+    bundle_id: str
+    backend: str
+    artifact: str
+    precision: str
+    device: str
+    checks: str
+    postprocessing: dict[str, float]
+
+    @staticmethod
+    def of(segmenter: Segmenter) -> MaskSettings:
+        """The settings of a loaded model."""
+        return MaskSettings.planned(segmenter.bundle, segmenter.choice, segmenter.postprocessing, segmenter.checks)
+
+    @staticmethod
+    def planned(
+        bundle: Bundle, choice: Choice, postprocessing: PostprocessingSettings, checks: CheckPolicy
+    ) -> MaskSettings:
+        """The settings that a model would have, were it loaded."""
+        return MaskSettings(
+            eenet_version=__version__,
+            bundle_id=bundle.bundle_id,
+            backend=choice.name,
+            artifact=choice.artifact.path,
+            precision=choice.artifact.precision,
+            device=choice.device.kind,
+            checks=checks.value,
+            postprocessing=asdict(postprocessing),
+        )

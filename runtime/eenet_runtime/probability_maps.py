@@ -1,0 +1,93 @@
+"""Probability maps on request: what the network gave each tumour class, on the patient's grid, for other programs.
+
+The maps are the network's: the mask beside them has been cleaned and holds only the winners. They are one 4D NIfTI
+file, unsigned integers with a slope (decision 0023); its three volumes are NCR, ED and ET in this order whatever label
+values the mask has, and what the three leave to 1 is background.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from isal import isal_zlib
+from numpy.typing import NDArray
+
+from eenet_runtime.grid import to_network_axes
+from eenet_runtime.labels import NUM_CLASSES, Label
+from eenet_runtime.nifti import FASTEST_LEVEL, Volume, header_like
+from eenet_runtime.segmentation import NetworkProbabilities
+
+MAP_LABELS: Final = (Label.NCR, Label.ED, Label.ET)
+"""The classes of the file's volumes, in order."""
+
+SCALE: Final = 65535
+"""Stored value of probability 1: a map is right to half of 1 / SCALE."""
+
+_GZIP: Final = 31
+"""The window of 2^15 bytes and a gzip header (without a time), as zlib spells it."""
+
+MAPS_SUFFIX: Final = "_probabilities.nii.gz"
+"""What follows the case's name in the name of its maps."""
+
+
+def probability_maps_to_bytes(probabilities: NetworkProbabilities, like: Volume) -> bytes:
+    """The bytes of the maps' file; the same input gives the same bytes.
+
+    One class after the other is brought to the patient's grid, rounded and compressed, so that no second array of all
+    classes is ever made. Where the network has other voxels than the patient the probabilities are interpolated, as
+    they are for the mask. Voxels outside the network's box have probability 0 of every tumour class.
+
+    Args:
+        probabilities: `Segmentation.probabilities`, where they were asked for.
+        like: the T1, whose grid the maps take over.
+
+    Returns:
+        A gzip-compressed NIfTI file, uint16 (X, Y, Z, 3) in the stored axis order of `like`; a reader that heeds the
+        slope gets probabilities.
+
+    Raises:
+        ValueError: arrays that do not fit together.
+    """
+    expected = tuple(axis.network_size for axis in probabilities.placement.axes)
+    if probabilities.values.shape != (*expected, NUM_CLASSES):
+        raise ValueError(f"probabilities are {probabilities.values.shape}, expected {(*expected, NUM_CLASSES)}")
+    stored = to_network_axes(np.broadcast_to(np.uint8(0), like.grid.shape), like.grid).shape
+    source = tuple(axis.source_size for axis in probabilities.placement.axes)
+    if stored != source:
+        raise ValueError(f"the placement is for {source} voxels, the grid has {stored}")
+    compressor = isal_zlib.compressobj(FASTEST_LEVEL, wbits=_GZIP)
+    pieces = [compressor.compress(_header(like))]
+    for label in MAP_LABELS:
+        # NIfTI's first axis runs fastest and its last one slowest: a class is one stretch of the file.
+        pieces.append(compressor.compress(_map(probabilities, label, like).T.data))
+    pieces.append(compressor.flush())
+    return b"".join(pieces)
+
+
+def _map(probabilities: NetworkProbabilities, label: Label, like: Volume) -> NDArray[np.uint16]:
+    """One class as it is stored: uint16 (X, Y, Z), in the file's byte order, the first axis the fastest in memory."""
+    placement = probabilities.placement
+    values = placement.values_from_network(probabilities.values[..., label])
+    # In place: float32 on the patient's grid is the largest array here.
+    values *= SCALE
+    np.rint(values, out=values)
+    np.clip(values, 0, SCALE, out=values)
+    stored = np.zeros(like.grid.shape, np.dtype(np.uint16).newbyteorder(like.header.endianness), order="F")
+    to_network_axes(stored, like.grid)[placement.covered] = values
+    return stored
+
+
+def _header(like: Volume) -> bytes:
+    """The file's bytes before its voxels: the T1's grid, none of its texts."""
+    header = header_like(like, (*like.grid.shape, len(MAP_LABELS)), np.uint16)
+    header.set_slope_inter(1 / SCALE, 0)
+    header["cal_min"], header["cal_max"] = 0, 1
+    header["descrip"] = f"probabilities of {', '.join(label.name for label in MAP_LABELS)}".encode()
+    header.set_intent("estimate")
+    # The fourth axis counts classes: it has no step and no unit of time.
+    header["pixdim"][4:] = 1
+    header.set_xyzt_units(xyz=header.get_xyzt_units()[0], t="unknown")
+    header["vox_offset"] = header.single_vox_offset
+    # Four zeros say that no extension follows.
+    return bytes(header.binaryblock) + bytes(4)

@@ -1,0 +1,90 @@
+"""Which cases are finished: proved by hashes, never by the mere existence of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from eenet_runtime.case_files import CaseFiles
+from eenet_runtime.files import sha256_of_file
+from eenet_runtime.mask_settings import MaskSettings
+from eenet_runtime.report import CaseReport, read_report
+from eenet_runtime.results import OutputSettings, ResultPaths
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a case stands before a run.
+
+    Attributes:
+        report: the report of the finished case, None where it must be computed.
+        why: why it must be computed, in one line; empty for a finished case.
+    """
+
+    report: CaseReport | None
+    why: str
+
+
+def standing_of(files: CaseFiles, paths: ResultPaths, settings: MaskSettings, outputs: OutputSettings) -> Standing:
+    """Whether the results of a case are what this run would make of it.
+
+    They are if its report names these settings and these label values, the hash of every input is what it was, and
+    every result that is asked for is there with the hash that the report gives it. Cheap questions come first; files
+    are hashed last.
+
+    Raises:
+        CaseError: an input cannot be read.
+    """
+    report = read_report(paths.report)
+    if report is None:
+        return Standing(None, "no finished result")
+    reason = next(_differences(report, files, paths, settings, outputs), "")
+    return Standing(None, reason) if reason else Standing(report, "")
+
+
+def _differences(
+    report: CaseReport, files: CaseFiles, paths: ResultPaths, settings: MaskSettings, outputs: OutputSettings
+) -> Iterator[str]:
+    for name, wanted in asdict(settings).items():
+        found = report.settings.get(name)
+        if found != wanted:
+            yield f"{name} was {_shown(found)}, is {_shown(wanted)}"
+    values = (outputs.scheme or files.scheme).values_by_name
+    if report.mask.get("values") != values:
+        yield f"label values were {_shown(report.mask.get('values'))}, are {_shown(values)}"
+    for name, path in paths.of(outputs).items():
+        if name not in report.outputs:
+            yield f"made without {name}"
+        elif hash_or_none(path) != report.outputs[name].get("sha256"):
+            yield f"{path.name} is not the file that its report describes"
+    yield from _changed_inputs(report, files)
+
+
+def _changed_inputs(report: CaseReport, files: CaseFiles) -> Iterator[str]:
+    if set(report.inputs) != {modality.value for modality in files.images}:
+        yield "made from other modalities"
+        return
+    hashes = {source.path: hash_or_none(source.path) for source in files.images.values()}
+    for modality, source in files.images.items():
+        entry = report.inputs[modality.value]
+        if (entry.get("sha256"), entry.get("channel")) != (hashes[source.path], source.channel):
+            yield f"{modality.value} has changed"
+    label = hash_or_none(files.label) if files.label is not None else None
+    if (report.label or {}).get("sha256") != label:
+        yield "the label has changed"
+
+
+def hash_or_none(path: Path) -> str | None:
+    """A file's SHA-256, None if it cannot be read."""
+    try:
+        return sha256_of_file(path)
+    except OSError:
+        return None
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {number:g}" for name, number in value.items())
+    return str(value)

@@ -1,0 +1,141 @@
+"""What comes out of a case: the mask on the patient's grid, and what a reader of it may ask."""
+
+from __future__ import annotations
+
+import gzip
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from eenet_runtime.errors import OutputError
+from eenet_runtime.labels import BRATS2023, LabelScheme, Region
+from eenet_runtime.nifti import labels_to_bytes, write_labels
+from eenet_runtime.placement import Placement
+from eenet_runtime.postprocessing import Cleaning
+from eenet_runtime.preprocessing import CaseImages
+
+
+class Stopwatch:
+    """Seconds by stage, in the order of the stages."""
+
+    def __init__(self, seconds: Mapping[str, float] | None = None) -> None:
+        """Start at nothing, or go on from earlier stages."""
+        self.seconds: dict[str, float] = dict(seconds or {})
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time spent inside the block to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What computed a mask.
+
+    Attributes:
+        bundle_id, bundle_name: the model, by the hash of everything in it and by name.
+        signature: what its signature was checked with, or that it was not.
+        artifact: the file that ran, and `kind` its kind.
+        precision, weights_precision: of the arithmetic, and of the weights as stored.
+        backend, backend_version: the inference engine.
+        device: what really computed, in the engine's words.
+        why: why this engine and this artefact were taken.
+        self_test: `passed`, or `not asked for`.
+        versions: of the toolkit and the packages between files and mask.
+    """
+
+    bundle_id: str
+    bundle_name: str
+    signature: str
+    artifact: str
+    kind: str
+    precision: str
+    weights_precision: str
+    backend: str
+    backend_version: str
+    device: str
+    why: str
+    self_test: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class NetworkProbabilities:
+    """Class probabilities as the network gave them, for whoever wants maps.
+
+    Attributes:
+        values: float32 (H, W, D, classes), network axes.
+        placement: where that box lies in the head.
+    """
+
+    values: NDArray[np.float32]
+    placement: Placement
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The result for one case.
+
+    Attributes:
+        case_id: the case's name.
+        labels: uint8 network classes (`Label`) on the patient's grid, in the stored axis order of the T1.
+        images: the images it was made from.
+        volumes_ml: volume of each region.
+        components: connected components of the whole tumour.
+        cleaning: what the post-processing did.
+        head_voxels_outside: head voxels that the network did not see.
+        warnings: what a reader of the mask should know, in plain sentences.
+        seconds: time by stage: read, check, prepare, network, restore, clean; and `wait`, where it had to wait for its
+            turn behind other cases.
+        provenance: what computed it.
+        scheme: the label scheme that goes with the inputs; files hold its values unless another one is asked for.
+        probabilities: the network's probabilities where they were asked for.
+    """
+
+    case_id: str
+    labels: NDArray[np.uint8] = field(repr=False)
+    images: CaseImages = field(repr=False)
+    volumes_ml: dict[Region, float]
+    components: int
+    cleaning: Cleaning
+    head_voxels_outside: int
+    warnings: tuple[str, ...]
+    seconds: dict[str, float]
+    provenance: Provenance
+    scheme: LabelScheme = BRATS2023
+    probabilities: NetworkProbabilities | None = field(default=None, repr=False)
+
+    def file_values(self, scheme: LabelScheme | None = None) -> NDArray[np.uint8]:
+        """The mask in a scheme's values (uint8, a copy), by default the inputs' own."""
+        return (scheme or self.scheme).to_file(self.labels)
+
+    def to_nifti(self, scheme: LabelScheme | None = None) -> nib.Nifti1Image:
+        """The mask as a nibabel image on the T1's grid: affine, qform, sform and units are the T1's."""
+        content = gzip.decompress(labels_to_bytes(self.file_values(scheme), self.images.reference))
+        kind = nib.Nifti2Image if isinstance(self.images.reference.header, nib.Nifti2Header) else nib.Nifti1Image
+        return kind.from_bytes(content)
+
+    def save(self, path: Path | str, scheme: LabelScheme | None = None) -> None:
+        """Write the mask as a compressed NIfTI file on the T1's grid, all of it or nothing.
+
+        Args:
+            path: its final name, ending in `.nii.gz`; a file of that name is replaced.
+            scheme: label values; by default those that go with the inputs.
+
+        Raises:
+            OutputError: it has another ending, or cannot be written.
+        """
+        path = Path(path)
+        if not path.name.endswith(".nii.gz"):
+            raise OutputError(f"{path}: a mask is a compressed NIfTI file, expected a name ending in .nii.gz")
+        write_labels(path, self.file_values(scheme), self.images.reference)

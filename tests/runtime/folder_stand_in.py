@@ -1,0 +1,73 @@
+"""`eenet-run` with a stand-in for the network: slow enough to be hit at any moment, and it keeps a log.
+
+Run as `python -m tests.runtime.folder_stand_in LOG SECONDS ARGUMENTS...`. Each inference writes the name of its case
+into LOG when it begins, and takes SECONDS. Every flush to the disk takes a little longer, too, so that a kill now and
+then falls between the writing of a file and its final name. When the model is loaded a line is printed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eenet_runtime import files, serving
+from eenet_runtime.segmenter import ComputedCase, PreparedCase, Segmenter
+from tests.synthetic import BIAS, CLASSIFIER
+
+LOADED = "loaded"
+
+
+class NumpyBackend:
+    """The model of `tests.synthetic.write_bundle` as a matrix product."""
+
+    name, version, device = "stand-in", "1", "cpu (1 thread)"
+
+    def __call__(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Backend.__call__`."""
+        logits = np.exp(volume @ CLASSIFIER + BIAS)
+        return np.asarray(logits / logits.sum(axis=-1, keepdims=True), dtype=np.float32)
+
+    def labels(self, volume: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """See `Backend.labels`."""
+        return np.asarray(np.argmax(volume @ CLASSIFIER + BIAS, axis=-1), dtype=np.uint8)
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def _replace_network(log: Path, seconds: float) -> None:
+    compute, flush = Segmenter.compute, files._flush_to_disk
+
+    def load(*_args: Any, **_options: Any) -> NumpyBackend:
+        sys.stdout.write(f"{LOADED}\n")
+        sys.stdout.flush()
+        return NumpyBackend()
+
+    def slow_compute(self: Segmenter, prepared: PreparedCase, **options: Any) -> ComputedCase:
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.write(descriptor, f"{prepared.case_id}\n".encode())
+        os.close(descriptor)
+        time.sleep(seconds)
+        return compute(self, prepared, **options)
+
+    def slow_flush(path: Path) -> None:
+        time.sleep(0.003)
+        flush(path)
+
+    setattr(serving, "load", load)  # noqa: B010  (mypy does not let a function be replaced by assignment)
+    setattr(Segmenter, "compute", slow_compute)  # noqa: B010
+    setattr(files, "_flush_to_disk", slow_flush)  # noqa: B010
+
+
+if __name__ == "__main__":
+    _replace_network(Path(sys.argv[1]), float(sys.argv[2]))
+    sys.argv = ["eenet-run", *sys.argv[3:]]
+    from eenet_runtime.cli import main
+
+    main()

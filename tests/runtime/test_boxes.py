@@ -1,0 +1,107 @@
+"""Boxes of voxels, found and combined."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+
+from eenet_runtime.boxes import (
+    Box,
+    bounding_box,
+    contiguous,
+    difference,
+    in_memory_order,
+    intersection,
+    is_empty,
+    shape_of,
+    slabs,
+    union,
+)
+
+SHAPES = hnp.array_shapes(min_dims=3, max_dims=3, max_side=5)
+VOLUMES = hnp.arrays(np.int16, SHAPES, elements=st.sampled_from([0, 0, 0, 1, -7]))
+
+
+@st.composite
+def boxes(draw: st.DrawFn) -> Box:
+    """A box within 8 x 8 x 8 voxels, maybe empty."""
+    parts = []
+    for _ in range(3):
+        start = draw(st.integers(0, 8))
+        parts.append(slice(start, draw(st.integers(start, 8))))
+    return parts[0], parts[1], parts[2]
+
+
+def painted(*some: Box) -> NDArray[np.int64]:
+    """How many of the boxes each of 8 x 8 x 8 voxels lies in."""
+    volume = np.zeros((8, 8, 8), dtype=np.int64)
+    for box in some:
+        volume[box] += 1
+    return volume
+
+
+@given(volume=VOLUMES, order=st.sampled_from(list(permutations(range(3)))), back=st.booleans())
+def test_a_bounding_box_holds_every_voxel_and_no_empty_face(
+    volume: NDArray[np.int16], order: tuple[int, int, int], back: bool
+) -> None:
+    # However the volume lies in memory: along other axes, or backwards.
+    stored = np.ascontiguousarray(volume.transpose(order)).transpose(np.argsort(order))
+    stored = np.ascontiguousarray(stored[::-1])[::-1] if back else stored
+    np.testing.assert_array_equal(stored, volume)
+    box = bounding_box(stored)
+    assert np.count_nonzero(stored[box]) == np.count_nonzero(volume)
+    if not volume.any():
+        assert is_empty(box)
+        return
+    for axis in range(3):
+        inside = np.moveaxis(stored[box], axis, 0)
+        assert inside[0].any()
+        assert inside[-1].any()
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, ">i2", np.float32])
+def test_a_bounding_box_does_not_care_for_the_type(dtype: Any) -> None:
+    volume = np.zeros((9, 8, 7), dtype=dtype)
+    volume[2, 3, 4] = volume[5, 1, 4] = 1
+    assert bounding_box(volume) == (slice(2, 6), slice(1, 4), slice(4, 5))
+
+
+@given(volume=VOLUMES, order=st.permutations(range(3)))
+def test_a_volume_is_brought_into_order_without_a_change(volume: NDArray[np.int16], order: list[int]) -> None:
+    turned = np.tile(volume, (1, 1, 9)).transpose(order)
+    np.testing.assert_array_equal(contiguous(turned), turned)
+    assert contiguous(turned).flags.c_contiguous
+    assert contiguous(volume) is volume
+
+
+def test_slabs_come_in_the_order_of_memory() -> None:
+    volume = np.zeros((3, 4, 5), order="F")
+    assert in_memory_order(volume).flags.c_contiguous
+    assert [slab.shape for slab in slabs(volume)] == [(4, 3)] * 5
+    assert all(slab.flags.c_contiguous for slab in slabs(volume))
+
+
+@given(first=boxes(), second=boxes())
+def test_boxes_combine_as_their_voxels_do(first: Box, second: Box) -> None:
+    both = painted(first) * painted(second)
+    common = intersection(first, second)
+    assert is_empty(common) == (not both.any())
+    if not is_empty(common):
+        np.testing.assert_array_equal(painted(common), both)
+    assert np.prod(shape_of(first)) == painted(first).sum()
+    if not is_empty(first) and not is_empty(second):
+        assert union([first, second]) == bounding_box(painted(first, second))
+
+
+@given(first=boxes(), second=boxes())
+def test_what_is_left_of_a_box_is_every_other_voxel_once(first: Box, second: Box) -> None:
+    left = difference(first, intersection(first, second))
+    assert len(left) <= 6
+    np.testing.assert_array_equal(painted(*left), painted(first) * (1 - painted(second)))

@@ -1,0 +1,45 @@
+"""Network classes and the numbers that files hold for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eenet_runtime.errors import CaseError
+from eenet_runtime.labels import BRATS2020, LABEL_SCHEMES, Label, LabelScheme
+
+CLASSES = np.random.default_rng(0).integers(0, 4, (5, 6, 7)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("scheme", LABEL_SCHEMES.values(), ids=lambda scheme: scheme.name)
+@pytest.mark.parametrize("dtype", ["u1", "i2", ">i2", "f4", "f8"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_every_class_comes_back_from_its_file_value(scheme: LabelScheme, dtype: str, order: Any) -> None:
+    values = scheme.to_file(np.array(CLASSES, order=order))
+    for label in Label:
+        assert (values[label == CLASSES] == scheme.file_values[label]).all()
+    stored = values.astype(dtype)
+    stored.setflags(write=False)
+    found = scheme.from_file(stored, "x")
+    np.testing.assert_array_equal(found, CLASSES)
+    assert found.dtype == values.dtype == np.uint8
+    # As the file lies in memory, so does what becomes of it: nothing is transposed on the way.
+    assert found.strides == values.strides == np.zeros((5, 6, 7), np.uint8, order=order).strides
+
+
+def test_translating_changes_no_argument() -> None:
+    labels = CLASSES.copy()
+    for scheme in LABEL_SCHEMES.values():
+        assert not np.shares_memory(scheme.to_file(labels), labels)
+        assert not np.shares_memory(scheme.from_file(scheme.to_file(labels), "x"), labels)
+    np.testing.assert_array_equal(labels, CLASSES)
+
+
+@pytest.mark.parametrize("value", [3, 5, 255, -1, 256, 1.5, np.nan, np.inf])
+def test_a_value_that_the_scheme_does_not_know_is_refused_by_name(value: float) -> None:
+    values = BRATS2020.to_file(CLASSES).astype(np.float64)
+    values[2, 3, 4] = value
+    with pytest.raises(CaseError, match=rf"^x: label values {value:g} found, expected only 0, 1, 2, 4 "):
+        BRATS2020.from_file(values, "x")
