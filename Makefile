@@ -1,5 +1,5 @@
 # Two commands: `make demo` segments the example cases, `make test` runs everything that CI runs.
-# Needs Python 3.11 to 3.13, make and a package index; nothing is compiled.
+# Needs Python 3.11 to 3.13, make and a package index. The native CPU engine is built where a C++ compiler is there.
 
 PYTHON ?= python3
 DEMO_VENV := .venv-demo
@@ -7,10 +7,23 @@ TEST_VENV := .venv
 LEAN_VENV := .venv-lean
 BUNDLE := models/eenet-fast-phantom
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+NATIVE := runtime/native
+NATIVE_FILES := $(shell find $(NATIVE) -type f -not -path '*/build/*' -not -path '*/__pycache__/*')
+
+# Build the native engine into an environment, or say in one line why the rest goes on without it.
+define build_native
+@if ! command -v $(CXX) >/dev/null && ! command -v c++ >/dev/null && ! command -v clang++ >/dev/null; then \
+	echo "native engine: no C++ compiler found, going on without it (OpenVINO serves)"; \
+elif $(1)/bin/python $(PIP_INSTALL) ./$(NATIVE) >$(1)/native.log 2>&1; then \
+	echo "native engine: built"; touch $(1)/.native; \
+else \
+	echo "native engine: it did not build (see $(1)/native.log), going on without it (OpenVINO serves)"; \
+fi
+endef
 
 .PHONY: demo test check lean pytest gpu clean
 
-demo: $(DEMO_VENV)/.installed
+demo: $(DEMO_VENV)/.native
 	$(DEMO_VENV)/bin/eenet-run infer folder examples demo-output --model $(BUNDLE)
 	@echo
 	@echo "masks, reports and previews: demo-output/   (phantoms: synthetic tumours, never patients)"
@@ -24,7 +37,7 @@ check: $(TEST_VENV)/.installed
 	$(TEST_VENV)/bin/mypy
 	$(TEST_VENV)/bin/lint-imports
 
-pytest: $(TEST_VENV)/.installed
+pytest: $(TEST_VENV)/.native
 	$(TEST_VENV)/bin/python -m pytest
 
 # The base install in an environment of its own: proves that the runtime starts without any extra.
@@ -40,6 +53,9 @@ $(DEMO_VENV)/.installed: pyproject.toml
 	$(DEMO_VENV)/bin/python $(PIP_INSTALL) ".[cpu]"
 	@touch $@
 
+$(DEMO_VENV)/.native: $(DEMO_VENV)/.installed $(NATIVE_FILES)
+	$(call build_native,$(DEMO_VENV))
+
 $(LEAN_VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(LEAN_VENV)
 	$(LEAN_VENV)/bin/python $(PIP_INSTALL) .
@@ -51,6 +67,9 @@ $(TEST_VENV)/.installed: pyproject.toml
 	$(TEST_VENV)/bin/python $(PIP_INSTALL) --upgrade "pip>=25.1"
 	$(TEST_VENV)/bin/python $(PIP_INSTALL) --group dev --editable ".[all-cpu]"
 	@touch $@
+
+$(TEST_VENV)/.native: $(TEST_VENV)/.installed $(NATIVE_FILES)
+	$(call build_native,$(TEST_VENV))
 
 clean:
 	rm -rf $(DEMO_VENV) $(TEST_VENV) $(LEAN_VENV) demo-output build dist

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from eenet_export.commands.engine import engine
 from eenet_export.commands.info import info
+from eenet_export.commands.native import native
 from eenet_export.commands.onnx import everything, onnx
 from eenet_export.commands.sign import sign
 from eenet_export.commands.triton import triton
@@ -16,6 +17,7 @@ app = new_app("Turn a trained EENet into a bundle that the runtime can trust.")
 app.command("all")(everything)
 app.command("onnx")(onnx)
 app.command("engine")(engine)
+app.command("native")(native)
 app.command("verify")(verify)
 app.command("sign")(sign)
 app.command("triton")(triton)

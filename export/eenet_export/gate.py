@@ -113,17 +113,22 @@ def case_hashes(cases: Sequence[CaseFiles]) -> dict[str, dict[str, str]]:
 def artifact_forms(folder: Path, artifact: Artifact, preset: GeometryPreset) -> Iterator[Form]:
     """An artefact in every engine that runs it here, loaded one after the other.
 
-    Each is closed when the next is asked for. ONNX Runtime gives an artefact's plain name; another engine adds its own.
+    Each is closed when the next is asked for. ONNX Runtime, or the engine that an artefact is made for, gives its plain
+    name; another engine adds its own.
+
+    Raises:
+        BackendError: ONNX Runtime, or the engine that the artefact is made for, cannot load it here.
     """
     for name, load in _engines(folder / artifact.path, artifact, preset):
+        plain = name in ("onnxruntime", artifact.kind)
         try:
             backend = load()
         except BackendError:
-            if name == "onnxruntime":
+            if plain:
                 raise
             continue
         with closing(backend):
-            form = artifact.form if name in ("onnxruntime", artifact.kind) else f"{artifact.form}-{name}"
+            form = artifact.form if plain else f"{artifact.form}-{name}"
             gives = backend if artifact.probabilities_name else None
             yield Form(form, gives, backend.labels)
 
@@ -207,3 +212,9 @@ def _engines(path: Path, artifact: Artifact, preset: GeometryPreset) -> Iterator
         from eenet_runtime.backends.tensorrt_rtx_backend import TensorRTRTXBackend
 
         yield "tensorrt-rtx", lambda: TensorRTRTXBackend(path, artifact, preset)
+    elif artifact.kind == "native":
+        from eenet_runtime.backends.native_backend import NativeBackend
+
+        # The runtime takes whichever of the two is installed for the 2D network: both are proved.
+        yield "native", lambda: NativeBackend(path, artifact, preset, plane_engine="onnxruntime")
+        yield "openvino", lambda: NativeBackend(path, artifact, preset, plane_engine="openvino")

@@ -20,9 +20,9 @@ from eenet_export.passes.float16 import Float16, HalfReport, Policy
 from eenet_export.weights import bind_weights, folded
 from eenet_runtime.errors import ExportError
 from eenet_runtime.files import open_for_replace
+from eenet_runtime.weights_file import WEIGHTS_FILE as WEIGHTS_FILE
 from eenet_train.weights import WeightPrecision, WeightRounding, named_weights, save_weights
 
-WEIGHTS_FILE: Final = "weights.safetensors"
 FP32_FILE: Final = "model.onnx"
 FP16_FILE: Final = "model.fp16.onnx"
 INT8_FILE: Final = "model.int8.onnx"

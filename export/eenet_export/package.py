@@ -26,10 +26,13 @@ from eenet_export.gate import (
 )
 from eenet_export.golden import make_golden, write_golden
 from eenet_export.graphs import FP16_FILE, FP32_FILE, INT8_FILE, WEIGHTS_FILE, load_graph, write_fp16, write_fp32
+from eenet_export.native import native_artifact
 from eenet_export.parity import KERAS, ORACLE, UNROUNDED, ParityCase, ParityLimits, require_parity
+from eenet_export.plane import PLANE_FILE, write_plane
 from eenet_export.range_audit import RangeAudit, audit_ranges
 from eenet_export.source import SourceModel
 from eenet_export.workshop import Workshop
+from eenet_runtime.backends.native_backend import obstacle
 from eenet_runtime.bundle import (
     MANIFEST_NAME,
     Artifact,
@@ -41,7 +44,7 @@ from eenet_runtime.bundle import (
     open_bundle,
 )
 from eenet_runtime.case_files import CaseFiles
-from eenet_runtime.errors import ExportError, ParityError
+from eenet_runtime.errors import BackendError, ExportError, ParityError
 from eenet_runtime.files import remove_leftovers, write_atomically
 from eenet_runtime.golden import GOLDEN_NAME
 from eenet_train.weights import WeightPrecision, round_weights
@@ -56,6 +59,7 @@ _TOOLS: Final = (
     "onnxruntime",
     "openvino",
     "tensorrt-rtx",
+    "eenet-native",
     "numpy",
 )
 ENGINE: Final = "tensorrt-rtx"
@@ -161,7 +165,7 @@ class _Maker:
             forms.append(Form(UNROUNDED, keras_function(unrounded)))
         artifacts, rows, derived = self._artifacts(forms)
         self.workshop.step("golden", lambda: self._write_golden(oracle))
-        names = [FILES[artifact.precision] for artifact in artifacts]
+        names = [artifact.path for artifact in artifacts]
         return Manifest(
             name="",
             preset=self.preset,
@@ -176,6 +180,7 @@ class _Maker:
             },
             parity=tuple(rows),
             golden=GOLDEN_NAME,
+            modality_dropout=self.source.modality_dropout,
             tools={tool: found for tool in _TOOLS if (found := _version(tool))},
             created=self.workshop.step("created", lambda: datetime.now(UTC).isoformat(timespec="seconds")),
         )
@@ -216,7 +221,35 @@ class _Maker:
                 continue
             artifacts.append(artifact)
             rows += measured
+        derived["native"] = self._add_native(forms, artifacts, rows)
         return artifacts, rows, derived
+
+    def _add_native(self, forms: Sequence[Form], artifacts: list[Artifact], rows: list[ParityRow]) -> dict[str, str]:
+        """The native engine's artefact, if that engine is here to prove it; else the reason for the manifest."""
+        plane = self.folder / PLANE_FILE
+        left_out = self.workshop.step("native", self._write_native, None if obstacle() else plane)
+        if not left_out:
+            artifact = native_artifact(artifacts[0])
+            try:
+                measured = self._measure_artifact(artifact, forms)
+                require_parity(measured, self.settings.limits)
+            except (ParityError, BackendError) as error:
+                left_out = str(error)
+                self.on_step(f"the native artefact is left out: {left_out}")
+                plane.unlink()
+            else:
+                artifacts.append(artifact)
+                rows += measured
+        return {"left_out": left_out} if left_out else {}
+
+    def _write_native(self) -> str:
+        """Write the artefact; why not, where its engine is missing: what was not proved stays out."""
+        reason = obstacle()
+        if reason:
+            self.on_step(f"no native artefact is made: {reason}")
+        else:
+            write_plane(self.folder / FP32_FILE, self.folder)
+        return reason
 
     def _artifact(self, precision: str) -> Artifact:
         half = precision == "fp16" and self.settings.half_input

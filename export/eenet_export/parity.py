@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.bundle import TIE, ParityRow
+from eenet_runtime.bundle import TIE, USUAL_SHARE, ParityRow
 from eenet_runtime.case_files import CaseFiles
 from eenet_runtime.dice import dice_by_region
 from eenet_runtime.errors import ParityError
@@ -42,9 +42,10 @@ class ParityLimits:
     """What still counts as the same model (MLPerf's bar for 3D segmentation is 99.9 % of the FP32 Dice).
 
     Attributes:
-        max_abs_difference: of a class probability at any voxel, for artefacts that compute in FP32. Rounding alone
-            makes 2e-5 with random weights at 192 x 160 x 144 and 1.4e-3 with trained ones, where steep
-            voxels amplify it.
+        max_abs_difference: of a class probability at any voxel, for artefacts that compute in FP32. Rounding makes 2e-5
+            with random weights at 192 x 160 x 144, and 5e-4 with a trained network, whose steep voxels amplify it.
+        usual_difference: the same in 99.9 % of the voxels. Rounding made 6e-5 at most; an epsilon of 0.1 in one of the
+            last norms 7e-4 and 8e-4 with two trained networks, though the masks hardly moved, a bias of 0.05 more 1e-2.
         min_agreement: share of voxels with the same class, on each case.
         min_inner_agreement: the same away from region borders, where nothing is close.
         mean_dice, worst_dice: Dice of each region between the two masks, over the cases and on each.
@@ -52,6 +53,7 @@ class ParityLimits:
     """
 
     max_abs_difference: float = 1e-2
+    usual_difference: float = 5e-4
     min_agreement: float = 0.999
     min_inner_agreement: float = 0.9999
     mean_dice: float = 0.999
@@ -134,9 +136,10 @@ def compare(case: ParityCase, reference: FormResult, candidate: FormResult) -> P
             f"case {case.case_id}: {candidate.form} gave shape {second.shape}, {reference.form} {first.shape}"
         )
     assert reference.probabilities is not None
-    difference = None
+    difference = usual = None
     if candidate.probabilities is not None:
-        difference = float(np.abs(reference.probabilities - candidate.probabilities).max())
+        differences = np.abs(reference.probabilities - candidate.probabilities).max(axis=-1)
+        difference, usual = float(differences.max()), float(np.quantile(differences, USUAL_SHARE))
     same, inner = first == second, inner_voxels(first)
     highest = np.partition(reference.probabilities, -2, axis=-1)
     spacing = (case.spacing_mm,) * 3
@@ -151,6 +154,7 @@ def compare(case: ParityCase, reference: FormResult, candidate: FormResult) -> P
         ties=int(np.count_nonzero(highest[..., -1] - highest[..., -2] < TIE)),
         hd95_mm={r.value: MaskPair.cut(r.mask(second), r.mask(first), spacing).hd95_mm for r in Region},
         dice_change=_dice_change(case, reference, candidate),
+        usual_difference=usual,
     )
 
 
@@ -198,7 +202,7 @@ def parity_table(rows: Sequence[ParityRow]) -> str:
     """One line for each pair of forms, with the worst figure over the cases, for a terminal."""
     regions = list(rows[0].dice) if rows else []
     return format_table(
-        ["form", "against", "cases", "max difference", "agreement", "inner", "ties"]
+        ["form", "against", "cases", f"{USUAL_SHARE:.1%} within", "all within", "agreement", "inner", "ties"]
         + [f"{what} {region}" for what in ("Dice", "HD95 mm", "Dice change") for region in regions],
         [_table_line(pair, group, regions) for pair, group in by_pair(rows).items()],
     )
@@ -206,11 +210,13 @@ def parity_table(rows: Sequence[ParityRow]) -> str:
 
 def _table_line(pair: tuple[str, str], group: Sequence[ParityRow], regions: Sequence[str]) -> list[str]:
     differences = [row.max_abs_difference for row in group if row.max_abs_difference is not None]
+    usual = [row.usual_difference for row in group if row.usual_difference is not None]
     changed = [row.dice_change for row in group if row.dice_change]
     measured = [row for row in group if row.hd95_mm]
     return [
         *pair,
         str(len(group)),
+        f"{max(usual):.1e}" if usual else "",
         f"{max(differences):.1e}" if differences else "labels only",
         f"{min(row.agreement for row in group):.6f}",
         f"{min(row.inner_agreement for row in group):.6f}",
@@ -236,10 +242,15 @@ def _require_row(row: ParityRow, limits: ParityLimits) -> None:
     # Rounded weights and half precision are another function by design; their masks are what counts. Keras is listed
     # to be seen: at full size its FP32 statistics moved probabilities of a trained network by 3.5e-3.
     if row.reference == ORACLE and row.candidate != KERAS and "fp32" in row.candidate:
-        difference = row.max_abs_difference
-        if difference is None or not difference <= limits.max_abs_difference:
-            found = "no probabilities" if difference is None else f"probabilities that differ by {difference:.2e}"
-            raise ParityError(f"{where}: {found} found, expected at most {limits.max_abs_difference:.0e}")
+        where_most = f"{where}, {USUAL_SHARE:.1%} of the voxels"
+        _require_close(where_most, row.usual_difference, limits.usual_difference)
+        _require_close(where, row.max_abs_difference, limits.max_abs_difference)
+
+
+def _require_close(where: str, difference: float | None, limit: float) -> None:
+    if difference is None or not difference <= limit:
+        found = "no probabilities" if difference is None else f"probabilities that differ by {difference:.2e}"
+        raise ParityError(f"{where}: {found} found, expected at most {limit:.0e}")
 
 
 def _require(holds: bool, where: str, what: str, found: float, limit: float) -> None:

@@ -26,12 +26,14 @@ class SourceModel:
         preset: the geometry.
         sha256: of the file or files it was read from.
         provenance: what the manifest says about the weights: figures and case names, no paths.
+        modality_dropout: chance with which the training blanked one modality; 0 where nothing is known.
     """
 
     model: keras.Model
     preset: GeometryPreset
     sha256: str
     provenance: dict[str, Any]
+    modality_dropout: float = 0.0
 
 
 def source_of(path: Path, preset: GeometryPreset | None = None) -> SourceModel:
@@ -58,7 +60,8 @@ def source_of_run(path: Path) -> SourceModel:
     run = RunFolder(path)
     record = read_record(run)
     digest = hashlib.sha256((sha256_of_file(run.model) + record.to_json()).encode() if run.model.is_file() else b"")
-    return SourceModel(load_model(run.model, record.preset), record.preset, digest.hexdigest(), _provenance(record))
+    model = load_model(run.model, record.preset)
+    return SourceModel(model, record.preset, digest.hexdigest(), _provenance(record), record.modality_dropout)
 
 
 def source_of_file(path: Path, preset: GeometryPreset | None = None) -> SourceModel:

@@ -31,6 +31,7 @@ _DTYPES: Final = {"float32": "TYPE_FP32", "float16": "TYPE_FP16", "uint8": "TYPE
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LEFT_OUT: Final = {
     "tensorrt-rtx": "Triton's tensorrt backend does not load plans of TensorRT for RTX",
+    "native": "the native engine is for this toolkit's own runtime; give Triton an ONNX artefact",
     "openvino": "models of OpenVINO are for this toolkit's own runtime; give Triton an ONNX artefact",
 }
 

@@ -9,8 +9,6 @@ on constants alone; engines fold them when they load the model, `folded` does it
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,15 +21,9 @@ from numpy.typing import NDArray
 
 from eenet_export.passes.counted import add_constant, constant, remove_unused
 from eenet_export.passes.fold_constants import FoldConstants
-from eenet_runtime.errors import ExportError
+from eenet_runtime import weights_file
+from eenet_runtime.errors import BundleError, ExportError
 
-_TYPES: Final = {
-    "F16": ir.DataType.FLOAT16,
-    "F32": ir.DataType.FLOAT,
-    "I32": ir.DataType.INT32,
-    "I64": ir.DataType.INT64,
-}
-"""Data types of safetensors headers that Keras weights are stored in."""
 _TOLERANCE: Final = {ir.DataType.FLOAT: 2.0**-21, ir.DataType.FLOAT16: 2.0**-9}
 """Relative difference of a product that was rounded on two ways: a few units in the last place."""
 
@@ -54,35 +46,24 @@ class StoredTensor:
 
 
 def stored_tensors(path: Path) -> dict[str, StoredTensor]:
-    """Read the header of a safetensors file.
-
-    The format: eight bytes with the header's length N (little-endian), N bytes of JSON, then the tensors, whose
-    offsets in the header count from the header's end.
+    """Read the header of a weights file, as the runtime does, with the graph's own data types.
 
     Raises:
         ExportError: not a safetensors file, one that is cut off, or a data type that weights do not have.
     """
     try:
-        with path.open("rb") as stream:
-            header_length = int.from_bytes(stream.read(8), "little")
-            header: dict[str, Any] = dict(json.loads(stream.read(header_length)))
-        size = path.stat().st_size
-    except (OSError, ValueError, TypeError, MemoryError, OverflowError) as error:
-        raise ExportError(f"{path}: not a readable safetensors file ({error})") from error
-    header.pop("__metadata__", None)
-    tensors = {}
-    for name, entry in header.items():
-        try:
-            dtype, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ExportError(f"{path}: not a readable safetensors file (its entry {name} is incomplete)") from error
-        if dtype not in _TYPES:
-            raise ExportError(f"{path}: {name} has data type {dtype}, expected one of {', '.join(_TYPES)}")
-        tensor = StoredTensor(_TYPES[dtype], shape, 8 + header_length + begin, end - begin)
-        if tensor.length != math.prod(shape) * tensor.dtype.itemsize or tensor.offset + tensor.length > size:
-            raise ExportError(f"{path}: {name} is cut off, or is not as long as its shape says")
-        tensors[name] = tensor
-    return tensors
+        stored = weights_file.stored_tensors(path)
+    except BundleError as error:
+        raise ExportError(str(error)) from error
+    return {
+        name: StoredTensor(
+            ir.DataType.from_numpy(np.dtype(weights_file.DTYPES[tensor.dtype])),
+            tensor.shape,
+            tensor.offset,
+            tensor.length,
+        )
+        for name, tensor in stored.items()
+    }
 
 
 def bind_weights(model: ir.Model, factors: Mapping[str, NDArray[np.float32]], weights_path: Path) -> int:

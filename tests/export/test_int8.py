@@ -212,7 +212,7 @@ def test_a_tensor_without_a_usable_magnitude_is_refused_by_name(value: float, fo
 def test_one_nan_in_one_case_is_refused_by_name() -> None:
     made = volumes()
     made[1][0, 0, 0, 0, 0] = np.nan
-    with pytest.raises(ExportError, match="tensor .*: (NaN found|largest magnitude nan found)"):
+    with pytest.raises(ExportError, match=r"tensor .*: (NaN found|largest magnitude nan found)"):
         calibrate(small_graph(), made, Policy({"Last/Conv": "makes the logits"}))
 
 

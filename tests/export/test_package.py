@@ -20,6 +20,7 @@ from eenet_export.package import ExportSettings, export_model
 from eenet_export.parity import ParityLimits
 from eenet_export.source import load_model, source_of, source_of_run
 from eenet_export.verify import record, verify_bundle
+from eenet_runtime.backends.native_backend import obstacle
 from eenet_runtime.bundle import MANIFEST_NAME, describe_files, open_bundle
 from eenet_runtime.discovery import find_cases
 from eenet_runtime.errors import ExportError, ParityError, TrainingError
@@ -28,9 +29,13 @@ from eenet_runtime.normalization import NORMALIZATION
 from eenet_runtime.segmenter import Segmenter
 from eenet_train.run_folder import RegionScores, RunFolder, RunRecord, Versions, write_record
 from eenet_train.weights import WeightPrecision
+from tests.native_stand_in import install, uninstall
 from tests.synthetic import TINY_2MM, make_head, write_case
 
 pytestmark = [pytest.mark.tf, pytest.mark.slow]
+
+PLANE = [] if obstacle() else ["plane.onnx"]
+"""What an export makes where the native engine is here to prove it."""
 
 FP16 = ExportSettings(
     weights=WeightPrecision.FP16,
@@ -66,6 +71,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         validation_dice=RegionScores(0.1, 0.2, 0.3),
         encoder_weights="none",
         versions=Versions.installed(),
+        modality_dropout=0.02,
     )
     write_record(folder, record)
     return folder.path
@@ -106,28 +112,32 @@ def converted_before(converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_bundle_holds_its_weights_once_for_all_graphs(bundle: Path) -> None:
     sizes = {path.name: path.stat().st_size for path in bundle.iterdir()}
-    assert set(sizes) == {"manifest.json", "model.onnx", "model.fp16.onnx", "weights.safetensors", "golden.npz"}
+    graphs = {"model.onnx", "model.fp16.onnx", *PLANE}
+    assert set(sizes) == {"manifest.json", "weights.safetensors", "golden.npz", *graphs}
     assert 28e6 < sizes["weights.safetensors"] < 30e6
-    assert sizes["model.onnx"] + sizes["model.fp16.onnx"] + sizes["golden.npz"] < 2e6
+    assert sum(sizes[name] for name in graphs) + sizes["golden.npz"] < 2e6
 
 
 def test_the_manifest_says_what_was_proved_and_where_the_weights_came_from(bundle: Path, cases: Path) -> None:
     manifest = open_bundle(bundle).manifest
     pairs = {(row.candidate, row.reference) for row in manifest.parity}
-    engines = {(form, "oracle") for form in ("onnx-fp32", "onnx-fp32-openvino", "onnx-fp16", "onnx-fp16-openvino")}
+    forms = ("onnx-fp32", "onnx-fp16", *(["native-fp32"] if PLANE else []))
+    engines = {(form + engine, "oracle") for form in forms for engine in ("", "-openvino")}
     assert pairs == {("keras", "oracle"), ("keras", "keras-fp32-weights"), *engines}
     exact = [row for row in manifest.parity if row.reference == "oracle" and "fp16" not in row.candidate]
     assert all(row.max_abs_difference is not None and row.max_abs_difference <= 1e-4 for row in exact)
     (case,) = find_cases(cases).cases
     t1 = hashlib.sha256(case.images[Modality.T1].path.read_bytes()).hexdigest()
     assert manifest.cases["Case_1"]["t1"] == t1
+    assert manifest.modality_dropout == 0.02
     assert manifest.golden == "golden.npz"
     assert manifest.provenance["derived"]["fp16"]["clamped"] == 0
     assert manifest.provenance["derived"]["fp16"]["range"]["tensors"] > 300
     assert manifest.provenance["note"] == "made by tests"
     assert manifest.provenance["training_cases"] == 2
     assert manifest.provenance["weight_rounding"]["rounded"] > 0
-    assert [artifact.form for artifact in manifest.artifacts] == ["onnx-fp32", "onnx-fp16"]
+    assert tuple(artifact.form for artifact in manifest.artifacts) == forms
+    assert ("left_out" in manifest.provenance["derived"]["native"]) == (not PLANE)
     assert {artifact.weights_precision for artifact in manifest.artifacts} == {"fp16"}
     assert {"tensorflow", "keras", "tf2onnx", "onnx"} <= set(manifest.tools)
 
@@ -201,13 +211,19 @@ def test_an_artefact_that_is_changed_later_fails_the_verification_and_is_not_rec
 
 
 @pytest.mark.usefixtures("converted_before")
-def test_int8_that_does_not_pass_is_left_out_and_the_manifest_says_why(run: Path, cases: Path, tmp_path: Path) -> None:
+def test_int8_and_native_that_do_not_pass_are_left_out_and_the_manifest_says_why(
+    run: Path, cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch)
     settings = ExportSettings(precisions=("fp32", "int8"), max_cases=1)
     made = export_model(source_of_run(run), tmp_path / "bundle", cases, settings)
     derived = made.manifest.provenance["derived"]["int8"]
     passed = any(artifact.precision == "int8" for artifact in made.manifest.artifacts)
     assert passed != ("left_out" in derived)
     assert derived["quantised"]
+    assert "native-fp32 against oracle" in made.manifest.provenance["derived"]["native"]["left_out"]
+    assert "native-fp32" not in {artifact.form for artifact in made.manifest.artifacts}
+    assert not (made.folder / "plane.onnx").exists()
     if not passed:
         assert "int8" in derived["left_out"]
         assert not (made.folder / "model.int8.onnx").exists()
@@ -217,6 +233,7 @@ def test_int8_that_does_not_pass_is_left_out_and_the_manifest_says_why(run: Path
 def test_a_killed_export_leaves_no_bundle_and_the_next_one_goes_on(
     run: Path, cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    uninstall(monkeypatch)
     steps: list[str] = []
 
     def killed(*_: object, **__: object) -> None:
@@ -229,8 +246,10 @@ def test_a_killed_export_leaves_no_bundle_and_the_next_one_goes_on(
             export_model(source_of_run(run), tmp_path / "bundle", cases, settings, steps.append)
     assert not (tmp_path / "bundle").exists()
     assert "converting to ONNX" in steps
+    assert any(step.startswith("no native artefact is made: eenet_native is not installed") for step in steps)
     again: list[str] = []
-    export_model(source_of_run(run), tmp_path / "bundle", cases, settings, again.append)
+    made = export_model(source_of_run(run), tmp_path / "bundle", cases, settings, again.append)
+    assert "not installed" in made.manifest.provenance["derived"]["native"]["left_out"]
     assert again == ["making the golden case"]
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 

@@ -70,11 +70,23 @@ def test_equal_forms_agree_fully(case: ParityCase, probabilities: Volume) -> Non
 
 def test_the_largest_difference_of_any_voxel_and_class_counts(case: ParityCase, probabilities: Volume) -> None:
     changed = probabilities.copy()
-    changed[3, 4, 5, 2] += 0.02
+    changed[3, 4, 5, 2] += 0.06
     row = _row(case, probabilities, changed)
-    assert row.max_abs_difference == pytest.approx(0.02, abs=1e-6)
-    with pytest.raises(ParityError, match=r"onnx-fp32 against oracle: probabilities that differ by 2\.00e-02"):
+    assert row.max_abs_difference == pytest.approx(0.06, abs=1e-6)
+    assert row.usual_difference == 0
+    with pytest.raises(ParityError, match=r"onnx-fp32 against oracle: probabilities that differ by 6\.00e-02"):
         require_parity([row])
+
+
+def test_a_small_difference_in_many_voxels_is_stopped_where_it_passes_in_a_few(
+    case: ParityCase, probabilities: Volume
+) -> None:
+    few, many = probabilities.copy(), probabilities.copy()
+    few[0, 0, :, 0] += 0.004
+    many[:2, :, :, 0] += 0.004
+    require_parity([_row(case, probabilities, few)])
+    with pytest.raises(ParityError, match=r"99\.9% of the voxels: probabilities that differ by 4\.00e-03 found"):
+        require_parity([_row(case, probabilities, many)])
 
 
 @pytest.mark.parametrize(
@@ -157,13 +169,16 @@ def test_an_engine_that_gives_labels_only_is_judged_by_its_labels(case: ParityCa
 def test_the_table_shows_the_worst_figure_of_all_cases_for_each_pair_of_forms() -> None:
     rows = (
         ParityRow("A", KERAS, "onnx-fp16", 1e-3, {"ET": 0.99, "TC": 1.0}, 0.9999, 1.0, 4, {"ET": 1.0, "TC": 0.0}),
-        ParityRow("B", KERAS, "onnx-fp16", 3e-3, {"ET": 0.98, "TC": 0.97}, 0.9998, 0.9999, 9, {"ET": 0.0, "TC": 2.0}),
+        ParityRow(
+            "B", KERAS, "onnx-fp16", 3e-3, {"ET": 0.98, "TC": 0.97}, 0.9998, 0.9999, 9, {"ET": 0.0, "TC": 2.0}, {}, 5e-4
+        ),
         ParityRow("B", KERAS, "onnx-fp32", 2e-6, {"ET": 1.0, "TC": 1.0}),
     )
     lines = parity_table(rows).splitlines()
     assert lines[2].split() == [
-        "onnx-fp16", "keras", "2", "3.0e-03", "0.999800", "0.999900", "13", "0.98000", "0.97000", "1.0", "2.0"
-    ]  # fmt: skip
+        *("onnx-fp16", "keras", "2", "5.0e-04", "3.0e-03", "0.999800", "0.999900", "13"),
+        *("0.98000", "0.97000", "1.0", "2.0"),
+    ]
     assert lines[3].split() == ["onnx-fp32", "keras", "1", "2.0e-06", "1.000000", "1.000000", "0", "1.00000", "1.00000"]
 
 
@@ -181,9 +196,11 @@ def test_another_shape_is_stopped(case: ParityCase, probabilities: Volume) -> No
 
 
 def test_a_difference_that_is_not_a_number_does_not_pass(case: ParityCase, probabilities: Volume) -> None:
-    row = replace(_row(case, probabilities, probabilities), max_abs_difference=float("nan"))
-    with pytest.raises(ParityError):
-        require_parity([row])
+    row = _row(case, probabilities, probabilities)
+    nan = float("nan")
+    for broken in (replace(row, max_abs_difference=nan), replace(row, usual_difference=nan)):
+        with pytest.raises(ParityError, match="differ by nan"):
+            require_parity([broken])
 
 
 def test_nothing_compared_is_nothing_proved() -> None:

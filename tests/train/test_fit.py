@@ -55,6 +55,7 @@ def test_the_record_says_what_was_trained_on_what(finished: RunFolder) -> None:
     assert len(record.validation_cases) == 2
     assert sorted((*record.training_cases, *record.validation_cases)) == [f"Case{index}" for index in range(6)]
     assert record.validation_dice is not None
+    assert record.modality_dropout == short_recipe().augmentation.drop_modality > 0
     assert str(finished.path.parent) not in finished.record.read_text()
 
 

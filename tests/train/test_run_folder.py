@@ -44,6 +44,12 @@ def test_a_record_before_the_first_validation_is_read_back(tmp_path: Path) -> No
     assert RunRecord.from_json(record.to_json(), "run.json") == record
 
 
+def test_a_record_of_before_modality_dropout_was_noted_says_none() -> None:
+    fields = json.loads(RECORD.to_json())
+    del fields["modality_dropout"]
+    assert RunRecord.from_json(json.dumps(fields), "run.json").modality_dropout == 0
+
+
 def test_the_mean_of_the_scores_is_that_of_the_regions() -> None:
     assert RegionScores(0.5, 0.7, 0.9).mean == pytest.approx(0.7)
 

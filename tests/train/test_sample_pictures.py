@@ -11,8 +11,7 @@ from PIL import Image
 
 from eenet_runtime.errors import OutputError
 from eenet_runtime.labels import Label
-from eenet_runtime.preview import COLOURS
-from eenet_train.sample_pictures import SampleCase, sample_picture, write_sample_pictures
+from eenet_train.sample_pictures import COLOURS, SampleCase, sample_picture, write_sample_pictures
 
 SHAPE = (96, 64, 24)
 

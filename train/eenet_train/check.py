@@ -26,7 +26,7 @@ from eenet_runtime.errors import CaseError, TrainingError
 from eenet_runtime.grid import Grid
 from eenet_runtime.labels import BRATS2020, CHANNEL_ORDER, Label, Modality, Region
 from eenet_runtime.nifti import is_nifti_name, nifti_stem, read_volume
-from eenet_runtime.normalization import zscore_nonzero
+from eenet_runtime.normalization import measure_intensities
 from eenet_runtime.preprocessing import CaseImages, read_case, read_label
 from eenet_train.data import require_tumour
 
@@ -222,7 +222,7 @@ def _images_without_contrast(images: CaseImages) -> Iterator[str]:
     """Why images cannot be normalised."""
     for modality in CHANNEL_ORDER:
         try:
-            zscore_nonzero(images.volumes[modality].data, images.volumes[modality].source)
+            measure_intensities(images.volumes[modality].data, images.volumes[modality].source)
         except CaseError as error:
             yield str(error)
 

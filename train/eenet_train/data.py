@@ -176,7 +176,8 @@ def prepare_training_case(files: CaseFiles, cache: Path, preset: GeometryPreset)
         stored = read_label(files, images)
         require_tumour(files, stored)
         labels = to_network_axes(stored, images.grid)
-        _save(entry.volume_path, network_input.volume.astype(np.float16))
+        # Training reads whole voxels: the channels, which engines want first, come last on disk.
+        _save(entry.volume_path, network_input.volume.astype(np.float16, order="C"))
         _save(entry.target_path, label_fractions(labels, network_input.placement))
     return entry
 

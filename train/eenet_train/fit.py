@@ -249,6 +249,7 @@ def _new_record(
         skipped_cases=tuple(case.case_id for case in dataset.skipped),
         fold=settings.fold,
         folds=settings.folds,
+        modality_dropout=settings.recipe.augmentation.drop_modality,
     )
 
 

@@ -164,6 +164,7 @@ class RunRecord:
         initial_weights: where the whole network's first weights came from, without folders; empty for nowhere.
         skipped_cases: left out because they could not be used.
         fold, folds: the fold that was held out; 0 of 0 without folds.
+        modality_dropout: chance with which one modality of a sample was blanked.
     """
 
     preset: GeometryPreset
@@ -182,6 +183,7 @@ class RunRecord:
     skipped_cases: tuple[str, ...] = ()
     fold: int = 0
     folds: int = 0
+    modality_dropout: float = 0.0
 
     def to_json(self) -> str:
         """The record as JSON text."""

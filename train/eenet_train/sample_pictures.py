@@ -20,8 +20,10 @@ from PIL import Image, ImageDraw, ImageFont
 from eenet_runtime.dice import dice_by_region
 from eenet_runtime.files import make_output_folder, write_atomically
 from eenet_runtime.labels import CHANNEL_ORDER, Label, Modality, Region
-from eenet_runtime.panels import outline
-from eenet_runtime.preview import COLOURS, PLANES, Plane
+from eenet_runtime.panels import PLANES, Plane, outline
+
+COLOURS: Final = {Label.NCR: (90, 160, 255), Label.ED: (90, 220, 110), Label.ET: (255, 80, 80)}
+"""Outline colours: blue for necrotic and non-enhancing core, green for oedema, red for enhancing tumour."""
 
 _SHOWN: Final = (Modality.T1CE, Modality.FLAIR)
 _PANEL: Final = 192

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -60,21 +61,9 @@ def onnx(
     half_input: HalfInputOption = False,
 ) -> None:
     """Export to ONNX; nothing gets the final name that does not agree with the oracle (exit code 4)."""
-    from eenet_export.package import ExportSettings
-    from eenet_runtime.bundle import PostprocessingSettings
-    from eenet_train.weights import WeightPrecision
-
     wanted = {Precision.FP32, *(precision or ())}
-    settings = ExportSettings(
-        name=name,
-        weights=WeightPrecision(weights.value),
-        precisions=tuple(item.value for item in Precision if item in wanted),
-        half_input=half_input,
-        max_cases=max_cases,
-        postprocessing=PostprocessingSettings(min_tumour_ml, min_enhancing_ml),
-        note=note,
-    )
-    _export(run, output, cases, settings, preset)
+    chosen = _settings(weights, max_cases, name, note, min_tumour_ml, min_enhancing_ml, half_input, wanted)
+    _export(run, output, cases, chosen, preset)
 
 
 def everything(
@@ -94,21 +83,34 @@ def everything(
 
     Stopped at any moment it leaves no bundle under the final name; the same command goes on where it was.
     """
+    chosen = _settings(weights, max_cases, name, note, min_tumour_ml, min_enhancing_ml, half_input, set(Precision))
+    _export(run, output, cases, replace(chosen, engine=True), preset)
+
+
+def _settings(
+    weights: StoredWeights,
+    max_cases: int,
+    name: str,
+    note: str,
+    min_tumour_ml: float,
+    min_enhancing_ml: float,
+    half_input: bool,
+    precisions: set[Precision],
+) -> ExportSettings:
+    """What both commands have options for."""
     from eenet_export.package import ExportSettings
     from eenet_runtime.bundle import PostprocessingSettings
     from eenet_train.weights import WeightPrecision
 
-    settings = ExportSettings(
+    return ExportSettings(
         name=name,
         weights=WeightPrecision(weights.value),
-        precisions=tuple(item.value for item in Precision),
+        precisions=tuple(item.value for item in Precision if item in precisions),
         half_input=half_input,
-        engine=True,
         max_cases=max_cases,
         postprocessing=PostprocessingSettings(min_tumour_ml, min_enhancing_ml),
         note=note,
     )
-    _export(run, output, cases, settings, preset)
 
 
 def _export(run: Path, output: Path, cases: Path, settings: ExportSettings, preset: str | None) -> None:

@@ -1,16 +1,29 @@
-"""Global pooling: a mean over the plane that keeps its axes, instead of one that drops them and a reshape behind it."""
+"""Global pooling: a mean over width and one over height, instead of one over the plane that drops its axes.
+
+Not one GlobalAveragePool: ONNX Runtime adds a whole plane into one FP32 number, which was off by 6e-5 of the mean for
+7,680 pixels and moved probabilities of a trained `eenet-144` by 1.8e-2. In two steps it is right to 1e-7.
+"""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
 import onnx_ir as ir
 
-from eenet_export.passes.counted import CountedPass, constant, layer_of, only_user, remove_unused, replace_value
+from eenet_export.passes.counted import (
+    CountedPass,
+    add_constant,
+    constant,
+    layer_of,
+    only_user,
+    remove_unused,
+    replace_value,
+)
 
 
 class GlobalPooling(CountedPass):
-    """ReduceMean over H and W, reshape to (1, C, 1, 1), becomes GlobalAveragePool; reshapes to the same shape go."""
+    """ReduceMean over H and W, reshape to (1, C, 1, 1), becomes two ReduceMean; reshapes to the same shape go."""
 
     what: ClassVar[str] = "global poolings"
 
@@ -26,11 +39,9 @@ class GlobalPooling(CountedPass):
             expected = (*source.shape.numpy()[:2], 1, 1)
             if sorted(axes.ravel()) != [2, 3] or result.shape is None or result.shape.numpy() != expected:
                 continue
-            pool = ir.node("GlobalAveragePool", [source], name=f"{layer_of(mean)}/GlobalAveragePool")
-            pool.outputs[0].name = pool.name
-            pool.outputs[0].type, pool.outputs[0].shape = result.type, result.shape
-            graph.insert_after(mean, pool)
-            replace_value(graph, result, pool.outputs[0])
+            rows = self._mean(graph, mean, source, 3)
+            plane = self._mean(graph, rows, rows.outputs[0], 2)
+            replace_value(graph, result, plane.outputs[0])
             found += 1
         for reshape in [node for node in graph if node.op_type == "Reshape"]:
             before, after = reshape.inputs[0], reshape.outputs[0]
@@ -38,3 +49,15 @@ class GlobalPooling(CountedPass):
                 replace_value(graph, after, before)
         remove_unused(graph)
         return found
+
+    @staticmethod
+    def _mean(graph: ir.Graph, after: ir.Node, source: ir.Value, axis: int) -> ir.Node:
+        """A mean over one axis, which it keeps."""
+        assert source.shape is not None
+        name = f"{layer_of(after)}/ReduceMean_{'W' if axis == 3 else 'H'}"
+        axes = add_constant(graph, f"{name}/axes", np.array([axis]))
+        node = ir.node("ReduceMean", [source, axes], {"keepdims": 1}, name=name)
+        sizes = [1 if index == axis else size for index, size in enumerate(source.shape.numpy())]
+        node.outputs[0].name, node.outputs[0].type, node.outputs[0].shape = name, source.type, ir.Shape(sizes)
+        graph.insert_after(after, node)
+        return node

@@ -1,0 +1,26 @@
+"""`eenet-export native`: the native engine's artefact into a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def native(
+    bundle: Annotated[Path, typer.Argument(help="The bundle (eenet-export onnx); the artefact is added to it.")],
+    cases: Annotated[Path, typer.Option("--cases", help="Cases on which the agreement is measured.")],
+    max_cases: Annotated[int, typer.Option(min=1, help="How many of them.")] = 2,
+) -> None:
+    """Add what the native CPU engine needs, if it agrees with the float64 oracle (exit code 4 if not)."""
+    from eenet_export.native import add_native
+    from eenet_export.parity import parity_table
+    from eenet_runtime.bundle import MANIFEST_NAME
+    from eenet_runtime.signature import signature_path
+
+    added = add_native(bundle, cases, max_cases=max_cases, on_step=lambda step: typer.echo(step, err=True))
+    typer.echo(parity_table(added.rows))
+    typer.echo(f"{bundle}: the native artefact is {'added' if added.written else 'the same, its figures are new'}")
+    if signature_path(bundle / MANIFEST_NAME).exists():
+        typer.echo(f"{bundle}: its manifest is another one now, sign it again (eenet-export sign)")
