@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,61 +12,117 @@ import typer
 from eenet_runtime.cli_support import ExitCode, new_app, run_app
 from eenet_runtime.errors import EENetError, ParityError
 
-app = new_app("Measure latency, memory, parity with Keras, and quality by BraTS rules.")
+app = new_app("Measure speed, memory, agreement with Keras, and quality by BraTS rules.")
 
 
 BundleArgument = Annotated[Path, typer.Argument(help="Bundle made by eenet-export.")]
 BackendsOption = Annotated[
     str, typer.Option(metavar="NAMES", help="Engines, with commas between them (default: all).", show_default=False)
 ]
+CasesOption = Annotated[Path, typer.Option(help="Cases in any known layout.")]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write everything to this file.")]
 
 
-@app.command("latency")
-def latency(
+@app.command("run")
+def run(
     bundle: BundleArgument,
-    cases: Annotated[Path, typer.Argument(help="Cases in any known layout.")],
-    repeats: Annotated[int, typer.Option(min=1, help="Measured runs of each case, after a warm-up.")] = 5,
-    max_cases: Annotated[int, typer.Option(min=1, help="How many of the cases to measure.")] = 1,
-    backends: BackendsOption = "",
+    cases: CasesOption = Path("examples"),
+    backends: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES", help="Engines, with commas between them, such as keras,openvino,onnxruntime:fp16."
+        ),
+    ] = "",
+    repeats: Annotated[int, typer.Option(min=1, help="Measured rounds, after a warm-up.")] = 12,
+    max_cases: Annotated[int, typer.Option(min=1, help="How many of the cases to measure.")] = 2,
+    time_limit: Annotated[
+        float, typer.Option(min=0, help="Seconds after which no further round begins, once there are three.")
+    ] = 120.0,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads (default: as many as usable).")] = None,
+    parity: Annotated[bool, typer.Option(help="Compare what the engines compute.")] = True,
+    max_difference: Annotated[float, typer.Option(min=0, help="Largest difference of a probability in FP32.")] = 1e-2,
+    min_dice: Annotated[float, typer.Option(min=0, max=1, help="Smallest Dice between two masks.")] = 0.995,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for results.json, results.md and results.html.")
+    ] = None,
+) -> None:
+    """Speed by stage, memory and agreement of every engine and precision, in turns (exit code 4 where one differs)."""
+    from eenet_bench.run import RunSettings, require_agreement, run_benchmark
+    from eenet_bench.run_page import write_run
+    from eenet_bench.run_tables import run_text
+    from eenet_export.parity import ParityLimits
+
+    limits = ParityLimits(max_abs_difference=max_difference, worst_dice=min_dice, mean_dice=min(min_dice, 0.999))
+    settings = RunSettings(repeats, max_cases, _names(backends), threads, parity, limits, time_limit)
+    report = run_benchmark(bundle, cases, settings, lambda step: typer.echo(step, err=True))
+    typer.echo(run_text(report))
+    if output is not None:
+        write_run(report, output)
+    require_agreement(report)
+
+
+@app.command("compare")
+def compare(
+    before: Annotated[Path, typer.Argument(help="results.json of eenet-bench run.")],
+    after: Annotated[Path, typer.Argument(help="Another one, of the same machine, preset and cases.")],
+    threshold: Annotated[float, typer.Option(min=0, help="Share from which on a change counts.")] = 0.05,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Compare different machines, presets or cases, too.")
+    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also list what did not move.")] = False,
+) -> None:
+    """What moved between two runs beyond the noise of both (exit code 5 for a regression beyond the threshold)."""
+    from eenet_bench.compare import compare_files, comparison_text
+
+    comparison = compare_files(before, after, threshold, anyway=anyway)
+    typer.echo(comparison_text(comparison, everything=everything))
+    if comparison.regressions:
+        raise typer.Exit(ExitCode.REGRESSION)
+
+
+@app.command("gpu")
+def gpu(
+    bundle: BundleArgument,
+    cases: CasesOption = Path("examples"),
+    repeats: Annotated[int, typer.Option(min=1, help="Timed runs of each engine, after ten.")] = 50,
+    require_gpu: Annotated[bool, typer.Option("--require-gpu", help="Fail where there is no GPU.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for gpu.json, gpu.md, gpu.html.")
+    ] = None,
+) -> None:
+    """Acceptance on a GPU: build both kinds of engines, gate, prove and time them (4: one failed, 3: none ran)."""
+    from eenet_bench.acceptance import accept
+    from eenet_bench.acceptance_page import acceptance_text, write_acceptance
+
+    report = accept(
+        bundle, cases, repeats=repeats, require_gpu=require_gpu, on_step=lambda step: typer.echo(step, err=True)
+    )
+    typer.echo(acceptance_text(report))
+    if output is not None:
+        write_acceptance(report, output)
+    if report.failed:
+        raise typer.Exit(ExitCode.PARITY)
+    if not report.engines:
+        raise typer.Exit(ExitCode.SOME_CASES_FAILED)
+
+
+@app.command("stages")
+def stages(
+    cases: Annotated[Path, typer.Argument(help="Cases in any known layout; the first with a label is measured.")],
+    preset: Annotated[str, typer.Option(help="Geometry of the network that is left out.")] = "eenet-144",
+    repeats: Annotated[int, typer.Option(min=1, help="Measured rounds, after a warm-up.")] = 7,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads (default: as many as usable).")] = None,
     json_file: JsonOption = None,
 ) -> None:
-    """Cold start, seconds by stage and peak memory of each engine, measured in turns."""
-    from eenet_bench.latency import LatencySettings, latency_table, measure_latency, write_latency
+    """Time of every stage outside the network, beside the naive way with nibabel and SciPy, in turns."""
+    from eenet_bench.stages import measure_stages, stages_table, write_stages
+    from eenet_runtime.presets import preset_by_name
 
-    settings = LatencySettings(repeats, max_cases, _names(backends), threads)
-    report = measure_latency(bundle, cases, settings, lambda step: typer.echo(step, err=True))
-    typer.echo(latency_table(report))
+    geometry = preset_by_name(preset)
+    report = measure_stages(cases, geometry, repeats, threads, lambda step: typer.echo(step, err=True))
+    typer.echo(stages_table(report))
     if json_file is not None:
-        write_latency(report, json_file)
-
-
-@app.command("parity")
-def parity(
-    bundle: BundleArgument,
-    cases: Annotated[Path, typer.Argument(help="Cases in any known layout.")],
-    max_cases: Annotated[
-        int | None, typer.Option(min=1, help="How many of the cases to compare (default: all).")
-    ] = None,
-    backends: BackendsOption = "",
-    max_difference: Annotated[float, typer.Option(min=0, help="Largest difference of a probability.")] = 1e-3,
-    min_dice: Annotated[float, typer.Option(min=0, max=1, help="Smallest Dice between two masks.")] = 0.999,
-    json_file: JsonOption = None,
-) -> None:
-    """Agreement of a bundle with the Keras model rebuilt from its weights (exit code 4 beyond the limits)."""
-    from eenet_bench.parity import bundle_parity_table, compare_bundle, require_bundle_parity, write_parity
-    from eenet_export.parity import ParityLimits
-    from eenet_runtime.bundle import open_bundle
-    from eenet_runtime.discovery import find_cases
-
-    chosen = find_cases(cases).cases[:max_cases]
-    report = compare_bundle(open_bundle(bundle), chosen, _names(backends), lambda step: typer.echo(step, err=True))
-    typer.echo(bundle_parity_table(report))
-    if json_file is not None:
-        write_parity(report, json_file)
-    limits = ParityLimits(max_abs_difference=max_difference, mean_dice=min_dice, worst_dice=min_dice)
-    require_bundle_parity(report.rows, limits)
+        write_stages(report, json_file)
 
 
 @app.command("evaluate")
@@ -111,6 +168,130 @@ def evaluate(
         typer.echo(f"refused {result.case_id}: {result.reason}", err=True)
     if refused:
         raise typer.Exit(ExitCode.SOME_CASES_FAILED)
+
+
+@app.command("input-checks")
+def input_checks(
+    cases: Annotated[Path, typer.Argument(help="Sound cases with labels, in any known layout.")],
+    heads: Annotated[Path | None, typer.Option(help="Folder of single images: real heads, stripped or not.")] = None,
+    max_cases: Annotated[int | None, typer.Option(min=1, help="How many of the cases to use (default: all).")] = None,
+    json_file: JsonOption = None,
+) -> None:
+    """False alarms and hits of the input checks, on the cases as they are and on the same with known faults."""
+    from eenet_bench.input_checks import input_check_tables, study_input_checks, write_study
+    from eenet_runtime.discovery import find_cases
+
+    chosen = [case for case in find_cases(cases).cases if case.label is not None][:max_cases]
+    study = study_input_checks(chosen, heads, lambda case: typer.echo(case, err=True))
+    typer.echo(input_check_tables(study))
+    if json_file is not None:
+        write_study(study, json_file)
+
+
+@app.command("folder")
+def folder(
+    bundle: BundleArgument,
+    cases: Annotated[Path, typer.Argument(help="Cases, one file for each modality.")],
+    repeats: Annotated[int, typer.Option(min=1, help="Measured rounds, after one that is not.")] = 5,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads (default: as many as usable).")] = None,
+    backend: Annotated[str, typer.Option(help="Inference engine, as for eenet-run.")] = "auto",
+    json_file: JsonOption = None,
+) -> None:
+    """What a folder run costs, files to files, beside its inferences alone."""
+    from eenet_bench.folder_overlap import folder_table, measure_folder, write_folder_report
+
+    report = measure_folder(bundle, cases, repeats, threads, backend, lambda step: typer.echo(step, err=True))
+    typer.echo(folder_table(report))
+    if json_file is not None:
+        write_folder_report(report, json_file)
+
+
+@app.command("missing-modality")
+def missing_modality(
+    bundle: BundleArgument,
+    cases: Annotated[Path, typer.Argument(help="Cases with labels, in any known layout.")],
+    assume_dropout: Annotated[
+        bool, typer.Option(help="Measure a bundle whose manifest names no training with modality dropout, too.")
+    ] = False,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads (default: as many as usable).")] = None,
+    json_file: JsonOption = None,
+) -> None:
+    """What leaving out each modality costs in Dice."""
+    from eenet_bench.missing_modality import cost_table, measure_cost, write_cost
+    from eenet_runtime.discovery import find_cases
+
+    chosen = [case for case in find_cases(cases).cases if case.label is not None]
+    cost = measure_cost(bundle, chosen, assume_dropout, threads, lambda case: typer.echo(case, err=True))
+    typer.echo(cost_table(cost))
+    if json_file is not None:
+        write_cost(cost, json_file)
+
+
+@app.command("peers")
+def peers(
+    cases: Annotated[Path, typer.Argument(help="Cases with one file for each modality.")],
+    preset: Annotated[str, typer.Option(help="Geometry of the network.")] = "eenet-144",
+    weights: Annotated[Path | None, typer.Option(help="Bundle whose weights to take (default: random ones).")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Measured rounds, after a warm-up.")] = 5,
+    max_cases: Annotated[int, typer.Option(min=1, help="How many of the cases to measure.")] = 1,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads (default: as many as usable).")] = None,
+    avx2: Annotated[bool, typer.Option("--avx2", help="Keep the engines from AVX-512, as far as they can be.")] = False,
+    monai_python: Annotated[
+        Path | None, typer.Option(help="Python that has MONAI and PyTorch (default: this one).", show_default=False)
+    ] = None,
+    pipelines: Annotated[
+        str, typer.Option(metavar="NAMES", help="Which; all stay in memory, 13 GB with eenet-144.")
+    ] = "keras,onnx,monai,auto,openvino",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for peers.json and peers.png.")] = None,
+) -> None:
+    """Files to files beside Keras in a notebook, a plain ONNX graph and MONAI (extra: peers), in turns."""
+    from eenet_bench.peers.measure import PeersSettings, measure_peers
+    from eenet_bench.peers.report import peers_table, write_peers
+    from eenet_runtime.presets import preset_by_name
+
+    settings = PeersSettings(rounds, max_cases, threads, avx2, monai_python, _names(pipelines))
+    on_step = partial(typer.echo, err=True)
+    report = measure_peers(cases, preset_by_name(preset), weights, settings, on_step)
+    typer.echo(peers_table(report))
+    if output is not None:
+        write_peers(report, output)
+
+
+@app.command("scaling")
+def scaling(
+    bundle: BundleArgument,
+    cases: Annotated[Path | None, typer.Option(help="Cases, to measure cases in flight, too.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Measured rounds, after a warm-up.")] = 5,
+    backends: BackendsOption = "native,openvino,onnxruntime",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for scaling.json and scaling.png.")
+    ] = None,
+) -> None:
+    """The network's time by size of the volume, threads and cases in flight; the sizes get the bundle's weights."""
+    from eenet_bench.scaling import measure_scaling, scaling_table, write_scaling
+
+    report = measure_scaling(bundle, cases, rounds, _names(backends), on_step=partial(typer.echo, err=True))
+    typer.echo(scaling_table(report))
+    if output is not None:
+        write_scaling(report, output)
+
+
+@app.command("roofline")
+def roofline(
+    bundle: BundleArgument,
+    rounds: Annotated[int, typer.Option(min=1, help="Measured rounds, after a warm-up.")] = 5,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads (default: as many as usable).")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for roofline.json and roofline.png.")
+    ] = None,
+) -> None:
+    """Operations and bytes by layer, the machine's rates, and how far each CPU engine is from them."""
+    from eenet_bench.roofline import measure_roofline, roofline_table, write_roofline
+
+    report = measure_roofline(bundle, rounds, threads, partial(typer.echo, err=True))
+    typer.echo(roofline_table(report))
+    if output is not None:
+        write_roofline(report, output)
 
 
 def _show_progress(done: int, total: int) -> None:

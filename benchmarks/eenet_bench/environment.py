@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import platform
+import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ class Environment:
             before a measurement, its times are not worth much.
         system: versions of Python, the toolkit, its packages and its engines.
         measured: UTC time, ISO 8601.
+        commit: of the toolkit's sources, with `-dirty` where they were changed; empty outside a checkout.
     """
 
     cpu: str
@@ -32,6 +33,7 @@ class Environment:
     load: float | None
     system: SystemInfo
     measured: str
+    commit: str = ""
 
     def describe(self) -> str:
         """The machine in one line."""
@@ -42,27 +44,23 @@ class Environment:
 
 def describe_environment() -> Environment:
     """Look at the machine; nothing heavy is imported."""
+    system = system_info()
     return Environment(
-        cpu=_cpu_model(),
-        cores=os.cpu_count() or 1,
-        memory_bytes=_memory_bytes(),
+        cpu=system.processor.model,
+        cores=system.cpus.machine,
+        memory_bytes=system.memory.total_bytes,
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        system=system_info(),
+        system=system,
         measured=datetime.now(UTC).isoformat(timespec="seconds"),
+        commit=source_commit(Path(__file__).parent),
     )
 
 
-def _cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+def source_commit(folder: Path) -> str:
+    """The commit of a checkout; empty where `folder` is in none, or Git is not there."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        lines = cpuinfo.read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def _memory_bytes() -> int | None:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # not on Windows
-        return None
+        finished = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return finished.stdout.strip() if finished.returncode == 0 else ""

@@ -18,9 +18,8 @@ from eenet_bench.truth import TrueLabel, find_truth
 from eenet_runtime.errors import CaseError
 from eenet_runtime.grid import network_spacing_mm, to_network_axes
 from eenet_runtime.labels import LabelScheme, Modality, Region
-from eenet_runtime.panels import draw_letters, outline
+from eenet_runtime.panels import PLANES, Plane, draw_letters, outline
 from eenet_runtime.preprocessing import read_case
-from eenet_runtime.preview import PLANES, Plane
 
 TRUTH_COLOUR: Final = (86, 180, 233)
 PREDICTION_COLOUR: Final = (230, 159, 0)

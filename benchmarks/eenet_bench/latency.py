@@ -1,4 +1,4 @@
-"""Seconds by stage, cold start and peak memory of each engine, measured in turns.
+"""Seconds by stage, cold start, throughput and peak memory of each engine, measured in turns.
 
 Each engine lives in a process of its own (`latency_worker`), so that its memory and its cold start are its own. The
 processes take turns, case by case and in a rotating order: a machine that slows down slows all of them.
@@ -6,248 +6,200 @@ processes take turns, case by case and in a rotating order: a machine that slows
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
-from eenet_bench.environment import Environment, describe_environment
-from eenet_bench.spread import Spread, spread
-from eenet_runtime.backends import BACKEND_NAMES
-from eenet_runtime.bundle import open_bundle
-from eenet_runtime.discovery import find_cases
-from eenet_runtime.errors import BackendError, DatasetError
-from eenet_runtime.files import write_atomically
-from eenet_runtime.tables import format_table
+import numpy as np
+from numpy.typing import NDArray
+
+from eenet_bench.energy import EnergyMeter
+from eenet_bench.process import JsonProcess
+from eenet_bench.subjects import Subject
+
+TOTAL: Final = "total"
+"""Files to files: all stages, and the report with its hashes, which belongs to none."""
+NETWORK: Final = "network"
+LEAST_ROUNDS: Final = 3
+"""Rounds that are measured however long they take."""
+_FOLDER_CASES: Final = 4
+"""Cases of the throughput's measurement at least; fewer would be all beginning and end."""
 
 
 @dataclass(frozen=True)
-class LatencySettings:
-    """What to measure.
+class Sample:
+    """One measured case in one engine.
 
     Attributes:
-        repeats: measured runs of each case in each engine, after one that is not measured.
-        max_cases: how many cases, the first in order of names.
-        backends: engines by name; by default all that the runtime knows.
-        threads: threads for one inference; by default as many as the process may use.
+        round: its number, from 0.
+        case_id: the case.
+        stages_s: seconds by stage, `read` to `write`, without a preview.
+        total_s: files to files, with the report and its hashes, which belong to no stage.
+        calibration_s: the fixed piece of work just before it, see `noise.calibrate`.
+        cpu_s: processor seconds by stage and in all (`TOTAL`), of all threads; other programs hardly change them.
+        calibration_cpu_s: processor seconds of the calibration.
+        energy_j: what the machine's counters moved by; None where it has none.
     """
 
-    repeats: int = 5
-    max_cases: int = 1
-    backends: tuple[str, ...] = ()
-    threads: int | None = None
+    round: int
+    case_id: str
+    stages_s: dict[str, float]
+    total_s: float
+    calibration_s: float
+    cpu_s: dict[str, float]
+    calibration_cpu_s: float
+    energy_j: float | None = None
+
+    def seconds(self, stage: str) -> float:
+        """Of one stage, or `TOTAL`; 0 for a stage that it did not have, such as waiting."""
+        return self.total_s if stage == TOTAL else self.stages_s.get(stage, 0.0)
 
 
 @dataclass(frozen=True)
-class BackendLatency:
-    """One engine.
+class Latency:
+    """What one engine's process told.
 
     Attributes:
-        backend: its name.
-        reason: why it could not run, empty if it did; then nothing below means anything.
         version, device: as the engine names them.
         cold_start_s: from a bare Python process to a loaded model: imports, hashes of the bundle, the engine's own
-            loading. The files are in the system's cache already.
+            loading and, where it has one, its self-test. The files are in the system's cache already.
         first_case_s: the first case after that, files to files.
-        stages_s: measured runs, by stage; `read` to `write`, without a preview.
-        total_s: measured runs, files to files, with the report and its hashes, which belong to no stage.
+        samples: the measured runs, in the order of the rounds.
+        cases_per_minute: of a folder, cases side by side; None if it was not measured.
         peak_rss_bytes: highest resident memory of the process, None where the system does not tell.
+        gpu_bytes: memory of the GPU that it took, None without one.
     """
 
-    backend: str
-    reason: str = ""
-    version: str = ""
-    device: str = ""
-    cold_start_s: float = 0.0
-    first_case_s: float = 0.0
-    stages_s: dict[str, Spread] = field(default_factory=dict)
-    total_s: Spread | None = None
+    version: str
+    device: str
+    cold_start_s: float
+    first_case_s: float
+    samples: tuple[Sample, ...]
+    cases_per_minute: float | None = None
     peak_rss_bytes: int | None = None
+    gpu_bytes: int | None = None
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages in their order."""
+        return tuple(self.samples[0].stages_s)
+
+    def rounds(self, stage: str) -> list[list[float]]:
+        """Seconds of a stage, by round and case."""
+        count = 1 + max(sample.round for sample in self.samples)
+        return [[s.seconds(stage) for s in self.samples if s.round == number] for number in range(count)]
+
+    def all_seconds(self, stage: str) -> list[float]:
+        """Seconds of a stage, of all runs."""
+        return [sample.seconds(stage) for sample in self.samples]
 
 
-@dataclass(frozen=True)
-class LatencyReport:
-    """A whole measurement.
+@dataclass
+class Worker:
+    """A measured process, and what it has said so far. A context manager: it ends with the block.
 
     Attributes:
-        bundle_id, bundle_name, preset: the model.
-        model_bytes: size of all of the bundle's files but the manifest: graphs and weights.
-        cases: names of the cases.
-        settings: what was asked for.
-        environment: the machine.
-        backends: the engines, also those that could not run.
+        subject: what it measures.
+        reason: why it could not, or not any more; empty while it can.
+        samples: of the measured runs.
     """
 
-    bundle_id: str
-    bundle_name: str
-    preset: str
-    model_bytes: int
-    cases: tuple[str, ...]
-    settings: LatencySettings
-    environment: Environment
-    backends: tuple[BackendLatency, ...]
+    subject: Subject
+    reason: str = ""
+    samples: list[Sample] = field(default_factory=list)
+    first_case_s: float = 0.0
+    folder_s: float | None = None
+    folder_cases: int = 0
+    peak_rss_bytes: int | None = None
+    gpu_bytes: int | None = None
+    loaded: dict[str, Any] = field(default_factory=dict)
+    _process: JsonProcess | None = None
 
-    def to_json(self) -> str:
-        """Everything, as the text of a file."""
-        return json.dumps({"schema_version": 1, **asdict(self)}, indent=2) + "\n"
+    def start(self, bundle: Path, cases: Path, threads: int | None) -> None:
+        """Start the process and wait until its model is loaded."""
+        subject = self.subject
+        arguments = [str(bundle), str(cases), subject.backend, subject.precision, subject.device, str(threads or 0)]
+        self._process = JsonProcess([sys.executable, "-m", "eenet_bench.latency_worker", *arguments])
+        self.loaded, self.reason = self._process.ready, self._process.reason
 
+    def memory_so_far(self) -> int:
+        """Highest resident memory of the process until now, 0 where nobody knows."""
+        return (self._process.peak_rss_bytes() if self._process is not None else None) or 0
 
-def measure_latency(
-    bundle: Path,
-    cases: Path,
-    settings: LatencySettings = LatencySettings(),
-    on_step: Callable[[str], None] = lambda step: None,
-) -> LatencyReport:
-    """Measure engines on the first cases of a folder.
+    def warm_up(self, case_id: str) -> None:
+        """The first case."""
+        if answer := self.ask(do="run", case=case_id):
+            self.first_case_s = answer["total_s"]
 
-    Args:
-        bundle: a folder made by `eenet-export`.
-        cases: a folder of cases in any layout of data.md.
-        settings: what to measure.
-        on_step: told in words what happens.
-
-    Raises:
-        BundleError: the bundle is refused.
-        DatasetError: no usable case.
-        BackendError: an unknown engine is asked for, or none could run.
-    """
-    opened = open_bundle(bundle)
-    names = chosen_backends(settings.backends)
-    found = find_cases(cases).cases[: settings.max_cases]
-    if not found:
-        raise DatasetError(f"{cases}: no usable case to measure on")
-    environment = describe_environment()
-    case_ids = tuple(case.case_id for case in found)
-    results = tuple(_measure(bundle, cases, names, case_ids, settings, on_step))
-    if all(result.reason for result in results):
-        raise BackendError("no engine could run: " + "; ".join(f"{r.backend}: {r.reason}" for r in results))
-    return LatencyReport(
-        bundle_id=opened.bundle_id,
-        bundle_name=opened.manifest.name,
-        preset=opened.manifest.preset.name,
-        model_bytes=sum(entry.bytes for entry in opened.manifest.files),
-        cases=case_ids,
-        settings=settings,
-        environment=environment,
-        backends=results,
-    )
-
-
-def chosen_backends(asked: Sequence[str]) -> tuple[str, ...]:
-    """The engines that are asked for, or all that the runtime knows.
-
-    Raises:
-        BackendError: an unknown name; the message lists the known ones.
-    """
-    known = tuple(name for name in BACKEND_NAMES if name != "auto")
-    if unknown := [name for name in asked if name not in known]:
-        raise BackendError(f"unknown backend {unknown[0]!r}; known backends: {', '.join(known)}")
-    return tuple(dict.fromkeys(asked)) or known
-
-
-def latency_table(report: LatencyReport) -> str:
-    """The machine, one line for each engine, and below them the reasons of those that did not run."""
-    done = [result for result in report.backends if not result.reason]
-    stages = list(dict.fromkeys(stage for result in done for stage in result.stages_s))
-    header = ["engine", "version", "cold start s", "first case s", *(f"{stage} s" for stage in stages)]
-    rows = []
-    for result in done:
-        row = [result.backend, result.version, f"{result.cold_start_s:.2f}", f"{result.first_case_s:.2f}"]
-        row += [f"{result.stages_s[stage].median:.3f}" for stage in stages]
-        peak = f"{result.peak_rss_bytes / 2**20:.0f}" if result.peak_rss_bytes else "-"
-        assert result.total_s is not None
-        total = f"{result.total_s.median:.3f} ({result.total_s.smallest:.3f}-{result.total_s.largest:.3f})"
-        rows.append([*row, total, peak])
-    runs = len(report.cases) * report.settings.repeats
-    return "\n".join(
-        [
-            f"{report.bundle_name} ({report.preset}, {report.model_bytes / 1e6:.1f} MB) on {', '.join(report.cases)}",
-            report.environment.describe(),
-            f"medians of {runs} run{'s' * (runs != 1)} in turns; in brackets the fastest and the slowest",
-            "",
-            format_table([*header, "files to files s", "peak MiB"], rows),
-            *(f"{result.backend} did not run: {result.reason}" for result in report.backends if result.reason),
-        ]
-    )
-
-
-def write_latency(report: LatencyReport, path: Path) -> None:
-    """Write the report as JSON.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    write_atomically(path, report.to_json().encode())
-
-
-class _Worker:
-    """A measured process, and what it has said so far."""
-
-    def __init__(self, bundle: Path, cases: Path, backend: str, threads: int | None) -> None:
-        self.backend = backend
-        self.reason = ""
-        self.runs: list[dict[str, Any]] = []
-        self.peak: int | None = None
-        arguments = [str(bundle), str(cases), backend, str(threads or 0)]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "eenet_bench.latency_worker", *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.loaded = self._answer()
-
-    def run(self, case_id: str) -> None:
+    def run(self, round_number: int, case_id: str, meter: EnergyMeter) -> None:
         """Segment one case and keep its times."""
-        if not self.reason:
-            self._say(case_id)
-            self.runs.append(self._answer())
+        before = meter.read()
+        if answer := self.ask(do="run", case=case_id):
+            energy = meter.between(before, meter.read())
+            figures = (
+                answer["stages_s"],
+                answer["total_s"],
+                answer["calibration_s"],
+                answer["cpu_s"],
+                answer["calibration_cpu_s"],
+            )
+            self.samples.append(Sample(round_number, case_id, *figures, energy_j=energy))
 
-    def finish(self) -> None:
-        """Let the process say its peak memory and end."""
-        if not self.reason:
-            self._say(None)
-            self.peak = self._answer().get("peak_rss_bytes")
+    def run_folder(self, case_ids: Sequence[str]) -> None:
+        """Cases side by side."""
+        repeats = -(-_FOLDER_CASES // len(case_ids))
+        cases = list(case_ids) * repeats
+        if answer := self.ask(do="folder", cases=cases):
+            self.folder_s, self.folder_cases = answer["folder_s"], len(cases)
 
-    def result(self) -> BackendLatency:
-        """What was measured; the first run is the warm-up."""
+    def read_peak(self) -> None:
+        """Ask for the memory; later requests do not count."""
+        self.peak_rss_bytes = self.ask(do="peak").get("peak_rss_bytes")
+
+    def dice(self, case_id: str) -> dict[str, float]:
+        """Dice of its mask against the case's own label; empty where there is none."""
+        return self.ask(do="run", case=case_id, label=True).get("dice") or {}
+
+    def compute(self, what: str, volume: NDArray[np.float32], folder: Path) -> NDArray[Any]:
+        """Let it compute one volume: `probabilities`, `labels` or, of Keras, `oracle`.
+
+        Raises:
+            EngineLostError: it cannot; `reason` says why.
+        """
+        source, target = folder / "input.npy", folder / "output.npy"
+        np.save(source, volume)
+        self.ask(do="compute", what=what, input=str(source), output=str(target))
         if self.reason:
-            return BackendLatency(self.backend, self.reason)
-        warm_up, *runs = self.runs
-        stages = {stage: spread([run["stages_s"][stage] for run in runs]) for stage in runs[0]["stages_s"]}
-        return BackendLatency(
-            backend=self.backend,
+            raise EngineLostError(self.reason)
+        result: NDArray[Any] = np.load(target)
+        return result
+
+    def result(self) -> Latency | None:
+        """What was measured; None where it could not be."""
+        if self.reason or not self.samples:
+            return None
+        return Latency(
             version=self.loaded["version"],
             device=self.loaded["device"],
             cold_start_s=self.loaded["cold_start_s"],
-            first_case_s=warm_up["total_s"],
-            stages_s=stages,
-            total_s=spread([run["total_s"] for run in runs]),
-            peak_rss_bytes=self.peak,
+            first_case_s=self.first_case_s,
+            samples=tuple(self.samples),
+            cases_per_minute=60 * self.folder_cases / self.folder_s if self.folder_s else None,
+            peak_rss_bytes=self.peak_rss_bytes,
+            gpu_bytes=self.gpu_bytes,
         )
 
-    def _say(self, line: str | None) -> None:
-        assert self._process.stdin is not None
-        # A process that is gone shows by the answer that does not come.
-        with suppress(BrokenPipeError):
-            if line is None:
-                self._process.stdin.close()
-            else:
-                self._process.stdin.write(line + "\n")
-                self._process.stdin.flush()
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        answer: dict[str, Any] = json.loads(line) if line else {}
-        if not line:
-            self.reason = f"its process ended with exit code {self._process.wait()} (-9: killed, often for its memory)"
-        self.reason = answer.get("reason", self.reason)
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """Send a request and wait for its answer; empty where the process cannot answer any more."""
+        if self.reason or self._process is None:
+            return {}
+        answer = self._process.ask(**request)
+        self.reason = self._process.reason
         return answer
 
     def __enter__(self) -> Self:
@@ -256,37 +208,44 @@ class _Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
-            self._process.kill()
-        for stream in (self._process.stdin, self._process.stdout):
-            assert stream is not None
-            with suppress(BrokenPipeError):
-                stream.close()
-        self._process.wait()
+        if self._process is not None:
+            self._process.__exit__(kind, error, trace)
 
 
-def _measure(
-    bundle: Path,
-    cases: Path,
-    names: Sequence[str],
+class EngineLostError(Exception):
+    """A measured process cannot go on; its text says why. Never shown: the reason goes into the report."""
+
+
+def measure_in_turns(
+    workers: Sequence[Worker],
     case_ids: Sequence[str],
-    settings: LatencySettings,
-    on_step: Callable[[str], None],
-) -> list[BackendLatency]:
-    with ExitStack() as stack:
-        workers = []
-        for name in names:
-            on_step(f"loading {name}")
-            workers.append(stack.enter_context(_Worker(bundle, cases, name, settings.threads)))
-        on_step("warming up")
-        for worker in workers:
-            worker.run(case_ids[0])
-        for repeat in range(settings.repeats):
-            on_step(f"round {repeat + 1} of {settings.repeats}")
-            first = repeat % len(workers)
-            for case_id in case_ids:
-                for worker in [*workers[first:], *workers[:first]]:
-                    worker.run(case_id)
-        for worker in workers:
-            worker.finish()
-        return [worker.result() for worker in workers]
+    repeats: int,
+    meter: EnergyMeter,
+    on_round: Callable[[int], None],
+    time_limit_s: float | None = None,
+) -> None:
+    """Rounds in which every engine runs every case once; who begins changes from round to round.
+
+    Args:
+        workers: loaded and warmed up.
+        case_ids: the cases.
+        repeats: rounds.
+        meter: of energy.
+        on_round: called before each round with its number from 0.
+        time_limit_s: after `LEAST_ROUNDS` rounds no further one begins once this has passed.
+    """
+    start = time.perf_counter()
+    for number in range(repeats):
+        if time_limit_s is not None and number >= LEAST_ROUNDS and time.perf_counter() - start > time_limit_s:
+            return
+        on_round(number)
+        first = number % len(workers)
+        for case_id in case_ids:
+            for worker in [*workers[first:], *workers[:first]]:
+                worker.run(number, case_id, meter)
+
+
+def calibration_by_round(samples: Sequence[Sample]) -> tuple[float, ...]:
+    """The median of the calibration in each round, over engines and cases."""
+    numbers = sorted({sample.round for sample in samples})
+    return tuple(median(s.calibration_s for s in samples if s.round == number) for number in numbers)

@@ -1,4 +1,4 @@
-"""Parity of a bundle with the Keras model it came from, rebuilt from the bundle's own weights.
+"""Agreement of forms of a bundle's model on real cases, on both grids.
 
 The gate of the export compares on the network's grid; here the masks that users get are compared as well, on the
 patient's grid, before post-processing.
@@ -6,29 +6,23 @@ patient's grid, before post-processing.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_bench.environment import Environment, describe_environment
-from eenet_bench.latency import chosen_backends
 from eenet_export.gate import Form
 from eenet_export.parity import FormResult, ParityCase, ParityLimits, compare, require_parity
-from eenet_runtime.backends import make_backend
+from eenet_runtime.backends import BACKEND_NAMES, make_backend
 from eenet_runtime.bundle import Bundle, ParityRow
 from eenet_runtime.case_files import CaseFiles
 from eenet_runtime.dice import dice_by_region
 from eenet_runtime.errors import BackendError
-from eenet_runtime.files import write_atomically
 from eenet_runtime.labels import Region
-from eenet_runtime.postprocessing import restore
+from eenet_runtime.postprocessing import restore, restore_labels
 from eenet_runtime.presets import GeometryPreset
-from eenet_runtime.tables import format_table
 
 
 @dataclass(frozen=True)
@@ -42,75 +36,35 @@ class BundleParityRow(ParityRow):
     patient_dice: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class ParityReport:
-    """A whole comparison.
-
-    Attributes:
-        bundle_id, bundle_name, preset: the model.
-        environment: the machine.
-        rows: every pair of forms on every case.
-        missing: engines that could not run here, with the reason.
-    """
-
-    bundle_id: str
-    bundle_name: str
-    preset: str
-    environment: Environment
-    rows: tuple[BundleParityRow, ...]
-    missing: Mapping[str, str]
-
-    def to_json(self) -> str:
-        """Everything, as the text of a file."""
-        return json.dumps({"schema_version": 1, **asdict(self)}, indent=2) + "\n"
-
-
 def measure_parity(bundle: Bundle, cases: Sequence[CaseFiles]) -> tuple[BundleParityRow, ...]:
-    """The rows of `compare_bundle` with every engine that runs here."""
-    return compare_bundle(bundle, cases).rows
-
-
-def compare_bundle(
-    bundle: Bundle,
-    cases: Sequence[CaseFiles],
-    backends: Sequence[str] = (),
-    on_step: Callable[[str], None] = lambda step: None,
-) -> ParityReport:
-    """Compare Keras, its oracle and the bundle's artefacts, as the runtime serves them, on cases.
+    """Compare Keras and every engine that runs here with the oracle, in this process.
 
     Args:
         bundle: the verified bundle; it must hold the network's weights file.
         cases: the cases.
-        backends: engines by name; by default all that the runtime knows. One that is missing here is listed.
-        on_step: told in words what happens.
 
     Raises:
         ExportError: the bundle's weights are not this network's.
         CaseError: a case that cannot be read.
-        BackendError: an unknown engine is asked for, none could run, or TensorFlow is not installed.
+        BackendError: no engine could run, or TensorFlow is not installed.
     """
-    names = chosen_backends(backends)
-    environment = describe_environment()
-    missing: dict[str, str] = {}
+    missing: list[str] = []
     rows: list[BundleParityRow] = []
     with ExitStack() as stack:
         engines: list[Form] = []
-        for name in names:
+        for name in BACKEND_NAMES[1:]:
             try:
                 engine = stack.enter_context(closing(make_backend(bundle, name)))
             except BackendError as error:
-                missing[name] = str(error)
+                missing.append(f"{name}: {error}")
                 continue
             engines.append(Form(_form_name(bundle, name), engine, engine.labels))
         if not engines:
-            raise BackendError("no engine could run: " + "; ".join(f"{name}: {why}" for name, why in missing.items()))
-        on_step("rebuilding the Keras model")
+            raise BackendError("no engine could run: " + "; ".join(missing))
         forms = [*rebuilt_forms(bundle), *engines]
         for files in cases:
-            on_step(f"comparing {', '.join(form.name for form in forms)} on {files.case_id}")
             rows += compare_on_case(files, bundle.manifest.preset, forms)
-    manifest = bundle.manifest
-    return ParityReport(bundle.bundle_id, manifest.name, manifest.preset.name, environment, tuple(rows), missing)
+    return tuple(rows)
 
 
 def rebuilt_forms(bundle: Bundle) -> tuple[Form, Form]:
@@ -137,7 +91,7 @@ def compare_on_case(files: CaseFiles, preset: GeometryPreset, forms: Sequence[Fo
     Args:
         files: the case.
         preset: the geometry of all forms.
-        forms: the oracle first; all of them give probabilities.
+        forms: the reference first; it gives probabilities.
 
     Raises:
         CaseError: a case that cannot be read.
@@ -145,17 +99,23 @@ def compare_on_case(files: CaseFiles, preset: GeometryPreset, forms: Sequence[Fo
     """
     case = ParityCase.read(files, preset)
     reference = forms[0].run(case.volume, check_labels=False)
-    mask = _patient_mask(case, reference)
-    rows = []
-    for form in forms[1:]:
-        result = form.run(case.volume, check_labels=True)
-        row = compare(case, reference, result)
-        rows.append(_with_patient_dice(row, dice_by_region(_patient_mask(case, result), mask)))
-    return tuple(rows)
+    return tuple(compare_on_both_grids(case, reference, form.run(case.volume, check_labels=True)) for form in forms[1:])
+
+
+def compare_on_both_grids(case: ParityCase, reference: FormResult, candidate: FormResult) -> BundleParityRow:
+    """Compare what two forms of the network made of one case.
+
+    Raises:
+        ParityError: shapes differ.
+    """
+    row = compare(case, reference, candidate)
+    dice = dice_by_region(_patient_mask(case, candidate), _patient_mask(case, reference))
+    return _with_patient_dice(row, dice)
 
 
 def _patient_mask(case: ParityCase, result: FormResult) -> NDArray[np.uint8]:
-    assert result.probabilities is not None
+    if result.probabilities is None:  # an engine that gives labels only; it has the file's own voxel size
+        return restore_labels(result.labels, case.placement, case.grid)
     return restore(result.probabilities, case.placement, case.grid)
 
 
@@ -169,28 +129,6 @@ def require_bundle_parity(rows: Sequence[BundleParityRow], limits: ParityLimits)
     require_parity(
         [replace(r, case_id=f"{r.case_id} on the patient's grid", dice=r.patient_dice) for r in rows], limits
     )
-
-
-def bundle_parity_table(report: ParityReport) -> str:
-    """One line for each pair of forms, and the reasons of engines that did not run."""
-    regions = list(report.rows[0].dice) if report.rows else []
-    header = ["case", "form", "against", "max difference", *(f"Dice {region}" for region in regions)]
-    rows = [
-        [row.case_id, row.candidate, row.reference, f"{row.max_abs_difference or 0.0:.1e}"]
-        + [f"{dice[region]:.5f}" for dice in (row.dice, row.patient_dice) for region in regions]
-        for row in report.rows
-    ]
-    table = format_table([*header, *(f"patient {region}" for region in regions)], rows)
-    return "\n".join([table, *(f"{name} did not run: {reason}" for name, reason in report.missing.items())])
-
-
-def write_parity(report: ParityReport, path: Path) -> None:
-    """Write the report as JSON.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    write_atomically(path, report.to_json().encode())
 
 
 def _form_name(bundle: Bundle, backend: str) -> str:
