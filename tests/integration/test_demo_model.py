@@ -11,7 +11,8 @@ import pytest
 
 from eenet_runtime.bundle import Bundle, open_bundle
 from eenet_runtime.discovery import find_cases
-from eenet_runtime.folder import FolderRun, segment_folder
+from eenet_runtime.folder import segment_folder
+from eenet_runtime.outcomes import FolderRun
 from eenet_runtime.segmenter import Segmenter
 
 ROOT = Path(__file__).parents[2]

@@ -75,6 +75,23 @@ def test_openvino_agrees_with_the_oracle_on_a_phantom(full: FullSize) -> None:
     assert (labels == full.oracle.argmax(axis=-1)).mean() >= 0.99999
 
 
+def test_the_native_engine_agrees_with_the_oracle_on_a_phantom(full: FullSize) -> None:
+    from eenet_export.plane import PLANE_FILE, write_plane
+    from eenet_runtime.backends.native_backend import NativeBackend, obstacle
+    from eenet_runtime.bundle import Artifact
+    from eenet_runtime.presets import EENET_144
+
+    if reason := obstacle():
+        pytest.skip(f"the native engine does not run here: {reason}")
+    write_plane(full.folder / "model.onnx", full.folder)
+    backend = NativeBackend(full.folder / PLANE_FILE, Artifact("native", PLANE_FILE, "fp32", "fp32"), EENET_144)
+    probabilities = backend(full.volume)
+    assert np.abs(probabilities - full.oracle).max() <= 1e-4
+    labels = backend.labels(full.volume)
+    backend.close()
+    assert (labels == full.oracle.argmax(axis=-1)).mean() >= 0.99999
+
+
 def test_an_engine_of_tensorrt_for_rtx_is_small_quick_to_build_and_the_same_twice(full: FullSize) -> None:
     pytest.importorskip("tensorrt_rtx")
     from eenet_export.engines import EngineSettings, add_engine

@@ -1,0 +1,12 @@
+// How much of a layer one item computes.
+
+#pragma once
+
+#include "kernels.hpp"
+
+namespace eenet {
+
+// Sets `tiles` and `chunk` of a convolution whose shape and method are set.
+void plan_items(Convolution& layer);
+
+}  // namespace eenet
