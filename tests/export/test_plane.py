@@ -59,7 +59,7 @@ def test_it_has_all_of_the_2d_network_and_no_group_norm(folder: Path) -> None:
     counts, all_counts = (Counter(node.op_type for node in graph) for graph in (nodes, whole))
     assert counts["GroupNormalization"] == 0
     assert counts["ConvTranspose"] == 5
-    # The 16 poolings, as one node each in graphs of release 0.2 and before, and as two after.
+    # The 16 poolings, as one node each in earlier graphs, and as two in later ones.
     poolings = ("GlobalAveragePool", "ReduceMean")
     assert {kind: counts[kind] for kind in poolings} == {kind: all_counts[kind] for kind in poolings}
     assert counts["GlobalAveragePool"] + counts["ReduceMean"] / 2 == 16

@@ -1,6 +1,6 @@
 """The 2D network between the two native halves: a small ONNX graph in one of the two CPU engines.
 
-It is 1 % of the arithmetic. ONNX Runtime comes first here, other than for the whole network: as fast on these layers,
+It is 2 % of the arithmetic. ONNX Runtime comes first here, other than for the whole network: as fast on these layers,
 loaded in half the time, and 80 MB smaller in memory (docs/decisions/0027-native-backend.md).
 """
 

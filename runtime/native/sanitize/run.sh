@@ -5,7 +5,7 @@ set -eu
 source=$(cd "$(dirname "$0")/.." && pwd)
 build=${1:-$(mktemp -d)}
 for sanitizers in address,undefined thread; do
-    cmake -S "$source" -B "$build/$sanitizers" -DEENET_SANITIZE="$sanitizers" -DCMAKE_BUILD_TYPE=RelWithDebInfo >/dev/null
+    cmake -S "$source" -B "$build/$sanitizers" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DEENET_SANITIZE="$sanitizers"
     cmake --build "$build/$sanitizers" --target eenet_sanitize_driver
     echo "== $sanitizers"
     "$build/$sanitizers/eenet_sanitize_driver"

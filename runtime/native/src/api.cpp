@@ -1,5 +1,5 @@
-// The C interface that eenet_native/_library.py calls. Plain types only; nothing throws across it. The caller has checked
-// the sizes of its arrays: here they are only pointers.
+// The C interface that eenet_native/_library.py calls. Plain types only; nothing throws across it. The caller has
+// checked the sizes of its arrays: here they are only pointers.
 
 #include "cpu.hpp"
 #include "engine.hpp"

@@ -47,10 +47,10 @@ inline size_t convolution_scratch(const Convolution& layer) {
     return scratch.used;
 }
 
-// Transform `slices` of a tile's columns, of which the first lies `first_slice` slices deep and some outside the volume:
-// those are zero.
-inline void load_slices(const Convolution& layer, const ConvolutionCall& call, const float* const* columns, Slices slices,
-                        int first_slice, float* out, size_t out_stride) {
+// Transform `slices` of a tile's columns, of which the first lies `first_slice` slices deep and some outside the
+// volume: those are zero.
+inline void load_slices(const Convolution& layer, const ConvolutionCall& call, const float* const* columns,
+                        Slices slices, int first_slice, float* out, size_t out_stride) {
     const int channels = layer.in_channels;
     const int before = first_slice < 0 ? -first_slice : 0;
     const int beyond = first_slice + (slices.groups - 1) * slices.step + slices.rows - layer.depth_in;
@@ -100,8 +100,8 @@ inline void compute_shortcut(const Convolution& layer, const float* const* colum
 }
 
 // Transform one tile back, add bias and shortcut, store, and add to the sums: sums[0][channel] and sums[1][channel].
-// Sixteen values are summed in FP32, everything above in FP64. Without a shortcut the output goes past the caches, where
-// whole cache lines can be written: nothing of it is needed soon, and its old contents need not be read.
+// Sixteen values are summed in FP32, everything above in FP64. Without a shortcut the output goes past the caches,
+// where whole cache lines can be written: nothing of it is needed soon, and its old contents need not be read.
 template <bool Shortcut>
 void store_tile(const float* in, size_t in_stride, const float* bias, const float* shortcut, int slices, int channels,
                 float* const* columns, double* sums) {

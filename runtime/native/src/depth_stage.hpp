@@ -1,8 +1,8 @@
 // The middle of a convolution: for each of the 36 plane frequencies, the product over channels and depth taps.
 //
 // Stride 1: F(4, 3) along depth as well; four output slices (a *quad*) from six products with a channels x channels
-// matrix. With a stride, where windows hardly overlap: three taps side by side form one row of 3 x channels, and the plane
-// transform has already laid them out so.
+// matrix. With a stride, where windows hardly overlap: three taps side by side form one row of 3 x channels, and the
+// plane transform has already laid them out so.
 
 #pragma once
 

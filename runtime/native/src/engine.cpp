@@ -179,7 +179,9 @@ void Engine::allocate() {
 size_t Engine::memory_bytes() const {
     size_t bytes = work_.bytes() + sums_.bytes() + finite_.bytes() + scratch_.bytes();
     for (const Buffer<float>& level : levels_) bytes += level.bytes();
-    const auto add = [&](const ConvolutionLayer& c) { bytes += c.weights.bytes() + c.bias.bytes() + c.shortcut.bytes(); };
+    const auto add = [&](const ConvolutionLayer& layer) {
+        bytes += layer.weights.bytes() + layer.bias.bytes() + layer.shortcut.bytes();
+    };
     for (const ConvolutionLayer& convolution : strided_) add(convolution);
     for (const Block& block : encoder_blocks_)
         for (const ConvolutionLayer& convolution : block.convolutions) add(convolution);

@@ -52,8 +52,8 @@ class Engine {
     // anything that the network makes of it, is not finite.
     void encode(const float* volume, float* plane);
 
-    // plane [H][W][3] -> labels [H][W][D] or probabilities [4][H][W][D]; the other one is null. Uses the skips up, so it
-    // follows an `encode`. Throws std::domain_error as above.
+    // plane [H][W][3] -> labels [H][W][D] or probabilities [4][H][W][D]; the other one is null. Uses the skips up, so
+    // it follows an `encode`. Throws std::domain_error as above.
     void decode(const float* plane, uint8_t* labels, float* probabilities);
 
     size_t memory_bytes() const;
@@ -88,9 +88,9 @@ class Engine {
     Head head_;
     Buffer<float> head_weights_, head_bias_;
 
-    // Activations, each [H][W][depth][channels]. A block works in place: its first convolution goes from here to `work_`,
-    // its second one back, and the shortcut reads what the second overwrites. What an encoder level leaves in place is
-    // the skip of its decoder level, which adds to it and goes on in the same memory.
+    // Activations, each [H][W][depth][channels]. A block works in place: its first convolution goes from here to
+    // `work_`, its second one back, and the shortcut reads what the second overwrites. What an encoder level leaves
+    // in place is the skip of its decoder level, which adds to it and goes on in the same memory.
     std::array<Buffer<float>, 4> levels_;
     Buffer<float> work_;
     Buffer<double> sums_;

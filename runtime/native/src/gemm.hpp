@@ -1,7 +1,7 @@
 // C = A B on small matrices: the only place where multiplications are counted.
 //
-// A micro-kernel keeps `Rows` x `Columns` vectors of C in registers and walks down the inner dimension: one load of B for
-// each column vector, one broadcast of A for each row. B is packed in panels, so that its loads are consecutive.
+// A micro-kernel keeps `Rows` x `Columns` vectors of C in registers and walks down the inner dimension: one load of B
+// for each column vector, one broadcast of A for each row. B is packed in panels, so that its loads are consecutive.
 
 #pragma once
 
@@ -38,8 +38,8 @@ inline void multiply_step(const float* a, ptrdiff_t a_stride, const float* b, Ve
     }
 }
 
-// How a block walks down: all 16 steps written out; step by step; or so and bringing the next panel, which follows this one
-// in memory, meanwhile: matrices that are larger than the first-level cache would otherwise be waited for.
+// How a block walks down: all 16 steps written out; step by step; or so and bringing the next panel, which follows
+// this one in memory, meanwhile: matrices that are larger than the first-level cache would otherwise be waited for.
 enum class Walk { sixteen, plain, fetching };
 
 template <int Rows, int Columns, Walk How>

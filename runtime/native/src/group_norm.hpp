@@ -20,9 +20,9 @@ struct GroupNorm {
 
 // From sums[items][2][channels] (sum, sum of squares) over `voxels` voxels to scale[channels] and shift[channels].
 //
-// Sums are added in the order of the items, in FP64, so the result does not depend on who computed an item. The variance
-// is the mean square less the squared mean: with FP64 sums of values whose spread is a hundredth of their mean it keeps
-// four digits more than FP32 has.
+// Sums are added in the order of the items, in FP64, so the result does not depend on who computed an item. The
+// variance is the mean square less the squared mean: with FP64 sums of values whose spread is a hundredth of their
+// mean it keeps four digits more than FP32 has.
 //
 // Throws std::domain_error if a sum is not finite.
 void scale_and_shift(const GroupNorm& norm, const double* sums, int items, int channels, double voxels, float* scale,

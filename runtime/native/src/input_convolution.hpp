@@ -89,8 +89,9 @@ inline void input_convolution(const InputConvolution& layer, const float* volume
             for (int d = layer.depth + 1; d < buffers.slices; ++d) padded[d] = 0.0f;
             columns[f] = padded;
         }
-        transform_window(columns, {nullptr, nullptr}, {1, 1, 0}, buffers.slices, buffers.transformed + m * buffers.slices,
-                         static_cast<size_t>(modalities) * buffers.slices);
+        // Here depth takes the place of the channels.
+        transform_window(columns, {nullptr, nullptr}, {1, 1, 0}, buffers.slices,
+                         buffers.transformed + m * buffers.slices, static_cast<size_t>(modalities) * buffers.slices);
     }
 
     for (int f = 0; f < frequencies; ++f) {

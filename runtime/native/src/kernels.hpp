@@ -1,11 +1,12 @@
 // The border between the engine and its kernels: plain data in, one function for each kind of layer.
 //
-// There is one table for each instruction set. A kernel computes one *item*, a piece of the layer's output that no other
-// item touches. What an item computes does not depend on which thread runs it, or when: sums that a group norm needs are
-// left by item and added up afterwards in the order of the items, so results are the same bits for any number of threads.
+// There is one table for each instruction set. A kernel computes one *item*, a piece of the layer's output that no
+// other item touches. What an item computes does not depend on which thread runs it, or when: sums that a group norm
+// needs are left by item and added up afterwards in the order of the items, so results are the same bits for any
+// number of threads.
 //
-// Activations are channels last, [height][width][depth][channels], floats; channels are 16, 32 or 64. They begin at a cache
-// line (64 bytes), and so does scratch memory; volumes, planes, labels and probabilities need not.
+// Activations are channels last, [height][width][depth][channels], floats; channels are 16, 32 or 64. They begin at a
+// cache line (64 bytes), and so does scratch memory; volumes, planes, labels and probabilities need not.
 
 #pragma once
 

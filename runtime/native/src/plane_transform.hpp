@@ -20,14 +20,14 @@ struct Activation {
     const float* shift;
 };
 
-// The slices that are transformed: `groups` times `rows` that follow each other, the groups `step` slices apart. They lie
-// one after the other in the result.
+// The slices that are transformed: `groups` times `rows` that follow each other, the groups `step` slices apart. They
+// lie one after the other in the result.
 struct Slices {
     int groups, rows, step;
 };
 
-// B^T d B: out[f][n][channel] = transform of in[f][slice n][channel], f over the window's 36 columns. `in[f]` is null where
-// the window hangs over the volume's border: those columns are zero, after the ReLU.
+// B^T d B: out[f][n][channel] = transform of in[f][slice n][channel], f over the window's 36 columns. `in[f]` is null
+// where the window hangs over the volume's border: those columns are zero, after the ReLU.
 template <bool Activate, bool Interior>
 void transform_window(const float* const* in, Activation activation, Slices slices, int channels, float* out,
                       size_t out_stride) {

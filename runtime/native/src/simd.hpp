@@ -4,7 +4,8 @@
 // that file's instruction set. Kernels therefore call no inline function of the standard library: the linker keeps one
 // copy of those, and it might be the one that only a newer processor can run.
 //
-// `positive` is the ReLU; it passes NaN on (the second operand of x86's max wins), so that a NaN is still seen at the end.
+// `positive` is the ReLU; it passes NaN on (the second operand of x86's max wins), so that a NaN is still seen at the
+// end.
 
 #pragma once
 

@@ -1,4 +1,5 @@
-// The encoder's last layer: 64 channels to one and ReLU. Three slices of one channel are the 2D network's three colours.
+// The encoder's last layer: 64 channels to one and ReLU. Three slices of one channel are the 2D network's three
+// colours.
 
 #pragma once
 

@@ -41,8 +41,8 @@ class Aligned {
 using namespace eenet;
 
 // sizes: H, W, D in, D out, channels in, channels out, stride, zeros before, tiles, chunk (0: planned).
-EENET_API int eenet_test_convolution(const char* instructions, const int* sizes, const float* input, const float* kernel,
-                                     const float* bias, const float* scale, const float* shift,
+EENET_API int eenet_test_convolution(const char* instructions, const int* sizes, const float* input,
+                                     const float* kernel, const float* bias, const float* scale, const float* shift,
                                      const float* shortcut_kernel, float* output, double* sums, char* message,
                                      size_t message_size) {
     return guarded(message, message_size, [&] {

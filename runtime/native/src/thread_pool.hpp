@@ -21,8 +21,8 @@ class ThreadPool {
 
     int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-    // Call task(item, worker) for every item in [0, items), on any thread and in any order; worker is in [0, threads()).
-    // Returns when all are done. `task` must not throw. One caller at a time.
+    // Call task(item, worker) for every item in [0, items), on any thread and in any order; worker is in [0,
+    // threads()). Returns when all are done. `task` must not throw. One caller at a time.
     void run(int items, const std::function<void(int item, int worker)>& task);
 
   private:

@@ -6,11 +6,11 @@
 // algorithms for convolutional neural networks", CVPR 2016, arXiv:1509.09308. The matrices are Toom-Cook's: polynomials
 // evaluated at five points and infinity. Applied along H, W and D it turns 27 products for each output into 3.4.
 //
-// The points are 0, +-c, +-1/c with c = 1/sqrt(2), not the usual 0, +-1, +-2. In that form terms of B^T cancel
-// (S. A. Alam, A. Anderson, B. Barabasz, D. Gregg, "Winograd convolution for deep neural networks: efficient point
-// selection", ACM TECS 2022, arXiv:2201.10369). Here it decides whether three dimensions can be had at all: on the demo
-// model's layers in FP32 the RMS error, relative to the outputs' standard deviation, is 5e-7 with these points and 16e-7
-// with the usual ones; the usual ones in two dimensions only give 5e-7 as well.
+// The points are 0, +-c, +-1/c with c = 1/sqrt(2), not the usual 0, +-1, +-2. In that form terms of B^T cancel (S. A.
+// Alam, A. Anderson, B. Barabasz, D. Gregg, "Winograd convolution for deep neural networks: efficient point
+// selection", ACM TECS 2022, arXiv:2201.10369). Here it decides whether three dimensions can be had at all: on the
+// demo model's layers in FP32 the RMS error, relative to the outputs' standard deviation, is 5e-7 with these points
+// and 16e-7 with the usual ones; the usual ones in two dimensions only give 5e-7 as well.
 
 #pragma once
 
