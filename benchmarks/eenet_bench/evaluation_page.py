@@ -19,6 +19,7 @@ from eenet_bench.figures import (
     evaluated,
     statistics,
 )
+from eenet_bench.pages import as_page
 from eenet_runtime.labels import Region
 
 _COLOURS: Final = {Region.ET: "#d55e00", Region.TC: "#0072b2", Region.WT: "#009e73"}
@@ -34,19 +35,7 @@ _SUMMARY: Final = (
     ("max", "largest"),
 )
 
-_STYLE: Final = """
-:root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 2rem auto; max-width: 72rem;
-  padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 0.87rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.2rem 0.6rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
-th { background: #f3f3f3; } th:first-child, td:first-child { text-align: left; }
-td.reason { text-align: left; white-space: normal; overflow-wrap: anywhere; }
-.plots { display: flex; flex-wrap: wrap; gap: 0.8rem; }
-svg { border: 1px solid #ddd; } svg text { font: 11px system-ui, sans-serif; fill: #333; }
-svg text.title { font-size: 13px; font-weight: 600; } svg .grid { stroke: #e4e4e4; }
+_STYLE: Final = """td.reason { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 figure { margin: 1.2rem 0; } figure img { max-width: 100%; border: 1px solid #ddd; }
 .key { display: inline-block; width: 1.8em; height: 0; border-top-width: 3px; vertical-align: middle; }
 """
@@ -80,12 +69,7 @@ def evaluation_page(results: Sequence[CaseEvaluation], pictures: Sequence[ErrorP
     if refused:
         rows = [[escape(result.case_id), escape(result.reason)] for result in refused]
         sections += ["<h2>Not evaluated</h2>", _table(["case", "reason"], rows, last_class="reason")]
-    body = "\n".join(section for section in sections if section)
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Evaluation</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
-    )
+    return as_page("Evaluation", sections, _STYLE)
 
 
 def _summary(done: Sequence[CaseEvaluation]) -> str:

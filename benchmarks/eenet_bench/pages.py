@@ -27,13 +27,13 @@ _LONG: Final = 60
 """Cells longer than this are wrapped."""
 
 
-def as_page(title: str, sections: Sequence[str]) -> str:
-    """A page of sections that are HTML already."""
+def as_page(title: str, sections: Sequence[str], more_style: str = "") -> str:
+    """A page of sections that are HTML already, with rules of its own after the common ones."""
     body = "\n".join(section for section in sections if section)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}{more_style}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
 
 
