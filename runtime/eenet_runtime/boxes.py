@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 Box = tuple[slice, slice, slice]
 """One slice for each axis, with start and stop, as an index of a volume."""
 
+_SLAB_VOXELS: Final = 1 << 19
+"""Voxels of a slab. With one plane of a head at a time two threads took twice as long as one (docs/decisions/0021)."""
 _STRIP: Final = 32
 """Cache lines at one distance that the smallest first-level caches still hold."""
 
@@ -23,23 +25,23 @@ ScalarT = TypeVar("ScalarT", bound=np.generic)
 
 
 class Extent:
-    """The box that holds all true voxels of a volume, found slab by slab.
-
-    Slabs are those of `slabs`: one index of the volume's slowest axis at a time.
-    """
+    """The box that holds all true voxels of a volume, found slab by slab: those of `slabs`, in their order."""
 
     def __init__(self, volume: NDArray[np.generic]) -> None:
         self._order = _slowest_first(volume)
         slowest, middle, fastest = (volume.shape[axis] for axis in self._order)
         self._along_slowest = np.zeros(slowest, dtype=np.bool_)
         self._plane = np.zeros((middle, fastest), dtype=np.bool_)
+        self._passed = 0
 
-    def add(self, index: int, slab: NDArray[np.bool_]) -> bool:
-        """Take in one slab; returns whether anything in it is true."""
+    def add(self, slab: NDArray[np.bool_]) -> bool:
+        """Take in the next slab; returns whether anything in it is true."""
+        planes = slice(self._passed, self._passed + len(slab))
+        self._passed = planes.stop
         filled = bool(slab.any())
         if filled:
-            self._along_slowest[index] = True
-            np.logical_or(self._plane, slab, out=self._plane)
+            self._along_slowest[planes] = slab.any(axis=(1, 2))
+            np.logical_or(self._plane, slab.any(axis=0), out=self._plane)
         return filled
 
     @property
@@ -55,8 +57,13 @@ class Extent:
 
 
 def slabs(volume: NDArray[ScalarT]) -> Iterator[NDArray[ScalarT]]:
-    """Views of a 3D volume, one for each index of its slowest axis: (middle, fastest) axis."""
-    return iter(in_memory_order(volume))
+    """Views of a 3D volume, a few planes each, in the order of memory: (slowest, middle, fastest) axis.
+
+    Large enough that threads seldom wait for the interpreter between two of NumPy's calls, small enough for the cache.
+    """
+    planes = in_memory_order(volume)
+    step = max(1, _SLAB_VOXELS // max(1, planes[:1].size))
+    return (planes[first : first + step] for first in range(0, len(planes), step))
 
 
 def in_memory_order(volume: NDArray[ScalarT]) -> NDArray[ScalarT]:
@@ -86,8 +93,8 @@ def contiguous(part: NDArray[ScalarT]) -> NDArray[ScalarT]:
 def bounding_box(volume: NDArray[np.generic]) -> Box:
     """Smallest box that holds every voxel of a 3D volume that is not 0; empty slices where all are."""
     extent = Extent(volume)
-    for index, slab in enumerate(slabs(volume)):
-        extent.add(index, slab != 0)
+    for slab in slabs(volume):
+        extent.add(slab != 0)
     return extent.box
 
 

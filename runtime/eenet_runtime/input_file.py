@@ -22,6 +22,7 @@ from eenet_runtime.errors import CaseError
 
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _CHUNK_BYTES: Final = 1 << 22
+_PIECE_BYTES: Final = 1 << 18
 _KINDS: Final = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
@@ -97,6 +98,19 @@ class InputFile:
         """
         with _refusing(self.path):
             return self._stream.read(size)
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Fill a buffer of bytes with the next ones; as `read`.
+
+        Returns:
+            How many there were: fewer than the buffer has room for only at the end of the file.
+        """
+        filled = 0
+        # In pieces that stay in the cache: the gzip reader's own `readinto` would make one more copy of the whole.
+        while filled < len(buffer) and (piece := self.read(min(len(buffer) - filled, _PIECE_BYTES))):
+            buffer[filled : filled + len(piece)] = piece
+            filled += len(piece)
+        return filled
 
     def skip(self, size: int) -> None:
         """Pass over bytes; as `read`."""

@@ -226,12 +226,13 @@ def _read_voxels(file: InputFile, image: ImageHeader, passed: int, limits: ReadL
     check_against_file(image, file.size, file.compressed, file.path, limits)
     file.skip(image.offset - passed)
     try:
-        content = file.read(image.voxel_bytes)
+        # NumPy asks the system for huge pages. `bytes` has small ones, whose faults took as long as inflating.
+        content = np.empty(image.voxel_bytes, np.uint8)
+        count = file.read_into(content.data)
         padding = file.read(limits.padding_bytes + 1)
-        if len(content) < image.voxel_bytes:
+        if count < image.voxel_bytes:
             raise CaseError(
-                f"{file.path}: {len(content)} bytes of voxels found, its header announces {image.voxel_bytes}: "
-                "truncated"
+                f"{file.path}: {count} bytes of voxels found, its header announces {image.voxel_bytes}: truncated"
             )
         if len(padding) > limits.padding_bytes or any(padding):
             raise CaseError(
@@ -239,7 +240,7 @@ def _read_voxels(file: InputFile, image: ImageHeader, passed: int, limits: ReadL
                 "announces, expected the end of the file"
             )
         # The bytes that were read are the array: nothing is copied unless it must be swapped or scaled.
-        stored = np.frombuffer(content, image.dtype).reshape(image.shape, order="F")
+        stored = content.view(image.dtype).reshape(image.shape, order="F")
         data = _scaled(stored, image)
     except MemoryError as error:
         raise CaseError(f"{file.path}: too little memory for {image.voxel_bytes} bytes of voxels") from error

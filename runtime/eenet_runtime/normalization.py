@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,23 @@ class Intensities:
         out[head] = values
 
 
+class _Moments(NamedTuple):
+    """What is kept of the head's voxels in one slab."""
+
+    count: int
+    largest: float
+    sum: float
+    squares: float
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64]) -> _Moments:
+        """Take them, and use the values up: they hold the squares afterwards."""
+        largest = float(np.maximum(abs(values.min()), abs(values.max())))
+        total = float(values.sum())
+        values *= values
+        return cls(values.size, largest, total, float(values.sum()))
+
+
 def measure_intensities(volume: NDArray[np.generic], source: str) -> Intensities:
     """Mean and standard deviation over the non-zero voxels of a whole image, and where these lie.
 
@@ -76,17 +93,16 @@ def measure_intensities(volume: NDArray[np.generic], source: str) -> Intensities
     squares: list[float] = []
     # An absurd intensity overflows here, and is refused by name below.
     with np.errstate(all="ignore"):
-        for index, slab in enumerate(slabs(volume)):
+        for slab in slabs(volume):
             head = slab != 0
-            if not extent.add(index, head):
+            if not extent.add(head):
                 continue
-            values = slab[head].astype(np.float64)
-            count += values.size
-            # Both are NaN where there is one; max() of Python would drop it.
-            largest = float(np.maximum(largest, max(abs(values.min()), abs(values.max()))))
-            sums.append(float(values.sum()))
-            values *= values
-            squares.append(float(values.sum()))
+            found = _Moments.of(slab[head].astype(np.float64))
+            count += found.count
+            # NaN where there is one; max() of Python would drop it.
+            largest = float(np.maximum(largest, found.largest))
+            sums.append(found.sum)
+            squares.append(found.squares)
     if not math.isfinite(largest):
         bad = sum(int(np.count_nonzero(~np.isfinite(slab))) for slab in slabs(volume))
         raise CaseError(f"{source}: {bad} voxels are NaN or infinite, expected real intensities")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
+import eenet_runtime.boxes as box_module
 from eenet_runtime.boxes import (
     Box,
     bounding_box,
@@ -81,11 +82,29 @@ def test_a_volume_is_brought_into_order_without_a_change(volume: NDArray[np.int1
     assert contiguous(volume) is volume
 
 
-def test_slabs_come_in_the_order_of_memory() -> None:
+def test_slabs_come_in_the_order_of_memory_a_few_planes_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(box_module, "_SLAB_VOXELS", 24)
     volume = np.zeros((3, 4, 5), order="F")
     assert in_memory_order(volume).flags.c_contiguous
-    assert [slab.shape for slab in slabs(volume)] == [(4, 3)] * 5
+    assert [slab.shape for slab in slabs(volume)] == [(2, 4, 3), (2, 4, 3), (1, 4, 3)]
     assert all(slab.flags.c_contiguous for slab in slabs(volume))
+
+
+def test_planes_larger_than_a_slab_come_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(box_module, "_SLAB_VOXELS", 5)
+    assert [slab.shape for slab in slabs(np.zeros((2, 3, 4)))] == [(1, 3, 4)] * 2
+
+
+@pytest.mark.parametrize("slab_voxels", [1, 7, 40])
+@given(volume=VOLUMES, order=st.permutations(range(3)))
+def test_the_bounding_box_does_not_depend_on_the_slabs(
+    slab_voxels: int, volume: NDArray[np.int16], order: list[int]
+) -> None:
+    turned = volume.transpose(order)
+    whole = bounding_box(turned)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(box_module, "_SLAB_VOXELS", slab_voxels)
+        assert bounding_box(turned) == whole
 
 
 @given(first=boxes(), second=boxes())

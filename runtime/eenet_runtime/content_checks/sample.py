@@ -6,6 +6,7 @@ milliseconds to fetch and are plenty for medians and correlations.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -111,5 +112,5 @@ def clipped_scores(values: NDArray[np.float32]) -> NDArray[np.float32]:
 def _scores(values: NDArray[np.float32]) -> NDArray[np.float32]:
     exact = values.astype(np.float64)
     exact -= exact.mean()
-    deviation = exact.std()
+    deviation = math.sqrt(np.square(exact).mean()) if exact.size else 0.0
     return (exact / deviation if deviation > 0 else exact).astype(np.float32)
