@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,15 +26,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip GPU tests where there is no GPU, unless the caller insists on one."""
-    if config.getoption("--require-gpu") or _has_gpu():
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a GPU test where there is no GPU, or fail it where the caller insists on one, before its fixtures work."""
+    if item.get_closest_marker("gpu") is None or _has_gpu():
         return
-    for item in items:
-        if item.get_closest_marker("gpu"):
-            item.add_marker(pytest.mark.skip(reason="no NVIDIA GPU here (--require-gpu makes this a failure)"))
+    if item.config.getoption("--require-gpu"):
+        pytest.fail("no NVIDIA GPU here, and --require-gpu asks for one", pytrace=False)
+    pytest.skip("no NVIDIA GPU here (--require-gpu makes this a failure)")
 
 
+@functools.cache
 def _has_gpu() -> bool:
     try:
         driver = ctypes.CDLL("libcuda.so.1")

@@ -27,6 +27,8 @@ class KerasBackend:
     """
 
     name = "keras"
+    gpu_index: int | None = None
+    artifact = Artifact("keras", "weights.safetensors", "fp32", "fp32")
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         """Rebuild the network.
@@ -73,10 +75,9 @@ def serving_keras(bundle: Bundle, threads: int | None) -> Iterator[None]:
 
     The runtime knows no TensorFlow and shall not; for a measurement it must not know the difference.
     """
-    artifact = Artifact("keras", "weights.safetensors", "fp32", "fp32")
 
     def serve(*arguments: object, **options: object) -> Served:
-        return Served(Choice("keras", artifact, "the reference"), KerasBackend(bundle, threads), None)
+        return Served(Choice("keras", KerasBackend.artifact, "the reference"), KerasBackend(bundle, threads), None)
 
     with (
         patch("eenet_runtime.segmenter.serve", serve),

@@ -13,7 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from eenet_export.gate import artifact_forms, case_hashes, choose_cases, keras_forms, measure
+from eenet_export.gate import (
+    artifact_forms,
+    case_hashes,
+    choose_cases,
+    keras_forms,
+    measure,
+    read_cases,
+    unproved_bundle,
+)
 from eenet_export.graphs import WEIGHTS_FILE
 from eenet_export.parity import ParityLimits, require_parity
 from eenet_export.plane import PLANE_FILE, write_plane
@@ -99,9 +107,10 @@ def add_native(
         shutil.copyfile(folder / WEIGHTS_FILE, workshop.bundle / WEIGHTS_FILE)
         graph = write_plane(folder / source.path, workshop.bundle).read_bytes()
         oracle, _ = keras_forms(bundle)
+        read = read_cases(chosen, bundle.manifest.preset)
         rows: list[ParityRow] = []
-        for form in artifact_forms(workshop.bundle, artifact, bundle.manifest.preset):
-            rows += measure(chosen, bundle.manifest.preset, [oracle, form], workshop, on_step)
+        for form in artifact_forms(unproved_bundle(workshop.bundle, artifact, bundle.manifest.preset), artifact):
+            rows += measure(read, [oracle, form], workshop, on_step)
         require_parity(rows, limits)
     written = not (folder / PLANE_FILE).is_file() or (folder / PLANE_FILE).read_bytes() != graph
     # Read again: measuring takes minutes, and an engine may have come into the bundle meanwhile.

@@ -23,6 +23,8 @@ from eenet_export.gate import (
     choose_cases,
     keras_function,
     measure,
+    read_cases,
+    unproved_bundle,
 )
 from eenet_export.golden import make_golden, write_golden
 from eenet_export.graphs import FP16_FILE, FP32_FILE, INT8_FILE, WEIGHTS_FILE, load_graph, write_fp16, write_fp32
@@ -43,7 +45,6 @@ from eenet_runtime.bundle import (
     describe_files,
     open_bundle,
 )
-from eenet_runtime.case_files import CaseFiles
 from eenet_runtime.errors import BackendError, ExportError, ParityError
 from eenet_runtime.files import remove_leftovers, write_atomically
 from eenet_runtime.golden import GOLDEN_NAME
@@ -129,7 +130,7 @@ def export_model(
     hashes = case_hashes(chosen)
     with Workshop(output, _fingerprint(source, settings, hashes)) as workshop:
         remove_leftovers(workshop.bundle)
-        maker = _Maker(source, settings, chosen, workshop, on_step)
+        maker = _Maker(source, settings, read_cases(chosen, source.preset), workshop, on_step)
         manifest = replace(maker.manifest(), name=settings.name or output.name, cases=hashes)
         write_atomically(workshop.bundle / MANIFEST_NAME, manifest.to_json().encode())
         if settings.engine:
@@ -146,7 +147,7 @@ class _Maker:
         self,
         source: SourceModel,
         settings: ExportSettings,
-        cases: Sequence[CaseFiles],
+        cases: Sequence[ParityCase],
         workshop: Workshop,
         on_step: Callable[[str], None],
     ) -> None:
@@ -257,11 +258,11 @@ class _Maker:
         return Artifact("onnx", FILES[precision], precision, stored, input_dtype="float16" if half else "float32")
 
     def _measure(self, forms: Sequence[Form]) -> tuple[ParityRow, ...]:
-        return measure(self.cases, self.preset, forms, self.workshop, self.on_step)
+        return measure(self.cases, forms, self.workshop, self.on_step)
 
     def _measure_artifact(self, artifact: Artifact, forms: Sequence[Form]) -> list[ParityRow]:
         rows: list[ParityRow] = []
-        for form in artifact_forms(self.folder, artifact, self.preset):
+        for form in artifact_forms(unproved_bundle(self.folder, artifact, self.preset), artifact):
             oracle = next(item for item in forms if item.name == ORACLE)
             rows += self._measure([oracle, form])
         return rows
@@ -288,8 +289,7 @@ class _Maker:
 
     def _volumes(self) -> list[np.ndarray]:
         """The cases' inputs, channels first with a batch axis."""
-        volumes = (ParityCase.read(files, self.preset).volume for files in self.cases)
-        return [np.ascontiguousarray(np.moveaxis(volume, -1, 0)[np.newaxis]) for volume in volumes]
+        return [np.ascontiguousarray(np.moveaxis(case.volume, -1, 0)[np.newaxis]) for case in self.cases]
 
     def _write_golden(self, oracle: Callable[[np.ndarray], np.ndarray]) -> bool:
         self.on_step("making the golden case")

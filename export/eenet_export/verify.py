@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eenet_export.gate import Form, artifact_forms, case_hashes, choose_cases, keras_forms, measure
+from eenet_export.gate import Form, artifact_forms, case_hashes, choose_cases, keras_forms, measure, read_cases
 from eenet_export.parity import ParityLimits, require_parity
 from eenet_export.workshop import Workshop
 from eenet_runtime.bundle import MANIFEST_NAME, Bundle, ParityRow, open_bundle
@@ -52,11 +52,12 @@ def verify_bundle(
         on_step: told in words what happens.
 
     Raises:
-        BundleError: the bundle is damaged.
+        BundleError: the bundle is damaged, or was changed meanwhile.
         ExportError: no usable case, or weights that are not this network's.
     """
     bundle = open_bundle(folder)
-    preset, chosen = bundle.manifest.preset, choose_cases(cases, max_cases)
+    chosen = choose_cases(cases, max_cases)
+    read = read_cases(chosen, bundle.manifest.preset)
     oracle, network = keras_forms(bundle)
     rows: list[ParityRow] = []
     not_run: dict[str, str] = {}
@@ -67,7 +68,7 @@ def verify_bundle(
     ):
 
         def gate(form: Form) -> None:
-            found = measure(chosen, preset, [oracle, form], workshop, on_step)
+            found = measure(read, [oracle, form], workshop, on_step)
             rows.extend(found)
             try:
                 require_parity(found, limits)
@@ -77,7 +78,7 @@ def verify_bundle(
         gate(network)
         for artifact in bundle.manifest.artifacts:
             try:
-                for form in artifact_forms(folder, artifact, preset):
+                for form in artifact_forms(bundle, artifact):
                     gate(form)
             except BackendError as error:
                 not_run[artifact.path] = str(error)

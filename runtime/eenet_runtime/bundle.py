@@ -34,6 +34,9 @@ USUAL_SHARE: Final = 0.999
 """Share of the voxels that `ParityRow.usual_difference` speaks of. The worst voxel says how steep a network is, the
 others how well an engine computes."""
 
+READ_LIMIT_BYTES: Final = 1 << 30
+"""Largest file that `read_listed` takes into memory: a plan of this network has about 60 MB in FP32."""
+
 
 @dataclass(frozen=True)
 class BundleFile:
@@ -237,6 +240,10 @@ class Bundle:
         """The artefact's file."""
         return self.folder / artifact.path
 
+    def listed(self, name: str) -> BundleFile | None:
+        """What the manifest says about a file, None where it does not list it."""
+        return next((entry for entry in self.manifest.files if entry.path == name), None)
+
 
 def open_bundle(folder: Path, public_key: Path | None = None) -> Bundle:
     """Read a bundle's manifest and verify every file it names.
@@ -270,6 +277,31 @@ def open_bundle(folder: Path, public_key: Path | None = None) -> Bundle:
         if name and name not in listed:
             raise BundleError(f"{path}: {name} is not among the hashed files")
     return Bundle(folder, manifest, hashlib.sha256(content).hexdigest()[:16], signed_by)
+
+
+def read_listed(path: Path, sha256: str) -> bytes:
+    """A file that a manifest lists, read once, for those that run native code from it.
+
+    The bundle was verified when it was opened, but a file may be exchanged after that: the bytes that are returned are
+    the bytes that were hashed.
+
+    Args:
+        path: the file.
+        sha256: its hash in the manifest.
+
+    Raises:
+        BundleError: it cannot be read, is larger than `READ_LIMIT_BYTES`, or is not the one that the manifest lists.
+    """
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(READ_LIMIT_BYTES + 1)
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if len(content) > READ_LIMIT_BYTES:
+        raise BundleError(f"{path}: more than {READ_LIMIT_BYTES >> 20} MiB found, which is no engine of this network")
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise BundleError(f"{path}: its SHA-256 is not the manifest's {sha256[:12]}; copy the bundle again")
+    return content
 
 
 def describe_files(folder: Path, names: tuple[str, ...]) -> tuple[BundleFile, ...]:

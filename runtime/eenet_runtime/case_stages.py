@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +15,13 @@ from eenet_runtime.preprocessing import CaseImages, NetworkInput
 
 
 @dataclass(frozen=True)
-class PreparedCase:
-    """A case that is read, checked and normalised: ready for the network, once.
-
-    It holds one of the segmenter's places for cases in flight until it has been inferred, discarded or forgotten.
+class CaseInHand:
+    """What goes along with a case through all stages. It holds one of the segmenter's places for cases in flight.
 
     Attributes:
         case_id: the case's name.
         images: its images.
         scheme: the label scheme that goes with its files.
-        network_input: what the network reads.
         warnings: what the checks and the preparation found.
         seconds: time by stage so far.
         limits: when it must stop.
@@ -35,24 +32,49 @@ class PreparedCase:
     case_id: str
     images: CaseImages
     scheme: LabelScheme
-    network_input: NetworkInput
     warnings: tuple[str, ...]
     seconds: dict[str, float]
     limits: Limits
     number: int
     ticket: Ticket = field(repr=False)
 
+
+@dataclass(frozen=True)
+class PreparedCase:
+    """A case that is read, checked and normalised: ready for the network, once.
+
+    It keeps the case's place until it has been inferred, discarded or forgotten.
+
+    Attributes:
+        case: the case.
+        network_input: what the network reads.
+    """
+
+    case: CaseInHand
+    network_input: NetworkInput
+
+    @property
+    def case_id(self) -> str:
+        """The case's name."""
+        return self.case.case_id
+
     def discard(self) -> None:
         """Give its place back without computing it. Calling it twice, or after the inference, is allowed."""
-        self.ticket.release()
+        self.case.ticket.release()
+
+    def after_waiting(self, seconds: float) -> PreparedCase:
+        """The same case with so much time more: it waited, and nobody worked on it."""
+        return replace(self, case=replace(self.case, limits=self.case.limits.after_waiting(seconds)))
 
 
 @dataclass(frozen=True)
 class ComputedCase:
     """A case that went through the network, and must be brought back to the patient's grid. It needs no engine.
 
+    It does not hold the `PreparedCase`, whose input of the network is free by now.
+
     Attributes:
-        case_id, images, scheme, warnings, seconds, limits, number, ticket: as in `PreparedCase`.
+        case: the case.
         labels: uint8 (H, W, D) classes where nobody needs probabilities, else None.
         probabilities: what the network gave, else None.
         placement: where the network's box lies in the head.
@@ -60,16 +82,14 @@ class ComputedCase:
         keep_probabilities: whether the result shall hold the probabilities.
     """
 
-    case_id: str
-    images: CaseImages
-    scheme: LabelScheme
+    case: CaseInHand
     labels: NDArray[np.uint8] | None
     probabilities: NDArray[np.float32] | None
     placement: Placement
     head_voxels_outside: int
     keep_probabilities: bool
-    warnings: tuple[str, ...]
-    seconds: dict[str, float]
-    limits: Limits
-    number: int
-    ticket: Ticket = field(repr=False)
+
+    @property
+    def case_id(self) -> str:
+        """The case's name."""
+        return self.case.case_id

@@ -17,6 +17,8 @@ _PREFIX: Final = ".eenet-"
 """Begins the name of every temporary file, and then eight hexadecimal digits."""
 _PREFIX_LENGTH: Final = len(_PREFIX) + 9
 """Of what stands before the final name: the digits, and the dot after them, too."""
+PROBE_PREFIX: Final = ".writable-"
+"""Begins the name of the file with which `make_output_folder` proves that a folder takes files."""
 _HASH_CHUNK_BYTES = 1 << 20
 
 
@@ -98,8 +100,8 @@ def make_output_folder(path: Path) -> None:
         raise OutputError(f"{path}: a file stands where the output folder should be") from error
     except OSError as error:
         raise OutputError(f"{path}: the output folder cannot be made ({error.strerror or error})") from error
-    write_atomically(path / f".writable-{secrets.token_hex(4)}", b"")
-    for probe in path.glob(".writable-*"):
+    write_atomically(path / f"{PROBE_PREFIX}{secrets.token_hex(4)}", b"")
+    for probe in path.glob(f"{PROBE_PREFIX}*"):
         with contextlib.suppress(OSError):
             probe.unlink()
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from eenet_runtime.case_files import CaseFiles
 from eenet_runtime.discovery import Discovery, RefusedCase, find_cases
 from eenet_runtime.errors import BackendError, CaseCancelledError, CaseError, DatasetError
-from eenet_runtime.files import make_output_folder, remove_leftovers
+from eenet_runtime.files import PROBE_PREFIX, make_output_folder, remove_leftovers
 from eenet_runtime.folder_page import remove_folder_page, write_folder_page
 from eenet_runtime.labels import LabelScheme, Modality
 from eenet_runtime.mask_settings import MaskSettings
 from eenet_runtime.outcomes import CaseOutcome, FolderRun
+from eenet_runtime.output_lock import sole_run
 from eenet_runtime.pipeline import overlapped
 from eenet_runtime.probability_maps import MAPS_SUFFIX
 from eenet_runtime.results import OutputSettings, ResultPaths, case_of_result, clear_the_way, write_results
@@ -113,7 +114,8 @@ def segment_folder(
 
     Raises:
         DatasetError: there is nothing to segment in `folder`, or `output` lies in it.
-        OutputError: `output` cannot be written; the cases in hand leave nothing behind.
+        OutputError: `output` cannot be written, and the cases in hand leave nothing behind; or another run is writing
+            into it (`output_lock`).
     """
     _check_folders(folder, output)
     stop = stop or StopRequest()
@@ -130,35 +132,36 @@ def segment_folder(
         watched = watch_cases(drop, settings.watch, stop)
         cases = (case for case in watched if settings.shard.holds(case.case_id))
     make_output_folder(output)
-    remove_leftovers(output, lambda name: _is_ours(name, settings.shard))
-    remove_summary(output, settings.shard)
-    remove_folder_page(output)
-    stages = _Stages(segmenter, output, settings, stop)
-    bundle_name = segmenter.bundle.manifest.name
+    with sole_run(output, settings.shard):
+        remove_leftovers(output, lambda name: _is_ours(name, settings.shard))
+        remove_summary(output, settings.shard)
+        remove_folder_page(output)
+        stages = _Stages(segmenter, output, settings, stop)
+        bundle_name = segmenter.bundle.manifest.name
 
-    def write() -> None:
-        run.seconds = time.monotonic() - started
-        if drop is not None:
-            run.ignored = drop.ignored
-        write_summary(run, output, stages.settings, bundle_name)
+        def write() -> None:
+            run.seconds = time.monotonic() - started
+            if drop is not None:
+                run.ignored = drop.ignored
+            write_summary(run, output, stages.settings, bundle_name)
 
-    work = (stages.prepare, stages.compute, stages.write)
-    try:
-        with closing(overlapped(map(_Job, cases), work)) as jobs:
-            for job in jobs:
-                if job.outcome is None:  # dropped
-                    continue
-                run.add(job.outcome)
-                write()
-                if on_case is not None:
-                    on_case(len(run.outcomes), run.total, job.outcome)
-    except BaseException:
-        stop.request()
-        raise
-    run.stopped, run.finished = stop.requested, not stop.requested
-    write()
-    if settings.html:
-        write_folder_page(output)
+        work = (stages.prepare, stages.compute, stages.write)
+        try:
+            with closing(overlapped(map(_Job, cases), work)) as jobs:
+                for job in jobs:
+                    if job.outcome is None:  # dropped
+                        continue
+                    run.add(job.outcome)
+                    write()
+                    if on_case is not None:
+                        on_case(len(run.outcomes), run.total, job.outcome)
+        except BaseException:
+            stop.request()
+            raise
+        run.stopped, run.finished = stop.requested, not stop.requested
+        write()
+        if settings.html:
+            write_folder_page(output)
     return run
 
 
@@ -235,8 +238,7 @@ class _Stages:
         if prepared is None:
             return
         # The time limit is for work on the case; it does not count that the case before it took long.
-        waited = time.monotonic() - job.prepared_at
-        prepared = replace(prepared, limits=prepared.limits.after_waiting(waited))
+        prepared = prepared.after_waiting(time.monotonic() - job.prepared_at)
         with _own_errors(job):
             job.computed = self._segmenter.compute(prepared, keep_probabilities=self._outputs.probabilities)
 
@@ -293,6 +295,8 @@ def _is_ours(name: str, shard: Shard) -> bool:
     """Whether a file of the output folder is written by this part of the folder alone."""
     if shard.count == 1:
         return True
+    if name.startswith(PROBE_PREFIX):
+        return False  # of another part, which starts at the same moment
     case_id = case_of_result(name)
     if case_id is None:
         return shard.index == 1

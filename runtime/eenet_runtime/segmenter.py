@@ -6,6 +6,7 @@ import itertools
 import platform
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,7 +18,7 @@ from eenet_runtime._version import __version__
 from eenet_runtime.admission import Admission
 from eenet_runtime.backends import candidates
 from eenet_runtime.bundle import Bundle, PostprocessingSettings, open_bundle
-from eenet_runtime.case_stages import ComputedCase, PreparedCase
+from eenet_runtime.case_stages import CaseInHand, ComputedCase, PreparedCase
 from eenet_runtime.content_checks import CheckPolicy, find_problems, judge
 from eenet_runtime.inputs import CaseInput, load_case, name_of
 from eenet_runtime.labels import Modality, Region
@@ -204,87 +205,84 @@ class Segmenter:
                 ticket.release()
                 raise
         warnings = (*missing_warnings(images.missing), *warnings, *network_input.warnings)
-        return PreparedCase(
-            images.case_id, images, loaded.scheme, network_input, warnings, watch.seconds, limits, number, ticket
+        case_in_hand = CaseInHand(
+            images.case_id, images, loaded.scheme, warnings, watch.seconds, limits, number, ticket
         )
+        return PreparedCase(case_in_hand, network_input)
 
     def _compute(self, prepared: PreparedCase, keep_probabilities: bool) -> ComputedCase:
         """Run the network; probabilities are asked for only where somebody needs them."""
-        if not prepared.ticket.valid:
+        case = prepared.case
+        if not case.ticket.valid:
             raise ValueError("this preparation was inferred or discarded before; prepare the case again")
-        watch = Stopwatch(prepared.seconds)
+        watch = Stopwatch(case.seconds)
         volume, placement = prepared.network_input.volume, prepared.network_input.placement
         labels: NDArray[np.uint8] | None = None
         probabilities: NDArray[np.float32] | None = None
-        with _logged(prepared.number, "computing"):
+        with _logged(case.number, "computing"):
             try:
-                with self._admission.engine(prepared.limits, watch):
-                    prepared.limits.check("network")
+                with self._admission.engine(case.limits, watch):
+                    case.limits.check("network")
                     with watch.stage("network"):
                         if placement.resamples or keep_probabilities:
                             probabilities = self.backend(volume)
                         else:
                             labels = self.backend.labels(volume)
             except BaseException:
-                prepared.ticket.release()
+                case.ticket.release()
                 raise
         return ComputedCase(
-            case_id=prepared.case_id,
-            images=prepared.images,
-            scheme=prepared.scheme,
+            case=replace(case, seconds=watch.seconds),
             labels=labels,
             probabilities=probabilities,
             placement=placement,
             head_voxels_outside=prepared.network_input.head_voxels_outside,
             keep_probabilities=keep_probabilities,
-            warnings=prepared.warnings,
-            seconds=watch.seconds,
-            limits=prepared.limits,
-            number=prepared.number,
-            ticket=prepared.ticket,
         )
 
     def _finish(self, computed: ComputedCase) -> Segmentation:
-        if not computed.ticket.valid:
+        case = computed.case
+        if not case.ticket.valid:
             raise ValueError("this case was finished or discarded before; prepare it again")
-        with _logged(computed.number, "finishing"):
+        with _logged(case.number, "finishing"):
             try:
                 result = self._bring_back(computed)
             finally:
-                computed.ticket.release()
+                case.ticket.release()
         stages = ", ".join(f"{stage} {seconds:.3f} s" for stage, seconds in result.seconds.items())
-        LOGGER.info("case %d: done; %s; %d warnings", computed.number, stages, len(result.warnings))
+        LOGGER.info("case %d: done; %s; %d warnings", case.number, stages, len(result.warnings))
         return result
 
     def _bring_back(self, computed: ComputedCase) -> Segmentation:
         """Classes on the patient's grid, cleaned and measured."""
-        watch = Stopwatch(computed.seconds)
-        grid, placement = computed.images.grid, computed.placement
-        computed.limits.check("restore")
+        case = computed.case
+        watch = Stopwatch(case.seconds)
+        grid, placement = case.images.grid, computed.placement
+        case.limits.check("restore")
         with watch.stage("restore"):
             if computed.probabilities is not None:
                 labels = restore(computed.probabilities, placement, grid)
             else:
                 assert computed.labels is not None
                 labels = restore_labels(computed.labels, placement, grid)
-        computed.limits.check("clean")
+        case.limits.check("clean")
         with watch.stage("clean"):
             tumour = clean(labels, grid.voxel_ml, self.postprocessing)
         kept = None
         if computed.keep_probabilities and computed.probabilities is not None:
             kept = NetworkProbabilities(computed.probabilities, placement)
         return Segmentation(
-            case_id=computed.case_id,
+            case_id=case.case_id,
             labels=labels,
-            images=computed.images,
+            images=case.images,
             volumes_ml=tumour.volumes_ml,
             components=tumour.components,
             cleaning=tumour.cleaning,
             head_voxels_outside=computed.head_voxels_outside,
-            warnings=computed.warnings + _result_warnings(tumour.volumes_ml, tumour.cleaning),
+            warnings=case.warnings + _result_warnings(tumour.volumes_ml, tumour.cleaning),
             seconds=watch.seconds,
             provenance=self.provenance,
-            scheme=computed.scheme,
+            scheme=case.scheme,
             probabilities=kept,
         )
 

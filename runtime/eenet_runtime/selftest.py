@@ -7,17 +7,16 @@ takes about a second; others are when somebody asks.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from eenet_runtime.backends import Backend, choose
-from eenet_runtime.bundle import Artifact, Bundle
+from eenet_runtime.backends import Backend
+from eenet_runtime.bundle import Artifact, Bundle, read_listed
 from eenet_runtime.devices import CPU, Device
 from eenet_runtime.engine_file import norm_stress_name
-from eenet_runtime.errors import BundleError, SelfTestError
+from eenet_runtime.errors import SelfTestError
 from eenet_runtime.golden import USUAL, GoldenResult, read_golden, run_golden
 from eenet_runtime.norm_stress import LIMIT, norm_stress_of_plan
 from eenet_runtime.presets import GeometryPreset
@@ -89,12 +88,13 @@ def self_test(bundle: Bundle, backend: Backend, further: Sequence[Callable[[], C
         BundleError: the bundle has no golden case, or a damaged one.
         BackendError: the engine failed.
     """
-    artifact = served_artifact(bundle, backend)
+    artifact = backend.artifact
     golden = run_golden(read_golden(bundle), backend, artifact)
     checks = tuple(check() for check in further)
     if artifact.kind in ALWAYS_TESTED and artifact.precision == "fp16":
         # The golden case is small: its sums may be right where those of a whole head are not.
-        checks = (norm_stress_check(bundle, artifact, getattr(backend, "gpu_index", 0)), *checks)
+        assert backend.gpu_index is not None, "plans run on GPUs"
+        checks = (norm_stress_check(bundle, artifact, backend.gpu_index), *checks)
     return SelfTest(backend.name, backend.version, backend.device, artifact, golden, checks)
 
 
@@ -106,17 +106,10 @@ def norm_stress_check(bundle: Bundle, artifact: Artifact, gpu_index: int) -> Che
         BackendError: it cannot be run.
     """
     name = norm_stress_name(artifact.path)
-    entry = next((entry for entry in bundle.manifest.files if entry.path == name), None)
+    entry = bundle.listed(name)
     if entry is None:
         return Check(NORM_STRESS, False, f"{name} is not in the bundle; build the engine again (eenet-export engine)")
-    path = bundle.folder / name
-    try:
-        plan = path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror or error})") from error
-    # The bundle was verified when it was opened; a plan is native code, and these are the bytes that will run.
-    if hashlib.sha256(plan).hexdigest() != entry.sha256:
-        raise BundleError(f"{path}: its SHA-256 is not the manifest's {entry.sha256[:12]}; copy the bundle again")
+    plan = read_listed(bundle.folder / name, entry.sha256)
     result = norm_stress_of_plan(plan, artifact.kind, gpu_index)
     return Check(NORM_STRESS, result.passed, f"error {result.max_abs_error:.1e} found, at most {LIMIT:g} expected")
 
@@ -138,16 +131,6 @@ def must_be_tested(artifact: Artifact, preset: GeometryPreset, device: Device = 
     """Whether an artefact of this geometry serves nothing on a device before it has passed."""
     quick = artifact.kind == "native" and math.prod(preset.shape) <= QUICK_VOXELS
     return artifact.kind in ALWAYS_TESTED or quick or device != CPU
-
-
-def served_artifact(bundle: Bundle, backend: Backend) -> Artifact:
-    """Which artefact of the bundle a loaded engine runs: the one it names, or else the one it takes by default.
-
-    Raises:
-        BackendError: an engine that names none and is not among the known ones.
-    """
-    named = getattr(backend, "artifact", None)
-    return named if isinstance(named, Artifact) else choose(bundle, backend.name).artifact
 
 
 def describe_self_test(test: SelfTest) -> str:

@@ -99,7 +99,7 @@ def test_the_artefact_is_proved_in_both_engines_of_the_2d_network_and_named(
     assert set(after) == {*before, PLANE_FILE}
     assert all(after[name] == before[name] for name in (FP32_FILE, WEIGHTS_FILE))
 
-    monkeypatch.setattr(native, "measure", lambda _, __, forms, *___: tuple(rows_of(added, forms[-1])))
+    monkeypatch.setattr(native, "measure", lambda _, forms, *__: tuple(rows_of(added, forms[-1])))
     again = add_native(bundle, cases, max_cases=1)
     assert not again.written
     assert again.bundle.manifest == manifest

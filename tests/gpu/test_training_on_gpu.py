@@ -18,6 +18,14 @@ SLOW = replace(short_recipe(learning_rate=1e-3), gradient_norm=1.0)
 """A rate for EENet itself; the stand-in's is ten times what it bears."""
 
 
+@pytest.fixture(autouse=True)
+def _tensorflow_computes_on_a_gpu() -> None:
+    """Without it every test here would pass on the CPU, and prove nothing."""
+    import tensorflow as tf
+
+    assert tf.config.list_physical_devices("GPU"), "TensorFlow sees no GPU"
+
+
 def _losses(run: RunFolder) -> list[float]:
     return [float(row[2]) for row in run.log.rows()]
 

@@ -83,10 +83,10 @@ class Site:
         path = self.plan.with_name(sidecar_name(self.plan.name))
         path.write_text(replace(sidecar, **(change or {})).to_json())
 
-    def load(self, **options: Any) -> Backend:
-        """The plan in the backend of its flavour."""
+    def load(self, *, sha256: str = "", **options: Any) -> Backend:
+        """The plan in the backend of its flavour; the manifest's hash is by default the plan's as it lies there."""
         kind = TensorRTRTXBackend if self.flavour == TENSORRT_RTX else TensorRTBackend
-        return kind(self.plan, self.artifact, TINY, **options)
+        return kind(self.plan, self.artifact, TINY, sha256=sha256 or described(self.plan).sha256, **options)
 
     def refused(self, message: str, kind: type[Exception] = BackendError, **options: Any) -> None:
         """Loading fails with this message; TensorRT has seen no byte of the plan, and nothing is left on the GPU."""

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eenet_runtime import files, serving
+from eenet_runtime.backends import Choice
+from eenet_runtime.bundle import Artifact, Bundle
 from eenet_runtime.segmenter import ComputedCase, PreparedCase, Segmenter
 from tests.synthetic import BIAS, CLASSIFIER
 
@@ -27,6 +29,11 @@ class NumpyBackend:
     """The model of `tests.synthetic.write_bundle` as a matrix product."""
 
     name, version, device = "stand-in", "1", "cpu (1 thread)"
+    gpu_index: int | None = None
+
+    def __init__(self, artifact: Artifact) -> None:
+        """Stand in for an artefact's engine."""
+        self.artifact = artifact
 
     def __call__(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Backend.__call__`."""
@@ -44,10 +51,10 @@ class NumpyBackend:
 def _replace_network(log: Path, seconds: float) -> None:
     compute, flush = Segmenter.compute, files._flush_to_disk
 
-    def load(*_args: Any, **_options: Any) -> NumpyBackend:
+    def load(_bundle: Bundle, choice: Choice, _threads: int | None) -> NumpyBackend:
         sys.stdout.write(f"{LOADED}\n")
         sys.stdout.flush()
-        return NumpyBackend()
+        return NumpyBackend(choice.artifact)
 
     def slow_compute(self: Segmenter, prepared: PreparedCase, **options: Any) -> ComputedCase:
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

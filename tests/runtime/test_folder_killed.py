@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from eenet_runtime.files import is_leftover
 from tests.runtime.folder_process import FolderProcess, hidden, reported, results_of
 from tests.synthetic import make_head, write_case
 
@@ -67,7 +68,7 @@ def test_a_run_killed_at_random_moments_ends_like_one_left_alone(alone: Alone, t
         while len(reported(run.output)) < len(NAMES) and kills < KILLS:
             kills += _kill(run, moments, alone)
             in_the_middle += 0 < len(reported(run.output)) < len(NAMES)
-            while_writing += bool(hidden(run.output))
+            while_writing += any(map(is_leftover, run.output.iterdir()))
         finished_before = reported(run.output)
         run.log.unlink()
         assert run.finish()[0] == 0

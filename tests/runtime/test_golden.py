@@ -43,6 +43,8 @@ class Answers:
     name: str = "answers"
     version: str = "1"
     device: str = "none"
+    gpu_index: int | None = None
+    artifact: Artifact = FP32
 
     def __call__(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
         return self.probabilities

@@ -25,7 +25,7 @@ from eenet_runtime.golden import GoldenCase, read_golden
 from eenet_runtime.norm_stress import LIMIT, StressResult
 from eenet_runtime.results import ResultPaths, segment_to_files
 from eenet_runtime.segmenter import Segmenter
-from eenet_runtime.selftest import Check, describe_self_test, require_passed, self_test, served_artifact
+from eenet_runtime.selftest import Check, describe_self_test, require_passed, self_test
 from tests.golden import add_golden
 from tests.synthetic import CLASSIFIER, case_files, edit_manifest, make_head, write_bundle, write_case
 
@@ -116,7 +116,7 @@ class Plan:
     name: str = "tensorrt-rtx"
     version: str = "1.7"
     device: str = "a GPU"
-    gpu_index: int = 0
+    gpu_index: int | None = 0
 
     def __call__(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
         raise BackendError("labels only")
@@ -254,10 +254,9 @@ def test_a_further_check_that_fails_fails_the_test(bundle: Path) -> None:
     assert describe_self_test(failed).endswith("FAIL: norms: error 0.4 found, expected at most 0.01")
 
 
-def test_the_artefact_that_serves_is_the_one_that_the_engine_names_or_takes_by_default(bundle: Path) -> None:
+def test_a_self_test_is_of_the_artefact_that_the_engine_was_loaded_from(bundle: Path, golden: GoldenCase) -> None:
     opened = open_bundle(bundle)
     (onnx,) = opened.manifest.artifacts
     both = replace(opened, manifest=replace(opened.manifest, artifacts=(PLAN, onnx)))
-    backend = make_backend(opened, "onnxruntime", threads=1)
-    assert served_artifact(both, backend) == onnx
-    assert served_artifact(opened, Plan(None, PLAN)) == PLAN, "an engine knows best what it was loaded from"
+    assert self_test(both, make_backend(both, "onnxruntime", threads=1)).artifact == onnx
+    assert self_test(opened, Plan(golden.labels, PLAN)).artifact == PLAN

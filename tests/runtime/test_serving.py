@@ -34,6 +34,7 @@ class Engine:
     name: str = "tensorrt"
     version: str = "11.4"
     device: str = "a GPU"
+    gpu_index: int | None = 0
     closed: bool = False
 
     def __call__(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:

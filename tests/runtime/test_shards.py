@@ -81,7 +81,7 @@ def test_a_part_removes_what_a_killed_run_of_its_own_left_and_nothing_of_the_oth
     output = tmp_path / "out"
     output.mkdir()
     kept = {f".eenet-0123abcd.{name}{suffix}" for name in others for suffix in (".nii.gz", "_probabilities.nii.gz")}
-    kept |= {".eenet-0123abcd.summary-2-of-2.json"}
+    kept |= {".eenet-0123abcd.summary-2-of-2.json", ".eenet-0123abcd..writable-4567cdef"}
     removed = {f".eenet-0123abcd.{name}{suffix}" for name in own for suffix in (".json", ".png", ".nii.gz")}
     removed |= {".eenet-0123abcd.summary-1-of-2.csv", ".eenet-0123abcd.index.html"}
     for name in kept | removed:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from eenet_runtime.backends import tensorrt_engine
+from eenet_runtime import bundle
 from eenet_runtime.backends.engine_runner import deserialise
 from eenet_runtime.backends.tensorrt_rtx_backend import load_tensorrt_rtx
 from eenet_runtime.engine_file import FLAVOURS, TENSORRT, TENSORRT_RTX, EngineSidecar, EngineTensor, sidecar_name
@@ -40,7 +40,7 @@ def test_a_plan_that_was_exchanged_with_its_sidecar_is_refused_by_the_manifests_
     digest = described(site.plan).sha256
     site.load(sha256=digest).close()
     site.write(nan=True)
-    site.refused(rf"SHA-256 is not the manifest's {digest[:12]}", sha256=digest)
+    site.refused(rf"SHA-256 is not the manifest's {digest[:12]}", BundleError, sha256=digest)
 
 
 @pytest.mark.parametrize(
@@ -69,8 +69,8 @@ def test_a_plan_of_the_other_flavour_is_refused(site: Site) -> None:
 
 def test_a_file_too_large_for_a_plan_is_not_read(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.write()
-    monkeypatch.setattr(tensorrt_engine, "PLAN_LIMIT_BYTES", 100)
-    site.refused("which is no plan of this network", BundleError)
+    monkeypatch.setattr(bundle, "READ_LIMIT_BYTES", 100)
+    site.refused("which is no engine of this network", BundleError)
 
 
 def test_a_plan_without_its_sidecar_is_refused(site: Site) -> None:

@@ -7,6 +7,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from eenet_runtime.bundle import Artifact
+
 
 class Backend(Protocol):
     """One loaded model in one inference engine.
@@ -37,6 +39,14 @@ class Backend(Protocol):
     @property
     def device(self) -> str:
         """The device that really computes, for example `cpu (2 threads)`."""
+
+    @property
+    def gpu_index(self) -> int | None:
+        """The GPU that computes, by its number in this process; None on a CPU."""
+
+    @property
+    def artifact(self) -> Artifact:
+        """The artefact that it was loaded from."""
 
     def __call__(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute class probabilities.

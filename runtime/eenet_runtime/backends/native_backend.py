@@ -37,6 +37,7 @@ class NativeBackend:
     """The `native` artefact of a bundle. One call at a time: others wait."""
 
     name = "native"
+    gpu_index: int | None = None
 
     def __init__(
         self,

@@ -64,6 +64,7 @@ class OnnxRuntimeBackend:
             self.name = "onnxruntime-tensorrt"
         self.version = str(onnxruntime.__version__)
         self.artifact = artifact
+        self.gpu_index = None if device == CPU else device.index
         self._shape = (*preset.shape, 4)
         self._lock = threading.Lock()
         # Without this, asking for labels computes the probabilities as well.

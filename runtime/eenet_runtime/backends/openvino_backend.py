@@ -37,6 +37,7 @@ class OpenVinoBackend:
     """
 
     name = "openvino"
+    gpu_index: int | None = None
 
     def __init__(self, model: Path, artifact: Artifact, preset: GeometryPreset, threads: int | None = None) -> None:
         """Read the graph and check it; it is compiled at the first call, in one or two seconds.

@@ -18,7 +18,7 @@ class TensorRTBackend(EngineBackend):
     name = TENSORRT
 
     def __init__(
-        self, model: Path, artifact: Artifact, preset: GeometryPreset, device: int = 0, *, sha256: str = ""
+        self, model: Path, artifact: Artifact, preset: GeometryPreset, device: int = 0, *, sha256: str
     ) -> None:
         """Load the engine; see `EngineBackend`."""
         super().__init__(load_tensorrt(), model, artifact, preset, device, sha256)

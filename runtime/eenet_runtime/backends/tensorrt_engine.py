@@ -6,7 +6,6 @@ list in `EngineBackend.__init__`, and the bytes that were hashed are the bytes t
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from pathlib import Path
 from typing import Any, Final
@@ -16,14 +15,11 @@ from numpy.typing import NDArray
 
 from eenet_runtime.backends.cuda import CudaSession, Gpu
 from eenet_runtime.backends.engine_runner import EngineRunner, deserialise
-from eenet_runtime.bundle import Artifact
+from eenet_runtime.bundle import Artifact, read_listed
 from eenet_runtime.engine_file import TENSORRT_RTX, EngineSidecar, EngineTensor, check_engine, sidecar_name
 from eenet_runtime.errors import BackendError, BundleError
 from eenet_runtime.labels import Label
 from eenet_runtime.presets import GeometryPreset
-
-PLAN_LIMIT_BYTES: Final = 1 << 30
-"""No plan of this network comes near it (about 60 MB in FP32); a larger file is not read into memory."""
 
 MEMORY_MARGIN_BYTES: Final = 256 << 20
 """Free GPU memory asked for beyond what the engine and its tensors take: kernels, CUDA graphs, the driver's own."""
@@ -42,8 +38,8 @@ class EngineBackend:
     ) -> None:
         """Verify the plan, load it, warm it up.
 
-        1. The file is read once, up to `PLAN_LIMIT_BYTES`.
-        2. These bytes have the SHA-256 of the manifest, where it is given, and of the sidecar.
+        1. The file is read once, up to `READ_LIMIT_BYTES`.
+        2. These bytes have the SHA-256 of the manifest and of the sidecar.
         3. Flavour, exact version and compute capability fit (`check_engine`); the precision is the artefact's.
         4. The GPU has the memory.
         5. RTX: the header is valid for this GPU.
@@ -56,10 +52,10 @@ class EngineBackend:
             artifact: what the manifest says about it.
             preset: the geometry that the engine must have.
             device: the GPU's number.
-            sha256: the plan's hash in the manifest; empty where only the sidecar is to be compared.
+            sha256: the plan's hash in the manifest.
 
         Raises:
-            BundleError: plan or sidecar cannot be read.
+            BundleError: plan or sidecar cannot be read, or the plan is not the one that the manifest lists.
             BackendError: anything above does not hold, or the engine does not run here.
         """
         self.version = str(trt.__version__)
@@ -67,9 +63,7 @@ class EngineBackend:
         self._shape = (*preset.shape, _CLASSES)
         self._lock = threading.Lock()
         self._failure = ""
-        plan = _read_plan(model)
-        if sha256 and hashlib.sha256(plan).hexdigest() != sha256:
-            raise BackendError(f"{model}: its SHA-256 is not the manifest's {sha256[:12]}; copy the bundle again")
+        plan = read_listed(model, sha256)
         sidecar = _read_sidecar(model)
         self._session: CudaSession | None = CudaSession(device)
         try:
@@ -85,7 +79,7 @@ class EngineBackend:
         except BaseException:
             self._session.close()
             raise
-        self.gpu_index = gpu.index
+        self.gpu_index: int | None = gpu.index
         graphs = f"no CUDA graphs: {self._runner.why_no_graphs}" if self._runner.why_no_graphs else "CUDA graphs"
         self.device = f"{gpu.name} (GPU {gpu.index}, compute capability {gpu.compute_capability}, {graphs})"
 
@@ -141,17 +135,6 @@ class EngineBackend:
                 np.copyto(target, np.moveaxis(volume, -1, 0), casting="same_kind")
         except FloatingPointError as error:
             raise BackendError(f"a voxel of the input is too large for {self.artifact.input_dtype}") from error
-
-
-def _read_plan(model: Path) -> bytes:
-    try:
-        with model.open("rb") as stream:
-            plan = stream.read(PLAN_LIMIT_BYTES + 1)
-    except OSError as error:
-        raise BundleError(f"{model}: cannot be read ({error.strerror or error})") from error
-    if len(plan) > PLAN_LIMIT_BYTES:
-        raise BundleError(f"{model}: more than {PLAN_LIMIT_BYTES >> 20} MiB found, which is no plan of this network")
-    return plan
 
 
 def _read_sidecar(model: Path) -> EngineSidecar:

@@ -18,7 +18,7 @@ class TensorRTRTXBackend(EngineBackend):
     name = TENSORRT_RTX
 
     def __init__(
-        self, model: Path, artifact: Artifact, preset: GeometryPreset, device: int = 0, *, sha256: str = ""
+        self, model: Path, artifact: Artifact, preset: GeometryPreset, device: int = 0, *, sha256: str
     ) -> None:
         """Load the engine, which takes seconds: its kernels are compiled for this GPU. See `EngineBackend`."""
         super().__init__(load_tensorrt_rtx(), model, artifact, preset, device, sha256)
