@@ -1,7 +1,8 @@
 """Each kernel is the layer that it claims to be, on shapes with remainders everywhere, with every instruction set.
 
 Errors are judged against the spread of the outputs. FP32 with a direct sum is right to 1e-6 of it; Winograd in three
-dimensions, with our points, to 1e-6 in the mean (RMS) and to 3e-5 at the worst.
+dimensions, with our points, to 2e-6 in the mean (RMS) and to 4e-5 at the worst where depth goes by F(6, 3), to half of
+that where it goes by F(4, 3).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from eenet_native import instruction_sets
 from tests.native import reference
 
 INSTRUCTIONS = instruction_sets()
-WINOGRAD = 3e-5
+WINOGRAD = 6e-5
 DIRECT = 2e-6
 
 planes = st.tuples(st.sampled_from([4, 8, 12]), st.sampled_from([4, 8, 16]))
@@ -36,7 +37,7 @@ def assert_close(found: NDArray[Any], expected: NDArray[Any], tolerance: float) 
     assert np.isfinite(found).all()
     error, spread = found - expected, max(float(expected.std()), 1e-3)
     assert np.abs(error).max() <= tolerance * spread
-    assert np.sqrt((error**2).mean()) <= 2e-6 * spread
+    assert np.sqrt((error**2).mean()) <= 4e-6 * spread
 
 
 def assert_sums(sums: NDArray[np.float64], out: NDArray[np.float32]) -> None:
@@ -53,12 +54,14 @@ def assert_sums(sums: NDArray[np.float64], out: NDArray[np.float32]) -> None:
     stride=st.integers(1, 5),
     channels=st.sampled_from([(16, 16), (16, 32), (32, 32), (32, 64), (64, 64)]),
     tiles=st.sampled_from([1, 2, 4]),
-    chunk=st.sampled_from([0, 4, 8]),
+    chunk=st.sampled_from([0, 4, 6, 8]),
     activated=st.booleans(),
     seed=st.integers(0, 2**31),
 )
 @example("scalar", (4, 4), 1, 1, (16, 16), 1, 0, True, 0)
 @example("scalar", (8, 16), 13, 1, (64, 64), 4, 4, True, 0)
+@example("scalar", (8, 16), 11, 1, (16, 16), 2, 6, True, 0)
+@example("scalar", (4, 8), 6, 1, (32, 64), 2, 0, False, 0)
 @example("scalar", (4, 16), 3, 2, (16, 32), 2, 4, False, 0)
 def test_convolution_is_the_reference_convolution(
     instructions: str,

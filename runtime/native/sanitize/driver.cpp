@@ -35,14 +35,15 @@ void run_convolution(const Kernels& kernels) {
     layer.width = pick({4, 8, 16});
     layer.stride = pick({1, 1, 2, 3, 4, 5});
     layer.pad = layer.stride == 1 ? 1 : 0;
-    layer.method = layer.stride == 1 ? DepthMethod::winograd : DepthMethod::direct;
+    layer.method = DepthMethod::direct;
+    if (layer.stride == 1) layer.method = generator() % 2 == 0 ? DepthMethod::winograd4 : DepthMethod::winograd6;
     layer.depth_out = 1 + static_cast<int>(generator() % 13);
     layer.depth_in = layer.depth_out * layer.stride;
     layer.in_channels = pick({16, 32, 64});
     layer.out_channels = pick({16, 32, 64});
     plan_items(layer);
     layer.tiles = layer.width / plane_tile / pick({1, layer.width / plane_tile});
-    layer.chunk = pick({4, 8, layer.chunk});
+    layer.chunk = pick({4, 6, 8, layer.chunk});
 
     const size_t plane = static_cast<size_t>(layer.height) * layer.width;
     const size_t matrix = static_cast<size_t>(layer.in_channels) * layer.out_channels;

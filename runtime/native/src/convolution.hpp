@@ -17,10 +17,9 @@ constexpr int max_channels = 64;
 
 // Scratch memory of one item.
 struct ConvolutionBuffers {
-    float* transformed;        // [36][tiles][rows_in][in]
-    size_t transformed_stride;
-    float* products;           // [36][tiles][rows_out][out]
-    size_t products_stride;
+    float* planes;             // [36][tiles][rows_in][in]; afterwards the products, [36][tiles][rows_out][out]
+    size_t tile_floats;        // the distance of two tiles, enough for either
+    size_t plane_stride;       // and of two of the 36 frequencies
     float* packed;
     float* packed_products;
     float* shortcut;           // [16][slices][out] of one tile
@@ -28,11 +27,9 @@ struct ConvolutionBuffers {
 
 inline ConvolutionBuffers lay_out(const Convolution& layer, const DepthExtent& extent, Scratch& scratch) {
     ConvolutionBuffers buffers;
-    const size_t tiles = static_cast<size_t>(layer.tiles);
-    buffers.transformed_stride = odd_lines(tiles * extent.rows_in * layer.in_channels);
-    buffers.products_stride = odd_lines(tiles * extent.rows_out * layer.out_channels);
-    buffers.transformed = scratch.take(frequencies * buffers.transformed_stride);
-    buffers.products = scratch.take(frequencies * buffers.products_stride);
+    buffers.tile_floats = tile_floats(layer, extent);
+    buffers.plane_stride = odd_lines(static_cast<size_t>(layer.tiles) * buffers.tile_floats);
+    buffers.planes = scratch.take(frequencies * buffers.plane_stride);
     buffers.packed = scratch.take(packed_floats(layer, extent));
     buffers.packed_products = scratch.take(product_floats(layer, extent));
     buffers.shortcut = layer.shortcut == nullptr
@@ -74,7 +71,7 @@ inline void load_tile(const Convolution& layer, const ConvolutionCall& call, con
     window_columns(call.input, layer.height, layer.width, static_cast<size_t>(layer.depth_in) * layer.in_channels, row,
                    column, columns);
     const int first_slice = first * layer.stride - layer.pad;
-    if (layer.method == DepthMethod::winograd) {
+    if (layer.method != DepthMethod::direct) {
         load_slices(layer, call, columns, {1, extent.rows_in, 0}, first_slice, out, out_stride);
         return;
     }
@@ -95,7 +92,12 @@ inline void compute_shortcut(const Convolution& layer, const float* const* colum
         if (n + 1 < tile * tile)
             for (int at = 0; at < floats; at += static_cast<int>(line_floats))
                 __builtin_prefetch(columns[n + 1] + at, 1, 3);
-        multiply(slices, channels, channels, columns[n], channels, layer.shortcut, out + n * floats, channels);
+        if (channels == 16)
+            multiply_sixteen<16>(1, slices, columns[n], layer.shortcut, out + n * floats);
+        else if (channels == 32)
+            multiply<32>(slices, 32, 32, columns[n], 32, layer.shortcut, out + n * floats, 32);
+        else
+            multiply<64>(slices, 64, 64, columns[n], 64, layer.shortcut, out + n * floats, 64);
     }
 }
 
@@ -152,17 +154,17 @@ inline void convolution(const Convolution& layer, const ConvolutionCall& call, i
 
     for (int t = 0; t < layer.tiles; ++t)
         load_tile(layer, call, extent, row, (group * layer.tiles + t) * plane_tile, first, slices,
-                  buffers.transformed + t * extent.rows_in * in_channels, buffers.transformed_stride);
+                  buffers.planes + t * buffers.tile_floats, buffers.plane_stride);
 
-    const int matrices = layer.method == DepthMethod::winograd ? depth_frequencies : taps;
+    const int matrices = eenet::depth_matrices(layer.method);
     for (int f = 0; f < frequencies; ++f)
-        multiply_depth(layer, extent, buffers.transformed + f * buffers.transformed_stride,
-                       layer.weights + static_cast<size_t>(f) * matrices * in_channels * out_channels,
-                       buffers.products + f * buffers.products_stride, buffers.packed, buffers.packed_products);
+        multiply_depth(layer, extent, buffers.planes + f * buffers.plane_stride,
+                       layer.weights + static_cast<size_t>(f) * matrices * in_channels * out_channels, buffers.packed,
+                       buffers.packed_products);
 
     double sums[2 * max_channels] = {};
     for (int t = 0; t < layer.tiles; ++t) {
-        const float* in = buffers.products + t * extent.rows_out * out_channels;
+        const float* in = buffers.planes + t * buffers.tile_floats;
         float* columns[tile * tile];
         const float* shortcut_columns[tile * tile];
         for (int n = 0; n < tile * tile; ++n) {
@@ -174,10 +176,10 @@ inline void convolution(const Convolution& layer, const ConvolutionCall& call, i
         }
         if (layer.shortcut != nullptr) {
             compute_shortcut(layer, shortcut_columns, slices, buffers.shortcut);
-            store_tile<true>(in, buffers.products_stride, layer.bias, buffers.shortcut, slices, out_channels, columns,
+            store_tile<true>(in, buffers.plane_stride, layer.bias, buffers.shortcut, slices, out_channels, columns,
                              sums);
         } else {
-            store_tile<false>(in, buffers.products_stride, layer.bias, nullptr, slices, out_channels, columns, sums);
+            store_tile<false>(in, buffers.plane_stride, layer.bias, nullptr, slices, out_channels, columns, sums);
         }
     }
     finish_streams();

@@ -103,7 +103,7 @@ ConvolutionLayer Engine::make_convolution(const Weights& weights, const std::str
     layer.stride = stride;
     // TensorFlow's "same": with a stride of 2 the one zero goes to the end, with 3 or more there is none.
     layer.pad = stride == 1 ? 1 : 0;
-    layer.method = stride == 1 ? DepthMethod::winograd : DepthMethod::direct;
+    layer.method = depth_method(layer.depth_out, stride);
     plan_items(layer);
     made.weights = pack_convolution(weights[name + "/kernel"], layer.in_channels, layer.out_channels, layer.method,
                                     kernels_.max_panel);

@@ -26,7 +26,7 @@ constexpr int panel_width(int columns) { return columns < max_panel ? columns : 
 
 // One step down the inner dimension: sum[row] += a[row] * b. `a` points at the step's column, `b` at its row.
 template <int Rows, int Columns>
-inline void multiply_step(const float* a, ptrdiff_t a_stride, const float* b, Vec sum[Rows][Columns]) {
+EENET_INLINE void multiply_step(const float* a, ptrdiff_t a_stride, const float* b, Vec sum[Rows][Columns]) {
     Vec row_of_b[Columns];
     EENET_UNROLL
     for (int n = 0; n < Columns; ++n) row_of_b[n] = Vec::load(b + n * Vec::lanes);
@@ -42,9 +42,12 @@ inline void multiply_step(const float* a, ptrdiff_t a_stride, const float* b, Ve
 // this one in memory, meanwhile: matrices that are larger than the first-level cache would otherwise be waited for.
 enum class Walk { sixteen, plain, fetching };
 
-template <int Rows, int Columns, Walk How>
-void multiply_block(int inner, const float* a, ptrdiff_t a_stride, const float* b, float* c, ptrdiff_t c_stride) {
+// `Stride`: the distance of a's rows where it is known here, so that addresses need no registers; 0: `a_stride`.
+template <int Rows, int Columns, int Stride, Walk How>
+EENET_INLINE void multiply_block(int inner, const float* a, ptrdiff_t a_stride, const float* b, float* c,
+                           ptrdiff_t c_stride) {
     constexpr int width = Columns * Vec::lanes;
+    const ptrdiff_t stride = Stride > 0 ? Stride : a_stride;
     Vec sum[Rows][Columns];
     EENET_UNROLL
     for (int r = 0; r < Rows; ++r) {
@@ -53,12 +56,12 @@ void multiply_block(int inner, const float* a, ptrdiff_t a_stride, const float* 
     }
     if (How == Walk::sixteen) {
         EENET_UNROLL
-        for (int k = 0; k < 16; ++k) multiply_step<Rows, Columns>(a + k, a_stride, b + k * width, sum);
+        for (int k = 0; k < 16; ++k) multiply_step<Rows, Columns>(a + k, stride, b + k * width, sum);
     } else {
         for (int k = 0; k < inner; ++k, b += width) {
             if (How == Walk::fetching)
                 for (int n = 0; n < width; n += 16) __builtin_prefetch(b + inner * width + n, 0, 3);
-            multiply_step<Rows, Columns>(a + k, a_stride, b, sum);
+            multiply_step<Rows, Columns>(a + k, stride, b, sum);
         }
     }
     EENET_UNROLL
@@ -68,64 +71,87 @@ void multiply_block(int inner, const float* a, ptrdiff_t a_stride, const float* 
     }
 }
 
-template <int Columns, Walk How>
+// `case n: return function<n, ...>(...)` for every number of rows that a block can have.
+#if defined(EENET_AVX512)
+#define EENET_EACH_ROWS(CASE)                                                                                  \
+    CASE(14) CASE(13) CASE(12) CASE(11) CASE(10) CASE(9) CASE(8) CASE(7) CASE(6) CASE(5) CASE(4) CASE(3) CASE(2) \
+    CASE(1)
+#elif defined(EENET_AVX2)
+#define EENET_EACH_ROWS(CASE) CASE(6) CASE(5) CASE(4) CASE(3) CASE(2) CASE(1)
+#else
+#define EENET_EACH_ROWS(CASE) CASE(4) CASE(3) CASE(2) CASE(1)
+#endif
+
+template <int Columns, int Stride, Walk How>
 void multiply_rows(int rows, int inner, const float* a, ptrdiff_t a_stride, const float* b, float* c,
                    ptrdiff_t c_stride) {
-#define EENET_ROWS(n)                                                              \
-    case n:                                                                        \
-        return multiply_block<n, Columns, How>(inner, a, a_stride, b, c, c_stride)
+#define EENET_CASE(n) \
+    case n:           \
+        return multiply_block<n, Columns, Stride, How>(inner, a, a_stride, b, c, c_stride);
     switch (rows) {
-#if defined(EENET_AVX512)
-        EENET_ROWS(14);
-        EENET_ROWS(13);
-        EENET_ROWS(12);
-        EENET_ROWS(11);
-        EENET_ROWS(10);
-        EENET_ROWS(9);
-        EENET_ROWS(8);
-        EENET_ROWS(7);
-#endif
-#if defined(EENET_AVX512) || defined(EENET_AVX2)
-        EENET_ROWS(6);
-        EENET_ROWS(5);
-#endif
-        EENET_ROWS(4);
-        EENET_ROWS(3);
-        EENET_ROWS(2);
-        EENET_ROWS(1);
+        EENET_EACH_ROWS(EENET_CASE)
         default:
             return;
     }
-#undef EENET_ROWS
+#undef EENET_CASE
 }
 
 // c[rows][columns] = a[rows][inner] b, with b packed as [columns / width][inner][width], width = panel_width(columns).
 // `columns` is 16, 32 or 64. Rows go in blocks of nearly equal size, so that no block is left with one or two.
-inline void multiply(int rows, int inner, int columns, const float* a, ptrdiff_t a_stride, const float* b, float* c,
+template <int Stride = 0>
+void multiply(int rows, int inner, int columns, const float* a, ptrdiff_t a_stride, const float* b, float* c,
                      ptrdiff_t c_stride) {
     const int width = panel_width(columns);
     const int blocks = (rows + max_rows - 1) / max_rows;
-    const bool large = inner * columns > 16 * 16;
     for (int n = 0; n < columns; n += width, b += inner * width) {
         for (int block = 0, row = 0; block < blocks; ++block) {
             const int count = (rows - row) / (blocks - block);
-            const float* a_block = a + row * a_stride;
+            const float* a_block = a + row * (Stride > 0 ? Stride : a_stride);
             float* c_block = c + row * c_stride + n;
             constexpr int narrow = 16 / Vec::lanes, wide = max_panel / Vec::lanes;
+            const bool fetch = block == 0 && inner * columns > 16 * 16;
             if (width < max_panel || narrow == wide) {
-                if (inner == 16 && !large)
-                    multiply_rows<narrow, Walk::sixteen>(count, inner, a_block, a_stride, b, c_block, c_stride);
-                else if (large && block == 0)
-                    multiply_rows<narrow, Walk::fetching>(count, inner, a_block, a_stride, b, c_block, c_stride);
+                if (fetch)
+                    multiply_rows<narrow, Stride, Walk::fetching>(count, inner, a_block, a_stride, b, c_block,
+                                                                  c_stride);
                 else
-                    multiply_rows<narrow, Walk::plain>(count, inner, a_block, a_stride, b, c_block, c_stride);
-            } else if (block == 0) {
-                multiply_rows<wide, Walk::fetching>(count, inner, a_block, a_stride, b, c_block, c_stride);
+                    multiply_rows<narrow, Stride, Walk::plain>(count, inner, a_block, a_stride, b, c_block, c_stride);
+            } else if (fetch) {
+                multiply_rows<wide, Stride, Walk::fetching>(count, inner, a_block, a_stride, b, c_block, c_stride);
             } else {
-                multiply_rows<wide, Walk::plain>(count, inner, a_block, a_stride, b, c_block, c_stride);
+                multiply_rows<wide, Stride, Walk::plain>(count, inner, a_block, a_stride, b, c_block, c_stride);
             }
             row += count;
         }
+    }
+}
+
+// `matrices` products of 16 columns and 16 rows at once, with one decision for all: a decision costs a quarter of such
+// a product. a and c are [rows][Stride / 16][16], of which matrix n has [rows][n][16]; b is [matrices][16][16].
+template <int Stride, int Rows>
+void multiply_sixteen_rows(int matrices, const float* a, const float* b, float* c) {
+    for (int n = 0; n < matrices; ++n, a += 16, b += 16 * 16, c += 16)
+        multiply_block<Rows, 16 / Vec::lanes, Stride, Walk::sixteen>(16, a, Stride, b, c, Stride);
+}
+
+template <int Stride>
+void multiply_sixteen(int matrices, int rows, const float* a, const float* b, float* c) {
+    const int blocks = (rows + max_rows - 1) / max_rows;
+    for (int block = 0, row = 0; block < blocks; ++block) {
+        const int count = (rows - row) / (blocks - block);
+        const float* a_block = a + row * Stride;
+        float* c_block = c + row * Stride;
+#define EENET_CASE(n)                                                    \
+    case n:                                                              \
+        multiply_sixteen_rows<Stride, n>(matrices, a_block, b, c_block); \
+        break;
+        switch (count) {
+            EENET_EACH_ROWS(EENET_CASE)
+            default:
+                break;
+        }
+#undef EENET_CASE
+        row += count;
     }
 }
 

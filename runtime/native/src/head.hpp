@@ -7,7 +7,6 @@
 
 #pragma once
 
-#include <cfloat>
 #include <cmath>
 
 #include "convolution.hpp"
@@ -65,6 +64,15 @@ inline uint8_t label(const float* logits) {
     return static_cast<uint8_t>(best);
 }
 
+// The same for a column, without a branch.
+inline void store_labels(const float* logits, int slices, uint8_t* out) {
+    for (int d = 0; d < slices; ++d) {
+        const float* at = logits + classes * d;
+        const int first = at[1] > at[0] ? 1 : 0, second = at[3] > at[2] ? 3 : 2;
+        out[d] = static_cast<uint8_t>(at[second] > at[first] ? second : first);
+    }
+}
+
 inline void store_probabilities(const float* logits, float* out, size_t class_stride) {
     const float largest = logits[label(logits)];
     float exponentials[classes], total = 0.0f;
@@ -72,10 +80,12 @@ inline void store_probabilities(const float* logits, float* out, size_t class_st
     for (int k = 0; k < classes; ++k) out[k * class_stride] = exponentials[k] / total;
 }
 
-inline bool all_finite(const float* values, size_t count) {
-    bool finite = true;
-    for (size_t n = 0; n < count; ++n) finite &= fabsf(values[n]) <= FLT_MAX;
-    return finite;
+inline bool all_zero(Vec values) {
+    float lanes[Vec::lanes];
+    values.store(lanes);
+    bool zero = true;
+    for (int n = 0; n < Vec::lanes; ++n) zero &= lanes[n] == 0.0f;
+    return zero;
 }
 
 inline void head(const Head& layer, const HeadCall& call, int item, float* memory) {
@@ -99,34 +109,40 @@ inline void head(const Head& layer, const HeadCall& call, int item, float* memor
     const size_t padding = (buffers.slices - depth) * classes;
     for (int f = 0; f < frequencies; ++f) {
         float* products = buffers.products + f * buffers.products_stride;
-        multiply(depth + 2, head_channels, head_columns, buffers.transformed + f * buffers.transformed_stride,
-                 head_channels, layer.weights + f * head_channels * head_columns, buffers.taps_apart, head_columns);
+        multiply_sixteen<head_channels>(1, depth + 2, buffers.transformed + f * buffers.transformed_stride,
+                                        layer.weights + f * head_channels * head_columns, buffers.taps_apart);
         add_taps(buffers.taps_apart, depth, products);
         memset(products + depth * classes, 0, sizeof(float) * padding);
     }
 
     const size_t plane_floats = buffers.slices * classes;
+    Vec nothing = Vec::zero();  // 0 x logit: NaN where one is not finite
     for (size_t at = 0; at < plane_floats; at += Vec::lanes) {
         Vec out[tile][tile];
         transform_tile(buffers.products + at, buffers.products_stride, out);
         float bias[Vec::lanes];
         for (int n = 0; n < Vec::lanes; ++n) bias[n] = layer.bias[n % classes];
-        for (int n = 0; n < tile * tile; ++n)
-            (out[n / tile][n % tile] + Vec::load(bias)).store(buffers.logits + n * plane_floats + at);
+        const Vec offset = Vec::load(bias);
+        EENET_UNROLL
+        for (int n = 0; n < tile * tile; ++n) {
+            const Vec logits = out[n / tile][n % tile] + offset;
+            nothing = fma(Vec::zero(), logits, nothing);
+            logits.store(buffers.logits + n * plane_floats + at);
+        }
     }
-    call.finite[item] = all_finite(buffers.logits, tile * tile * plane_floats) ? 1 : 0;
+    call.finite[item] = all_zero(nothing) ? 1 : 0;
 
     const size_t volume = static_cast<size_t>(layer.height) * layer.width * depth;
     for (int n = 0; n < tile * tile; ++n) {
         const size_t h = static_cast<size_t>(row + n / tile), w = static_cast<size_t>(column + n % tile);
         const size_t at = (h * layer.width + w) * depth;
         const float* logits = buffers.logits + n * plane_floats;
-        for (int d = 0; d < depth; ++d, logits += classes) {
-            if (call.labels != nullptr)
-                call.labels[at + d] = label(logits);
-            else
-                store_probabilities(logits, call.probabilities + at + d, volume);
+        if (call.labels != nullptr) {
+            store_labels(logits, depth, call.labels + at);
+            continue;
         }
+        for (int d = 0; d < depth; ++d, logits += classes)
+            store_probabilities(logits, call.probabilities + at + d, volume);
     }
 }
 

@@ -17,21 +17,27 @@ namespace eenet {
 
 constexpr int plane_tile = 4;        // outputs along H and along W of one Winograd tile
 constexpr int frequencies = 36;      // its products in the plane: 6 x 6
-constexpr int depth_frequencies = 6; // and along depth
 constexpr int classes = 4;
 constexpr int modalities = 4;
 
-// How the depth axis of a 3x3x3 convolution is computed: F(4, 3), or tap by tap where it has a stride.
-enum class DepthMethod { winograd, direct };
+// How the depth axis of a 3x3x3 convolution is computed: by F(4, 3) or F(6, 3), or tap by tap where it has a stride.
+enum class DepthMethod { winograd4, winograd6, direct };
+
+// Output slices of one transform along depth, a *strip*; tap by tap every slice is one.
+constexpr int strip_slices(DepthMethod method) {
+    return method == DepthMethod::winograd4 ? 4 : method == DepthMethod::winograd6 ? 6 : 1;
+}
+// The matrices of one plane frequency: one for each depth frequency, or for each tap.
+constexpr int depth_matrices(DepthMethod method) { return strip_slices(method) + 2; }
 
 // A 3x3x3 convolution. H and W: stride 1, same size, zero padding. Depth: `stride`, `pad` zeros before the first slice.
 struct Convolution {
     int height, width, depth_in, depth_out;
     int in_channels, out_channels;
     int stride = 1, pad = 1;
-    DepthMethod method = DepthMethod::winograd;
+    DepthMethod method = DepthMethod::winograd4;
     int tiles = 1;   // an item is this many tiles side by side along W (a divisor of width / 4) ...
-    int chunk = 4;   // ... by this many output slices (winograd: a multiple of 4)
+    int chunk = 4;   // ... by this many output slices; whole strips waste nothing
 
     const float* weights = nullptr;   // packed by pack_convolution
     const float* bias = nullptr;      // [out]; the shortcut's bias included

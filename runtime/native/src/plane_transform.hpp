@@ -12,7 +12,7 @@ namespace {
 using eenet::frequencies;
 
 // How far ahead a column is fetched while it is transformed. The processor follows a few streams by itself, not 36.
-constexpr int slices_ahead = 3;
+constexpr ptrdiff_t floats_ahead = 3 * line_floats;
 
 // Scale, shift and ReLU of the preceding group norm, by channel; null: none.
 struct Activation {
@@ -28,24 +28,25 @@ struct Slices {
 
 // B^T d B: out[f][n][channel] = transform of in[f][slice n][channel], f over the window's 36 columns. `in[f]` is null
 // where the window hangs over the volume's border: those columns are zero, after the ReLU.
-template <bool Activate, bool Interior>
-void transform_window(const float* const* in, Activation activation, Slices slices, int channels, float* out,
+template <bool Activate, bool Interior, int Channels>
+void transform_window(const float* const* in, Activation activation, Slices slices, int any_channels, float* out,
                       size_t out_stride) {
+    const int channels = Channels > 0 ? Channels : any_channels;
     const int count = slices.groups * slices.rows;
-    const ptrdiff_t ahead = (slices.groups > 1 ? slices.step : slices_ahead) * static_cast<ptrdiff_t>(channels);
-    for (int channel = 0; channel < channels; channel += Vec::lanes) {
-        Vec scale, shift;
-        if (Activate) {
-            scale = Vec::load(activation.scale + channel);
-            shift = Vec::load(activation.shift + channel);
+    for (int n = 0, group = 0, row = 0; n < count; ++n, out += channels) {
+        const ptrdiff_t slice = (static_cast<ptrdiff_t>(group) * slices.step + row) * channels;
+        if (++row == slices.rows) {
+            row = 0;
+            ++group;
         }
-        float* target = out + channel;
-        for (int n = 0, group = 0, row = 0; n < count; ++n, target += channels) {
-            const ptrdiff_t at = (static_cast<ptrdiff_t>(group) * slices.step + row) * channels + channel;
-            if (++row == slices.rows) {
-                row = 0;
-                ++group;
+        for (int channel = 0; channel < channels; channel += Vec::lanes) {
+            Vec scale, shift;
+            if (Activate) {
+                scale = Vec::load(activation.scale + channel);
+                shift = Vec::load(activation.shift + channel);
             }
+            const ptrdiff_t at = slice + channel;
+            float* target = out + channel;
             Vec half_done[window][window];
             EENET_UNROLL
             for (int j = 0; j < window; ++j) {
@@ -58,7 +59,7 @@ void transform_window(const float* const* in, Activation activation, Slices slic
                         continue;
                     }
                     column[i] = Vec::load(source + at);
-                    __builtin_prefetch(source + at + ahead, 0, 3);
+                    __builtin_prefetch(source + at + floats_ahead, 0, 3);
                     if (Activate) column[i] = positive(fma(column[i], scale, shift));
                 }
                 transform_input(column, transformed);
@@ -76,25 +77,35 @@ void transform_window(const float* const* in, Activation activation, Slices slic
     }
 }
 
-inline void transform_window(const float* const* in, Activation activation, Slices slices, int channels, float* out,
-                             size_t out_stride) {
+template <int Channels>
+void transform_window(const float* const* in, Activation activation, Slices slices, int channels, float* out,
+                      size_t out_stride) {
     bool interior = true;
     for (int f = 0; f < frequencies; ++f) interior &= in[f] != nullptr;
     if (activation.scale != nullptr) {
         if (interior)
-            transform_window<true, true>(in, activation, slices, channels, out, out_stride);
+            transform_window<true, true, Channels>(in, activation, slices, channels, out, out_stride);
         else
-            transform_window<true, false>(in, activation, slices, channels, out, out_stride);
+            transform_window<true, false, Channels>(in, activation, slices, channels, out, out_stride);
     } else {
         if (interior)
-            transform_window<false, true>(in, activation, slices, channels, out, out_stride);
+            transform_window<false, true, Channels>(in, activation, slices, channels, out, out_stride);
         else
-            transform_window<false, false>(in, activation, slices, channels, out, out_stride);
+            transform_window<false, false, Channels>(in, activation, slices, channels, out, out_stride);
     }
 }
 
+// With 16 channels, scale and shift stay in registers.
+inline void transform_window(const float* const* in, Activation activation, Slices slices, int channels, float* out,
+                             size_t out_stride) {
+    if (channels == 16)
+        transform_window<16>(in, activation, slices, channels, out, out_stride);
+    else
+        transform_window<0>(in, activation, slices, channels, out, out_stride);
+}
+
 // A^T m A of one vector: in[f * in_stride] for 36 frequencies, out for 4 x 4 columns.
-inline void transform_tile(const float* in, size_t in_stride, Vec out[tile][tile]) {
+EENET_INLINE void transform_tile(const float* in, size_t in_stride, Vec out[tile][tile]) {
     Vec half_done[tile][window];
     EENET_UNROLL
     for (int j = 0; j < window; ++j) {

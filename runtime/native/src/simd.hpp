@@ -21,6 +21,14 @@
 #define EENET_UNROLL _Pragma("GCC unroll 16")
 #endif
 
+// Before a function that works on arrays of Vec: a call would send them through the stack. Sanitizers watch every
+// access and would take minutes to compile what comes of it.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define EENET_INLINE inline
+#else
+#define EENET_INLINE __attribute__((always_inline)) inline
+#endif
+
 namespace {
 
 #if defined(EENET_AVX512)

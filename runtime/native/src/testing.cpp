@@ -56,7 +56,7 @@ EENET_API int eenet_test_convolution(const char* instructions, const int* sizes,
         layer.out_channels = sizes[5];
         layer.stride = sizes[6];
         layer.pad = sizes[7];
-        layer.method = layer.stride == 1 ? DepthMethod::winograd : DepthMethod::direct;
+        layer.method = depth_method(layer.depth_out, layer.stride);
         plan_items(layer);
         layer.tiles = sizes[8];
         if (sizes[9] > 0) layer.chunk = sizes[9];

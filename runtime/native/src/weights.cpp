@@ -90,6 +90,16 @@ const std::array<std::array<double, 3>, 6> filter_transform{{
     {1.0 / 6.0, -root / 6.0, 1.0 / 3.0},
     {0.0, 0.0, 1.0},
 }};
+const std::array<std::array<double, 3>, 8> long_filter_transform{{
+    {-1.0, 0.0, 0.0},
+    {-2.0 / 9.0, -2.0 / 9.0, -2.0 / 9.0},
+    {-2.0 / 9.0, 2.0 / 9.0, -2.0 / 9.0},
+    {1.0 / 90.0, 2.0 / 90.0, 4.0 / 90.0},
+    {1.0 / 90.0, -2.0 / 90.0, 4.0 / 90.0},
+    {32.0 / 45.0, 16.0 / 45.0, 8.0 / 45.0},
+    {32.0 / 45.0, -16.0 / 45.0, 8.0 / 45.0},
+    {0.0, 0.0, 1.0},
+}};
 
 size_t TensorSpec::size() const {
     size_t count = 1;
@@ -117,7 +127,7 @@ const float* Weights::operator[](const std::string& name) const { return data_[t
 
 Buffer<float> pack_convolution(const float* kernel, int in_channels, int out_channels, DepthMethod method,
                                int max_panel) {
-    const int matrices = method == DepthMethod::winograd ? depth_frequencies : 3;
+    const int matrices = depth_matrices(method);
     const int width = std::min(out_channels, max_panel);
     const size_t matrix = static_cast<size_t>(in_channels) * out_channels;
     Buffer<float> packed(static_cast<size_t>(frequencies) * matrices * matrix);
@@ -135,8 +145,8 @@ Buffer<float> pack_convolution(const float* kernel, int in_channels, int out_cha
                             static_cast<float>(tap[d]);
                     continue;
                 }
-                for (int g = 0; g < depth_frequencies; ++g) {
-                    const auto& row = filter_transform[g];
+                for (size_t g = 0; g < static_cast<size_t>(matrices); ++g) {
+                    const auto& row = method == DepthMethod::winograd6 ? long_filter_transform[g] : filter_transform[g];
                     target[g * matrix + in_panels(in, out, in_channels, width)] =
                         static_cast<float>(row[0] * tap[0] + row[1] * tap[1] + row[2] * tap[2]);
                 }

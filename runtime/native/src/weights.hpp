@@ -38,8 +38,9 @@ class Weights {
     const float* const* data_;
 };
 
-// The matrix G of F(4, 3), see winograd.hpp: taps -> frequencies. Six rows of three.
+// The matrices G of F(4, 3) and F(6, 3), see winograd.hpp: taps -> frequencies.
 extern const std::array<std::array<double, 3>, 6> filter_transform;
+extern const std::array<std::array<double, 3>, 8> long_filter_transform;
 
 // Kernel [out][in][3][3][3] -> [36 plane frequencies][depth frequencies or taps][in][out], out in panels, for gemm.hpp.
 Buffer<float> pack_convolution(const float* kernel, int in_channels, int out_channels, DepthMethod method,
