@@ -56,7 +56,7 @@ class Intensities:
 class _Moments(NamedTuple):
     """What is kept of the head's voxels in one slab."""
 
-    count: int
+    voxels: int
     largest: float
     sum: float
     squares: float
@@ -98,7 +98,7 @@ def measure_intensities(volume: NDArray[np.generic], source: str) -> Intensities
             if not extent.add(head):
                 continue
             found = _Moments.of(slab[head].astype(np.float64))
-            count += found.count
+            count += found.voxels
             # NaN where there is one; max() of Python would drop it.
             largest = float(np.maximum(largest, found.largest))
             sums.append(found.sum)

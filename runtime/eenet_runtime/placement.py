@@ -22,7 +22,7 @@ from eenet_runtime.presets import GeometryPreset
 SPACING_TOLERANCE: Final = 1e-3
 """Relative difference of voxel sizes below which a file is taken to have the preset's spacing."""
 
-_ROWS: Final = 8
+_ROWS: Final = 4
 """Planes along H that are made at a time."""
 
 Triple = tuple[int, int, int]
