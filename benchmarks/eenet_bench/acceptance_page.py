@@ -7,9 +7,9 @@ from pathlib import Path
 
 from eenet_bench.acceptance import AcceptanceReport
 from eenet_bench.pages import as_page, html_table
+from eenet_bench.report_files import write_forms
 from eenet_bench.report_table import Table, markdown_table
 from eenet_bench.spread import Spread
-from eenet_runtime.files import make_output_folder, write_atomically
 from eenet_runtime.tables import format_table
 
 
@@ -19,10 +19,7 @@ def write_acceptance(report: AcceptanceReport, folder: Path) -> None:
     Raises:
         OutputError: a file cannot be written.
     """
-    make_output_folder(folder)
-    write_atomically(folder / "gpu.md", acceptance_markdown(report).encode())
-    write_atomically(folder / "gpu.html", acceptance_page(report).encode())
-    write_atomically(folder / "gpu.json", report.to_json().encode())
+    write_forms(folder, "gpu", md=acceptance_markdown(report), html=acceptance_page(report), json=report.to_json())
 
 
 def acceptance_text(report: AcceptanceReport) -> str:

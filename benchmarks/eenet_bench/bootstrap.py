@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Final
 
 import numpy as np
@@ -69,6 +70,7 @@ def unpaired_ratio(
     *,
     quantile: float = 0.5,
     yardsticks: tuple[Rounds, Rounds] | None = None,
+    between: float = 0.0,
     seed: int = _SEED,
 ) -> Ratio:
     """The ratio of two measurements at different times: the rounds of each are drawn for themselves.
@@ -78,6 +80,8 @@ def unpaired_ratio(
         level: of the interval.
         quantile: over the rounds: 0.5 for medians, less for what is taken when nobody interferes.
         yardsticks: what each is divided by: the same quantile of a fixed piece of work, in the same rounds.
+        between: standard deviation, of the logarithm, of what is the same in all rounds of one measurement and another
+            in the next: no draw of rounds shows it. The interval is as much wider.
         seed: of the draws.
 
     Raises:
@@ -95,7 +99,14 @@ def unpaired_ratio(
             yardstick = np.log(_as_rounds(yardsticks[side]))
             value -= sign * _centre(yardstick[np.newaxis], quantile)
             drawn -= sign * _centre(yardstick[draws], quantile)
-    return _ratio(float(value[0]), drawn, level)
+    return _widened(_ratio(float(value[0]), drawn, level), np.sqrt(2) * between)
+
+
+def _widened(ratio: Ratio, deviation: float) -> Ratio:
+    """An interval with an independent, normal deviation of the logarithm more: half widths add as squares."""
+    reach = NormalDist().inv_cdf((1 + ratio.level) / 2) * deviation
+    down, up = (np.hypot(np.log(ratio.value / end), reach) for end in (ratio.low, ratio.high))
+    return Ratio(ratio.value, float(ratio.value * np.exp(-down)), float(ratio.value * np.exp(up)), ratio.level)
 
 
 def as_rounds(values: Sequence[Sequence[float]]) -> Rounds:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
+from eenet_bench.pages import svg_head
 from eenet_train.summary_picture import BoxPlot
 
 _WIDTH: Final = 330
@@ -76,11 +77,7 @@ def box_plot(title: str, axis: Axis, groups: Sequence[Group]) -> str:
     show when the pointer rests on it. All names are escaped.
     """
     summary = "; ".join(_in_words(group, axis) for group in groups)
-    parts = [
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" role="img" '
-        f'aria-label="{escape(f"Box plot of {title}. {summary}")}">',
-        f'<text x="{_WIDTH / 2}" y="17" text-anchor="middle" class="title">{escape(title)}</text>',
-    ]
+    parts = svg_head(title, f"Box plot of {title}. {summary}", _WIDTH, _HEIGHT)
     for tick in axis.ticks:
         y = axis.y(tick)
         parts.append(f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>')

@@ -20,6 +20,8 @@ BackendsOption = Annotated[
     str, typer.Option(metavar="NAMES", help="Engines, with commas between them (default: all).", show_default=False)
 ]
 CasesOption = Annotated[Path, typer.Option(help="Cases in any known layout.")]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Threads (default: as many as usable).")]
+RoundsOption = Annotated[int, typer.Option(min=1, help="Measured rounds, after a warm-up.")]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write everything to this file.")]
 
 
@@ -33,12 +35,12 @@ def run(
             metavar="NAMES", help="Engines, with commas between them, such as keras,openvino,onnxruntime:fp16."
         ),
     ] = "",
-    repeats: Annotated[int, typer.Option(min=1, help="Measured rounds, after a warm-up.")] = 12,
+    repeats: RoundsOption = 12,
     max_cases: Annotated[int, typer.Option(min=1, help="How many of the cases to measure.")] = 2,
     time_limit: Annotated[
         float, typer.Option(min=0, help="Seconds after which no further round begins, once there are three.")
     ] = 120.0,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads (default: as many as usable).")] = None,
+    threads: ThreadsOption = None,
     parity: Annotated[bool, typer.Option(help="Compare what the engines compute.")] = True,
     max_difference: Annotated[float, typer.Option(min=0, help="Largest difference of a probability in FP32.")] = 1e-2,
     min_dice: Annotated[float, typer.Option(min=0, max=1, help="Smallest Dice between two masks.")] = 0.995,
@@ -110,8 +112,8 @@ def gpu(
 def stages(
     cases: Annotated[Path, typer.Argument(help="Cases in any known layout; the first with a label is measured.")],
     preset: Annotated[str, typer.Option(help="Geometry of the network that is left out.")] = "eenet-144",
-    repeats: Annotated[int, typer.Option(min=1, help="Measured rounds, after a warm-up.")] = 7,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads (default: as many as usable).")] = None,
+    repeats: RoundsOption = 7,
+    threads: ThreadsOption = None,
     json_file: JsonOption = None,
 ) -> None:
     """Time of every stage outside the network, beside the naive way with nibabel and SciPy, in turns."""
@@ -193,7 +195,7 @@ def folder(
     bundle: BundleArgument,
     cases: Annotated[Path, typer.Argument(help="Cases, one file for each modality.")],
     repeats: Annotated[int, typer.Option(min=1, help="Measured rounds, after one that is not.")] = 5,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads (default: as many as usable).")] = None,
+    threads: ThreadsOption = None,
     backend: Annotated[str, typer.Option(help="Inference engine, as for eenet-run.")] = "auto",
     json_file: JsonOption = None,
 ) -> None:
@@ -213,7 +215,7 @@ def missing_modality(
     assume_dropout: Annotated[
         bool, typer.Option(help="Measure a bundle whose manifest names no training with modality dropout, too.")
     ] = False,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads (default: as many as usable).")] = None,
+    threads: ThreadsOption = None,
     json_file: JsonOption = None,
 ) -> None:
     """What leaving out each modality costs in Dice."""
@@ -232,9 +234,9 @@ def peers(
     cases: Annotated[Path, typer.Argument(help="Cases with one file for each modality.")],
     preset: Annotated[str, typer.Option(help="Geometry of the network.")] = "eenet-144",
     weights: Annotated[Path | None, typer.Option(help="Bundle whose weights to take (default: random ones).")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Measured rounds, after a warm-up.")] = 5,
+    rounds: RoundsOption = 5,
     max_cases: Annotated[int, typer.Option(min=1, help="How many of the cases to measure.")] = 1,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads (default: as many as usable).")] = None,
+    threads: ThreadsOption = None,
     avx2: Annotated[bool, typer.Option("--avx2", help="Keep the engines from AVX-512, as far as they can be.")] = False,
     monai_python: Annotated[
         Path | None, typer.Option(help="Python that has MONAI and PyTorch (default: this one).", show_default=False)
@@ -261,7 +263,7 @@ def peers(
 def scaling(
     bundle: BundleArgument,
     cases: Annotated[Path | None, typer.Option(help="Cases, to measure cases in flight, too.")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Measured rounds, after a warm-up.")] = 5,
+    rounds: RoundsOption = 5,
     backends: BackendsOption = "native,openvino,onnxruntime",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for scaling.json and scaling.png.")
@@ -279,8 +281,8 @@ def scaling(
 @app.command("roofline")
 def roofline(
     bundle: BundleArgument,
-    rounds: Annotated[int, typer.Option(min=1, help="Measured rounds, after a warm-up.")] = 5,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads (default: as many as usable).")] = None,
+    rounds: RoundsOption = 5,
+    threads: ThreadsOption = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for roofline.json and roofline.png.")
     ] = None,

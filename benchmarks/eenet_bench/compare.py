@@ -31,6 +31,15 @@ _ERROR_RATE: Final = 0.1
 """Chance that any of all comparisons of two equal runs is called moved, if rounds were independent."""
 _QUANTILE: Final = 0.25
 """Other programs only ever add time: the lower quartile of the rounds says what the code takes, and is steadier."""
+_QUANTILE_OUTSIDE: Final = 0.0
+"""Of short stages the kernel puts two threads on one processor more often in one run than in the next: of each case and
+repeat the fastest round counts, and their mean is known well, for there are many."""
+_BETWEEN_RUNS: Final = 0.015
+"""Standard deviation of the logarithm of calibrated times from run to run of the same code, on a quiet machine: where a
+process lies in memory and which processors the kernel likes is decided once for all rounds."""
+_UNEVEN: Final = 0.25
+"""Difference of the shares that other programs used from which on no time of two runs can be compared: threads that
+have the processors for themselves wait for memory together, and take more processor time than in turns."""
 _LEAST_S: Final = 1e-3
 """A stage that moved by less than this is not worth a word."""
 _LEAST_BYTES: Final = 32 << 20
@@ -110,8 +119,11 @@ def compare_runs(before: RunFile, after: RunFile, threshold: float = 0.05, *, an
         raise DatasetError(f"{after.path}: no engine that {before.path} has, too")
     cells = _cells(before, after, names)
     level = 1 - _ERROR_RATE / len(cells)
-    noisy = bool(before.noisy or after.noisy)
-    changes = [_timed(cell, level, threshold, noisy) for cell in cells]
+    if _uneven(before, after):
+        counted: tuple[bool, bool] = (False, False)
+    else:
+        counted = (not (before.noisy or after.noisy), True)
+    changes = [_timed(cell, level, threshold, counted[cell.what.endswith(PROCESSOR)]) for cell in cells]
     for name in names:
         changes += _fixed(name, before.engines[name], after.engines[name], threshold)
     return Comparison(before, after, threshold, tuple(changes), (*differences, *_notes(before, after)))
@@ -159,7 +171,9 @@ def _cells(before: RunFile, after: RunFile, names: Sequence[str]) -> list[_Cell]
         for name in names:
             first, second = times(before.engines[name]), times(after.engines[name])
             for stage in (stage for stage in first if stage in second):
-                found.setdefault(stage, []).append((name, first[stage], second[stage]))
+                # The cases come first, in one order; with --anyway one run may have more of them.
+                runs = min(first[stage].shape[1], second[stage].shape[1])
+                found.setdefault(stage, []).append((name, first[stage][:, :runs], second[stage][:, :runs]))
         for stage, rows in found.items():
             if stage not in (NETWORK, TOTAL) and len(rows) > 1:
                 one, other = (np.concatenate([row[side] for row in rows], axis=1) for side in (1, 2))
@@ -176,15 +190,16 @@ def _cpu_seconds(engine: EngineRun) -> Mapping[str, Rounds]:
     return engine.cpu_seconds
 
 
-def _timed(cell: _Cell, level: float, threshold: float, noisy: bool) -> Change:
+def _timed(cell: _Cell, level: float, threshold: float, counts: bool) -> Change:
     before, after = cell.before, cell.after
     yardsticks = (cell.calibrations[1], cell.calibrations[0])
-    ratio = unpaired_ratio(after, before, level, quantile=_QUANTILE, yardsticks=yardsticks)
-    first, second = (float(np.quantile(rounds, _QUANTILE, axis=0).mean()) for rounds in (before, after))
+    quantile = _QUANTILE if cell.what.removesuffix(PROCESSOR) in (NETWORK, TOTAL) else _QUANTILE_OUTSIDE
+    ratio = unpaired_ratio(after, before, level, quantile=quantile, yardsticks=yardsticks, between=_BETWEEN_RUNS)
+    first, second = (float(np.quantile(rounds, quantile, axis=0).mean()) for rounds in (before, after))
     verdict = ""
     if abs(second - first) >= _LEAST_S:
-        verdict = _verdict(ratio, _geometric_mean(after) / _geometric_mean(before), threshold)
-    if verdict and noisy and not cell.what.endswith(PROCESSOR):
+        verdict = _verdict(ratio, _geometric_mean(after, quantile) / _geometric_mean(before, quantile), threshold)
+    if verdict and not counts:
         verdict = MOVED
     return Change(cell.engine, cell.what, first, second, ratio, verdict)
 
@@ -201,9 +216,9 @@ def _verdict(ratio: Ratio, plain: float, threshold: float) -> str:
     return ""
 
 
-def _geometric_mean(rounds: Rounds) -> float:
-    """Of the lower quartiles of all runs."""
-    return float(np.exp(np.log(np.quantile(rounds, _QUANTILE, axis=0)).mean()))
+def _geometric_mean(rounds: Rounds, quantile: float) -> float:
+    """Of the quantiles over the rounds of all runs."""
+    return float(np.exp(np.log(np.quantile(rounds, quantile, axis=0)).mean()))
 
 
 def _fixed(name: str, before: EngineRun, after: EngineRun, threshold: float) -> list[Change]:
@@ -243,10 +258,21 @@ def _notes(before: RunFile, after: RunFile) -> list[str]:
             notes.append(f"{before.versions[name]} before, {after.versions[name]} after")
     for when, run, other in (("before", before, after), ("after", after, before)):
         notes += [f"{name} ran {when} only" for name in run.engines if name not in other.engines]
-    if before.noisy or after.noisy:
+    if _uneven(before, after):
+        shares = [f"{run.others_share or 0:.0%}" for run in (before, after)]
+        notes.append(
+            f"other programs used {shares[0]} of the processors before and {shares[1]} after: times of such runs say "
+            "nothing of each other and are only shown; run both again"
+        )
+    elif before.noisy or after.noisy:
         notes.append("a machine was noisy: processor seconds decide, seconds are only shown")
     notes += [f"noisy before: {finding}" for finding in before.noisy]
     return [*notes, *(f"noisy after: {finding}" for finding in after.noisy)]
+
+
+def _uneven(before: RunFile, after: RunFile) -> bool:
+    """Whether others computed so much more during one of the runs that no time of both can be compared."""
+    return abs((before.others_share or 0.0) - (after.others_share or 0.0)) > _UNEVEN
 
 
 def _describe(run: RunFile) -> str:

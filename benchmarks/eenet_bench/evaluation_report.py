@@ -22,7 +22,7 @@ from eenet_bench.figures import (
     evaluated,
     statistics,
 )
-from eenet_runtime.files import make_output_folder, write_atomically
+from eenet_bench.report_files import write_forms
 from eenet_runtime.labels import Region
 from eenet_runtime.tables import format_table
 
@@ -110,7 +110,6 @@ def write_evaluation(results: Sequence[CaseEvaluation], output: Path, pictures: 
     Raises:
         OutputError: the folder or a file cannot be written.
     """
-    make_output_folder(output)
     content = {
         "schema_version": 1,
         "evaluated": len(evaluated(results)),
@@ -118,9 +117,8 @@ def write_evaluation(results: Sequence[CaseEvaluation], output: Path, pictures: 
         "cases": [asdict(result) for result in results],
         "statistics": {name: asdict(described) for name, described in statistics(results).items()},
     }
-    write_atomically(output / f"{FILE_STEM}.json", (json.dumps(content, indent=2) + "\n").encode())
-    write_atomically(output / f"{FILE_STEM}.csv", _to_csv(results).encode())
-    write_atomically(output / f"{FILE_STEM}.html", evaluation_page(results, pictures).encode())
+    text = json.dumps(content, indent=2) + "\n"
+    write_forms(output, FILE_STEM, json=text, csv=_to_csv(results), html=evaluation_page(results, pictures))
 
 
 def _to_csv(results: Sequence[CaseEvaluation]) -> str:

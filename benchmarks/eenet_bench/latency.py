@@ -27,8 +27,23 @@ TOTAL: Final = "total"
 NETWORK: Final = "network"
 LEAST_ROUNDS: Final = 3
 """Rounds that are measured however long they take."""
+OUTSIDE_REPEATS: Final = 2
+"""How often the stages outside the network are measured again after each case."""
 _FOLDER_CASES: Final = 4
 """Cases of the throughput's measurement at least; fewer would be all beginning and end."""
+
+
+@dataclass(frozen=True)
+class Outside:
+    """The stages outside the network once more, see `replay`.
+
+    Attributes:
+        stages_s: seconds by stage.
+        cpu_s: processor seconds by stage, of all threads.
+    """
+
+    stages_s: dict[str, float]
+    cpu_s: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -44,6 +59,8 @@ class Sample:
         cpu_s: processor seconds by stage and in all (`TOTAL`), of all threads; other programs hardly change them.
         calibration_cpu_s: processor seconds of the calibration.
         energy_j: what the machine's counters moved by; None where it has none.
+        outside: the stages outside the network, again, right after it: they are short, and a comparison of two runs
+            knows them the better the more often they were measured. Part of no table.
     """
 
     round: int
@@ -54,6 +71,7 @@ class Sample:
     cpu_s: dict[str, float]
     calibration_cpu_s: float
     energy_j: float | None = None
+    outside: tuple[Outside, ...] = ()
 
     def seconds(self, stage: str) -> float:
         """Of one stage, or `TOTAL`; 0 for a stage that it did not have, such as waiting."""
@@ -137,7 +155,7 @@ class Worker:
             self.first_case_s = answer["total_s"]
 
     def run(self, round_number: int, case_id: str, meter: EnergyMeter) -> None:
-        """Segment one case and keep its times."""
+        """Segment one case and keep its times; then once more what is outside the network."""
         before = meter.read()
         if answer := self.ask(do="run", case=case_id):
             energy = meter.between(before, meter.read())
@@ -148,7 +166,9 @@ class Worker:
                 answer["cpu_s"],
                 answer["calibration_cpu_s"],
             )
-            self.samples.append(Sample(round_number, case_id, *figures, energy_j=energy))
+            again = self.ask(do="again", case=case_id, times=OUTSIDE_REPEATS).get("outside", ())
+            outside = tuple(Outside(one["stages_s"], one["cpu_s"]) for one in again)
+            self.samples.append(Sample(round_number, case_id, *figures, energy_j=energy, outside=outside))
 
     def run_folder(self, case_ids: Sequence[str]) -> None:
         """Cases side by side."""

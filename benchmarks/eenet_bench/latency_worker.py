@@ -30,6 +30,7 @@ def serve(
     A problem that the user can understand ends the answers with `{"reason": ...}`. Requests have a `do`:
 
     - `run`: segment `case`, files to files, as `eenet-run infer` does it without a preview. With `label`, its Dice.
+    - `again`: the same several `times`, with the network's answer to the `run` before instead of the network.
     - `folder`: segment `count` cases side by side, as `eenet-run infer folder` does it.
     - `compute`: `what` (probabilities, labels or oracle) of the network's input in the file `input`, to `output`.
     - `peak`: the highest memory so far.
@@ -42,6 +43,7 @@ def serve(
     try:
         serving: Any = nullcontext()
         from eenet_bench.processor_time import ProcessorTime
+        from eenet_bench.replay import Replay
 
         times = ProcessorTime()
         if backend == "keras":
@@ -57,12 +59,13 @@ def serve(
         with segmenter:
             seconds = time.perf_counter() - start
             engine = segmenter.backend
+            replay = Replay(engine)
             yield {"cold_start_s": seconds, "version": engine.version, "device": engine.device}
             files = {case.case_id: case for case in find_cases(Path(cases)).cases}
             with tempfile.TemporaryDirectory() as folder:
                 for request in requests:
                     with times.watching():
-                        answer = _answer(request, segmenter, files, Path(folder), times)
+                        answer = _answer(request, segmenter, replay, files, Path(folder), times)
                     yield answer
     except EENetError as error:
         yield {"reason": " ".join(str(error).split())}
@@ -88,9 +91,15 @@ def peak_rss_bytes() -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _answer(request: dict[str, Any], segmenter: Any, files: dict[str, Any], folder: Path, times: Any) -> dict[str, Any]:
+def _answer(
+    request: dict[str, Any], segmenter: Any, replay: Any, files: dict[str, Any], folder: Path, times: Any
+) -> dict[str, Any]:
     if request["do"] == "run":
-        return _run(segmenter, files[request["case"]], folder, times, label=bool(request.get("label")))
+        with replay.in_place_of_the_engine(segmenter):
+            return _run(segmenter, files[request["case"]], folder, times, label=bool(request.get("label")))
+    if request["do"] == "again":
+        with replay.in_place_of_the_engine(segmenter), replay.again():
+            return _again(segmenter, files[request["case"]], folder, times, request["times"])
     if request["do"] == "folder":
         cases = [files[name] for name in request["cases"]]
         return _folder(segmenter, cases, folder)
@@ -105,9 +114,8 @@ def _run(segmenter: Any, files: Any, folder: Path, times: Any, label: bool) -> d
 
     from eenet_bench.noise import calibrate_both
     from eenet_runtime.results import ResultPaths, segment_to_files
-    from eenet_runtime.threads import usable_cpus
 
-    calibration_s, calibration_cpu_s = calibrate_both(usable_cpus())
+    calibration_s, calibration_cpu_s = calibrate_both()
     times.seconds.clear()
     start, busy = time.perf_counter(), time.process_time()
     paths = ResultPaths.in_folder(folder, "case")
@@ -120,6 +128,23 @@ def _run(segmenter: Any, files: Any, folder: Path, times: Any, label: bool) -> d
         "calibration_cpu_s": calibration_cpu_s,
         "dice": report.dice,
     }
+
+
+def _again(segmenter: Any, files: Any, folder: Path, times: Any, count: int) -> dict[str, Any]:
+    """The stages outside the network, `count` times; what the engine answered last is given again."""
+    from dataclasses import replace
+
+    from eenet_bench.latency import NETWORK
+    from eenet_runtime.results import ResultPaths, segment_to_files
+
+    outside = []
+    for _ in range(count):
+        times.seconds.clear()
+        paths = ResultPaths.in_folder(folder, "case")
+        report = segment_to_files(segmenter, replace(files, label=None), paths, preview=False)
+        found = {"stages_s": report.seconds, "cpu_s": times.seconds}
+        outside.append({name: {s: t for s, t in seconds.items() if s != NETWORK} for name, seconds in found.items()})
+    return {"outside": outside}
 
 
 def _folder(segmenter: Any, cases: list[Any], folder: Path) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Final
 
 import numpy as np
@@ -18,34 +18,37 @@ An idle one is at 0.01 to 0.03."""
 QUIET_SHARE: Final = 0.10
 """Share of the processors that others may use."""
 _CALIBRATION_VALUES: Final = 1_000_000
-_CALIBRATION_PASSES: Final = 6
+_CALIBRATION_PASSES: Final = 12
+_CALIBRATION_REPEATS: Final = 5
+"""How often the work is done for one figure: a yardstick of a few milliseconds would be less steady than what it is
+held against."""
 
 
-def calibrate(threads: int) -> float:
+def calibrate() -> float:
     """Seconds of `calibrate_both` alone."""
-    return calibrate_both(threads)[0]
+    return calibrate_both()[0]
 
 
-def calibrate_both(threads: int) -> tuple[float, float]:
-    """Seconds, and processor seconds of this process, for a fixed piece of work.
+def calibrate_both() -> tuple[float, float]:
+    """Seconds, and processor seconds, for a fixed piece of work.
 
-    It is like the stages outside the network, passes over arrays in threads, and has nothing to do with any code that
-    is measured: only the machine can change it. About 10 ms.
+    It is like the stages outside the network, passes over arrays, and has nothing to do with any code that is measured:
+    only the machine can change it. Medians of a few repeats, of about 5 ms each. One thread does it: of two the kernel
+    puts both on one processor now and then, and what takes 2.6 ms takes 4.7 on a quiet machine.
     """
     values = np.linspace(0.0, 1.0, _CALIBRATION_VALUES, dtype=np.float32)
-    start, busy = time.perf_counter(), time.process_time()
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(_passes, [values] * threads))
-    return time.perf_counter() - start, time.process_time() - busy
+    times = [_timed_passes(values) for _ in range(_CALIBRATION_REPEATS)]
+    return median(seconds for seconds, _ in times), median(busy for _, busy in times)
 
 
-def _passes(values: np.ndarray[tuple[int], np.dtype[np.float32]]) -> float:
+def _timed_passes(values: np.ndarray[tuple[int], np.dtype[np.float32]]) -> tuple[float, float]:
+    start, busy = time.perf_counter(), time.thread_time()
     target = values.copy()
     for _ in range(_CALIBRATION_PASSES):
         np.multiply(target, np.float32(0.999), out=target)
         np.add(target, np.float32(0.001), out=target)
         np.sqrt(target, out=target)
-    return float(target[0])
+    return time.perf_counter() - start, time.thread_time() - busy
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""HTML pages that need no other file: style, frame and tables."""
+"""HTML pages that need no other file: style, frame, tables and the head of a plot."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; m
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.87rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.2rem 0.6rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
-th { background: #f3f3f3; } th:first-child, td:first-child { text-align: left; }
-td.long { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 18rem; }
+th, td { padding: 0.2rem 0.5rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
+th { background: #f3f3f3; white-space: normal; vertical-align: bottom; }
+th:first-child, td:first-child, th.words, td.words { text-align: left; }
+td.long { white-space: normal; overflow-wrap: anywhere; min-width: 18rem; }
 p.note { color: #555; font-size: 0.87rem; }
 .plots { display: flex; flex-wrap: wrap; gap: 0.8rem; }
 svg { border: 1px solid #ddd; } svg text { font: 11px system-ui, sans-serif; fill: #333; }
@@ -38,13 +39,38 @@ def as_page(title: str, sections: Sequence[str], more_style: str = "") -> str:
 
 
 def html_table(table: Table) -> str:
-    """A table with its note; every cell is escaped."""
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in table.header)
-    body = "\n".join(f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in table.rows)
+    """A table with its note; every cell is escaped. Columns of words begin at the left, figures end at the right."""
+    words = [_is_of_words([row[index] for row in table.rows]) for index in range(len(table.header))]
+    head = "".join(
+        f'<th scope="col"{_classes(words=is_words)}>{escape(cell)}</th>'
+        for cell, is_words in zip(table.header, words, strict=True)
+    )
+    rows = [
+        "".join(
+            f"<td{_classes(words=is_words, long=len(cell) > _LONG)}>{escape(cell)}</td>"
+            for cell, is_words in zip(row, words, strict=True)
+        )
+        for row in table.rows
+    ]
+    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
     note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
     lines = f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>"
     return f'<div class="scroll"><table>\n{lines}</table></div>{note}'
 
 
-def _cell(text: str) -> str:
-    return f'<td class="long">{escape(text)}</td>' if len(text) > _LONG else f"<td>{escape(text)}</td>"
+def svg_head(title: str, words: str, width: int, height: int) -> list[str]:
+    """Begin of an `<svg>` element: its size, what it says to those who cannot see it, and its title on top."""
+    return [
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
+        f'aria-label="{escape(words)}">',
+        f'<text x="{width / 2}" y="17" text-anchor="middle" class="title">{escape(title)}</text>',
+    ]
+
+
+def _is_of_words(cells: Sequence[str]) -> bool:
+    return any(len(cell) > _LONG for cell in cells) or all(cell[:1].isalpha() for cell in cells)
+
+
+def _classes(**wanted: bool) -> str:
+    names = " ".join(name for name, is_wanted in wanted.items() if is_wanted)
+    return f' class="{names}"' if names else ""

@@ -18,10 +18,10 @@ from eenet_bench.environment import Environment, describe_environment
 from eenet_bench.graph_cost import LayerCost, graph_cost
 from eenet_bench.machine_rates import MachineRates, measure_rates
 from eenet_bench.noise import Noise, NoiseWatch
+from eenet_bench.report_files import write_forms
 from eenet_runtime.backends import make_backend
 from eenet_runtime.bundle import open_bundle
 from eenet_runtime.errors import BackendError
-from eenet_runtime.files import write_atomically
 from eenet_runtime.tables import format_table
 from eenet_runtime.threads import usable_cpus
 
@@ -151,9 +151,7 @@ def write_roofline(report: Roofline, folder: Path) -> None:
     Raises:
         OutputError: a file cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "roofline.json", report.to_json().encode())
-    write_atomically(folder / "roofline.png", _picture(report))
+    write_forms(folder, "roofline", json=report.to_json(), png=_picture(report))
 
 
 def _picture(report: Roofline) -> bytes:

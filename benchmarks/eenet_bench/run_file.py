@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from eenet_bench.bootstrap import Rounds, as_rounds
-from eenet_bench.latency import TOTAL
+from eenet_bench.latency import NETWORK, TOTAL
 from eenet_bench.run import SCHEMA_VERSION
 from eenet_runtime.errors import DatasetError
 
@@ -21,7 +21,8 @@ class EngineRun:
     """One engine of a run.
 
     Attributes:
-        seconds: by stage, `total` among them: (rounds, cases).
+        seconds: by stage, `total` among them: (rounds, runs). First each case once; of a stage outside the network
+            then each case again, as often as it was repeated.
         cpu_seconds: processor seconds, likewise.
         peak_rss_bytes: of its process, None if unknown.
         lowest_dice: of its masks against the reference's, None if nothing was compared.
@@ -44,6 +45,7 @@ class RunFile:
         bundle_id, commit, versions: may differ, and are shown then.
         calibration, cpu_calibration: seconds and processor seconds of a fixed piece of work, by round.
         noisy: what was found about the machine, empty where it was quiet.
+        others_share: share of the processors that other programs used, None if unknown.
         engines: by name.
     """
 
@@ -58,6 +60,7 @@ class RunFile:
     calibration: Rounds
     cpu_calibration: Rounds
     noisy: tuple[str, ...]
+    others_share: float | None
     engines: Mapping[str, EngineRun]
 
 
@@ -97,6 +100,7 @@ def _parsed(path: Path, content: dict[str, Any]) -> RunFile:
         calibration=_calibration(measured, "calibration_s"),
         cpu_calibration=_calibration(measured, "calibration_cpu_s"),
         noisy=tuple(noise["findings"]),
+        others_share=noise["others_share"],
         engines={entry["name"]: _engine(entry) for entry in measured},
     )
 
@@ -105,14 +109,20 @@ def _engine(entry: dict[str, Any]) -> EngineRun:
     samples = entry["latency"]["samples"]
     numbers = sorted({sample["round"] for sample in samples})
     stages = [*samples[0]["stages_s"], TOTAL]
+    repeats = min(len(sample.get("outside", ())) for sample in samples)
 
-    def rounds(values: Callable[[dict[str, Any]], float]) -> Rounds:
-        return as_rounds([[values(s) for s in samples if s["round"] == number] for number in numbers])
+    def rounds(stage: str, values: Callable[[dict[str, Any]], float]) -> Rounds:
+        found = []
+        for number in numbers:
+            own = [sample for sample in samples if sample["round"] == number]
+            again = () if stage in (NETWORK, TOTAL) else range(repeats)
+            found.append([values(s) for s in (*own, *(sample["outside"][i] for i in again for sample in own))])
+        return as_rounds(found)
 
     dice = [value for row in entry["parity"] for value in row["patient_dice"].values()]
     return EngineRun(
-        seconds={stage: rounds(partial(_of, stage=stage)) for stage in stages},
-        cpu_seconds={stage: rounds(partial(_cpu_of, stage=stage)) for stage in stages},
+        seconds={stage: rounds(stage, partial(_of, stage=stage)) for stage in stages},
+        cpu_seconds={stage: rounds(stage, partial(_cpu_of, stage=stage)) for stage in stages},
         peak_rss_bytes=entry["latency"]["peak_rss_bytes"],
         lowest_dice=min(dice, default=None),
     )

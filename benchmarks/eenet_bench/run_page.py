@@ -10,10 +10,10 @@ from typing import Final
 
 from eenet_bench.latency import NETWORK, TOTAL
 from eenet_bench.pages import as_page, html_table
+from eenet_bench.report_files import write_forms
 from eenet_bench.run import RunReport
 from eenet_bench.run_plots import Bar, Strip, bar_plot, strip_plot
 from eenet_bench.run_tables import headline, main_table, missing_table, run_markdown, spread_table, stage_table
-from eenet_runtime.files import make_output_folder, write_atomically
 
 _COLOURS: Final = ("#0072b2", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#e69f00", "#f0e442", "#999999")
 """The palette of Okabe and Ito, which colour-blind people tell apart."""
@@ -29,10 +29,7 @@ def write_run(report: RunReport, folder: Path) -> None:
     Raises:
         OutputError: a file cannot be written.
     """
-    make_output_folder(folder)
-    write_atomically(folder / "results.md", run_markdown(report).encode())
-    write_atomically(folder / "results.html", run_page(report).encode())
-    write_atomically(folder / "results.json", report.to_json().encode())
+    write_forms(folder, "results", md=run_markdown(report), html=run_page(report), json=report.to_json())
 
 
 def run_page(report: RunReport) -> str:

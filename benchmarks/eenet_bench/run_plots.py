@@ -8,12 +8,14 @@ from html import escape
 from statistics import median
 from typing import Final
 
+from eenet_bench.pages import svg_head
 from eenet_train.drawing import nice_ticks
 
 _WIDTH: Final = 560
 _LEFT, _RIGHT, _TOP, _BOTTOM = 150, 20, 30, 26
 _LINE: Final = 26
 _LEGEND_LINE: Final = 16
+_LEGEND_COLUMNS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ def bar_plot(title: str, bars: Sequence[Bar]) -> str:
     largest = max(sum(length for _, length, _ in bar.parts) for bar in bars)
     colours = {name: colour for bar in bars for name, _, colour in bar.parts}
     legend = list(colours.items()) if len(colours) > 1 else []
-    frame = _Frame(title, [bar.name for bar in bars], largest, -(-len(legend) // 4) * _LEGEND_LINE)
+    lines = -(-len(legend) // _LEGEND_COLUMNS)
+    frame = _Frame(title, [bar.name for bar in bars], largest, lines * _LEGEND_LINE)
     parts = []
     for number, bar in enumerate(bars):
         start = 0.0
@@ -55,7 +58,8 @@ def bar_plot(title: str, bars: Sequence[Bar]) -> str:
             start += length
         parts.append(f'<text x="{frame.x(start) + 4:.1f}" y="{frame.y(number) + 4:.1f}">{start:.0f}</text>')
     for index, (name, colour) in enumerate(legend):
-        x, y = _LEFT + (index % 4) * 95, frame.height - 6 - (index // 4) * _LEGEND_LINE
+        line, column = divmod(index, _LEGEND_COLUMNS)
+        x, y = _LEFT + column * 95, frame.height - 6 - (lines - 1 - line) * _LEGEND_LINE
         parts.append(f'<rect x="{x}" y="{y - 9}" width="10" height="10" fill="{colour}"/>')
         parts.append(f'<text x="{x + 14}" y="{y}">{escape(name)}</text>')
     words = "; ".join(f"{bar.name} {sum(length for _, length, _ in bar.parts):.1f}" for bar in bars)
@@ -98,11 +102,7 @@ class _Frame:
         return _TOP + _LINE * (line + 0.5)
 
     def svg(self, parts: Sequence[str], words: str) -> str:
-        lines = [
-            f'<svg viewBox="0 0 {_WIDTH} {self.height}" width="{_WIDTH}" height="{self.height}" role="img" '
-            f'aria-label="{escape(f"{self._title}. {words}")}">',
-            f'<text x="{_WIDTH / 2}" y="17" text-anchor="middle" class="title">{escape(self._title)}</text>',
-        ]
+        lines = svg_head(self._title, f"{self._title}. {words}", _WIDTH, self.height)
         for tick in self._ticks:
             x = self.x(tick)
             lines.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{self._axis}" class="grid"/>')

@@ -18,11 +18,11 @@ from eenet_bench.environment import Environment, describe_environment
 from eenet_bench.graph_cost import graph_cost
 from eenet_bench.peers.models import make_models
 from eenet_bench.process import JsonProcess
+from eenet_bench.report_files import write_forms
 from eenet_export.graphs import FP32_FILE
 from eenet_runtime.bundle import open_bundle
 from eenet_runtime.discovery import find_cases
 from eenet_runtime.errors import DatasetError
-from eenet_runtime.files import write_atomically
 from eenet_runtime.presets import EENET_108, EENET_144, EENET_FAST, GeometryPreset
 from eenet_runtime.tables import format_table
 from eenet_runtime.threads import usable_cpus
@@ -158,8 +158,7 @@ def write_scaling(report: ScalingReport, folder: Path) -> None:
     Raises:
         OutputError: a file cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "scaling.json", report.to_json().encode())
+    write_forms(folder, "scaling", json=report.to_json())
     pairs = _by_threads(report.points)
     series = []
     for engine in dict.fromkeys(several.engine for _, several in pairs):
@@ -169,7 +168,7 @@ def write_scaling(report: ScalingReport, folder: Path) -> None:
         most = max(point.threads for point in report.points)
         title = f"The network by size of the volume, {most} threads"
         picture = draw_points(title, Axis("millions of voxels"), Axis("seconds"), series)
-        write_atomically(folder / "scaling.png", picture)
+        write_forms(folder, "scaling", png=picture)
 
 
 def _measure_geometry(

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from eenet_bench.energy import EnergyMeter, EnergyReading
-from eenet_bench.noise import NoiseWatch, calibrate
+from eenet_bench.noise import NoiseWatch, calibrate, calibrate_both
 from eenet_bench.nvml import GpuReader, open_reader
 
 
-def test_a_calibration_takes_time_and_uses_every_thread() -> None:
-    assert 1e-4 < calibrate(1) < 5
-    assert 1e-4 < calibrate(2) < 5
+def test_a_calibration_takes_time_and_one_thread() -> None:
+    assert 1e-4 < calibrate() < 5
+    seconds, busy = calibrate_both()
+    assert 1e-4 < busy <= 1.1 * seconds
 
 
 def test_a_machine_whose_calibration_varies_is_called_noisy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,18 +9,24 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from eenet_bench import subjects
+from eenet_bench.latency import OUTSIDE_REPEATS
+from eenet_bench.pages import html_table
+from eenet_bench.replay import Replay
+from eenet_bench.report_files import write_forms
+from eenet_bench.report_table import Table
 from eenet_bench.run import RunReport, RunSettings, run_benchmark
 from eenet_bench.run_page import run_page
 from eenet_bench.run_tables import run_markdown, run_text
 from eenet_bench.spread import spread
 from eenet_runtime.bundle import MANIFEST_NAME, Artifact, describe_files, open_bundle
-from eenet_runtime.errors import BackendError, BundleError, DatasetError
+from eenet_runtime.errors import BackendError, BundleError, DatasetError, OutputError
 from eenet_runtime.machine import Memory
 from tests.synthetic import make_head, write_case
 
@@ -58,6 +64,10 @@ def test_cold_start_stages_throughput_and_memory_of_an_engine_are_measured(repor
         assert sample.calibration_cpu_s > 0
         assert set(sample.cpu_s) == {*STAGES, "total"}
         assert 0 < sum(sample.cpu_s[stage] for stage in STAGES) <= sample.cpu_s["total"]
+        assert len(sample.outside) == OUTSIDE_REPEATS
+        for again in sample.outside:
+            assert set(again.stages_s) == set(again.cpu_s) == STAGES - {"network"}
+            assert again.stages_s["prepare"] > 0
     assert 0.01 < latency.cold_start_s < 60
     assert latency.first_case_s > 0
     assert latency.cases_per_minute is not None
@@ -110,6 +120,44 @@ def test_the_page_needs_no_other_file_and_escapes_what_it_is_given(report: RunRe
     assert "<script" not in page
     assert not re.search(r"(src|href)=|url\(|@import", page)
     assert page.count("<svg") == 4
+
+
+def test_columns_of_words_begin_at_the_left_and_figures_end_at_the_right() -> None:
+    page = html_table(
+        Table("T", ["engine", "status", "ms", "reason"], [["a", "ok", "1.5", "-"], ["b", "ok", "-", "x" * 61]])
+    )
+    assert '<th scope="col" class="words">status</th><th scope="col">ms</th>' in page
+    assert '<td class="words">ok</td><td>1.5</td><td class="words">-</td>' in page
+    assert f'<td class="words long">{"x" * 61}</td>' in page
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_of_the_user(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="file"):
+        write_forms(tmp_path / "file" / "folder", "results", json="{}")
+    write_forms(tmp_path / "new" / "folder", "results", json="{}", png=b"picture")
+    assert (tmp_path / "new" / "folder" / "results.json").read_text() == "{}"
+    assert (tmp_path / "new" / "folder" / "results.png").read_bytes() == b"picture"
+
+
+def test_a_replay_answers_what_the_engine_answered_and_does_not_ask_it_again() -> None:
+    class Engine:
+        calls = 0
+
+        def labels(self, volume: Any) -> Any:
+            self.calls += 1
+            return volume + self.calls
+
+    engine = Engine()
+    segmenter = SimpleNamespace(backend=engine)
+    replay = Replay(cast(Any, engine))
+    with replay.in_place_of_the_engine(segmenter):
+        assert segmenter.backend.labels(np.zeros(1)) == [1]
+        with replay.again():
+            assert segmenter.backend.labels(np.ones(1)) == [1]
+        assert segmenter.backend.labels(np.ones(1)) == [3]
+    assert segmenter.backend is engine
+    assert engine.calls == 2
 
 
 def test_it_is_an_error_if_no_engine_can_run(tiny_bundle: Path, cases: Path) -> None:

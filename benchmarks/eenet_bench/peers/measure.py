@@ -174,7 +174,7 @@ def measure_peers(
             calibrations = []
             for number in range(settings.rounds):
                 on_step(f"round {number + 1} of {settings.rounds}")
-                calibrations.append(calibrate(usable_cpus()))
+                calibrations.append(calibrate())
                 watch.between_rounds()
                 # Who begins changes from round to round.
                 first = number % len(runners)

@@ -7,7 +7,7 @@ from typing import Final
 
 from eenet_bench.charts import Bar, draw_bars
 from eenet_bench.peers.measure import OURS, PEERS, TITLES, PeersReport, Pipeline
-from eenet_runtime.files import write_atomically
+from eenet_bench.report_files import write_forms
 from eenet_runtime.tables import format_table
 
 STAGES: Final = ("read", "check", "prepare", "network", "restore", "clean", "write")
@@ -47,11 +47,9 @@ def write_peers(report: PeersReport, folder: Path) -> None:
     Raises:
         OutputError: a file cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "peers.json", report.to_json().encode())
     done = sorted((p for p in report.pipelines if not p.reason), key=lambda pipeline: -pipeline.median_s)
     title = f"Seconds from files to files, {report.preset}{', AVX2 only' if report.settings.avx2 else ''}"
-    write_atomically(folder / "peers.png", draw_bars(title, [_bar(pipeline) for pipeline in done]))
+    write_forms(folder, "peers", json=report.to_json(), png=draw_bars(title, [_bar(pipeline) for pipeline in done]))
 
 
 def _row(pipeline: Pipeline) -> list[str]:
