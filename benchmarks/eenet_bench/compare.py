@@ -32,11 +32,12 @@ _ERROR_RATE: Final = 0.1
 _QUANTILE: Final = 0.25
 """Other programs only ever add time: the lower quartile of the rounds says what the code takes, and is steadier."""
 _QUANTILE_OUTSIDE: Final = 0.0
-"""Of short stages the kernel puts two threads on one processor more often in one run than in the next: of each case and
-repeat the fastest round counts, and their mean is known well, for there are many."""
-_BETWEEN_RUNS: Final = 0.015
-"""Standard deviation of the logarithm of calibrated times from run to run of the same code, on a quiet machine: where a
-process lies in memory and which processors the kernel likes is decided once for all rounds."""
+"""Of the short stages the fastest round of each case and repeat counts; there are many, so their mean is known well."""
+_BETWEEN_RUNS_OUTSIDE: Final = 0.015
+_BETWEEN_RUNS: Final = 0.03
+"""Standard deviation of the logarithm of calibrated times from run to run of the same code, on a quiet machine: of the
+stages outside the network, which are measured in one thread, and of the rest. Where a process lies in memory and which
+processors the kernel likes is decided once for all rounds."""
 _UNEVEN: Final = 0.25
 """Difference of the shares that other programs used from which on no time of two runs can be compared: threads that
 have the processors for themselves wait for memory together, and take more processor time than in turns."""
@@ -193,8 +194,9 @@ def _cpu_seconds(engine: EngineRun) -> Mapping[str, Rounds]:
 def _timed(cell: _Cell, level: float, threshold: float, counts: bool) -> Change:
     before, after = cell.before, cell.after
     yardsticks = (cell.calibrations[1], cell.calibrations[0])
-    quantile = _QUANTILE if cell.what.removesuffix(PROCESSOR) in (NETWORK, TOTAL) else _QUANTILE_OUTSIDE
-    ratio = unpaired_ratio(after, before, level, quantile=quantile, yardsticks=yardsticks, between=_BETWEEN_RUNS)
+    threaded = cell.what.removesuffix(PROCESSOR) in (NETWORK, TOTAL)
+    quantile, between = (_QUANTILE, _BETWEEN_RUNS) if threaded else (_QUANTILE_OUTSIDE, _BETWEEN_RUNS_OUTSIDE)
+    ratio = unpaired_ratio(after, before, level, quantile=quantile, yardsticks=yardsticks, between=between)
     first, second = (float(np.quantile(rounds, quantile, axis=0).mean()) for rounds in (before, after))
     verdict = ""
     if abs(second - first) >= _LEAST_S:

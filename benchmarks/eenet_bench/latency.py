@@ -27,15 +27,15 @@ TOTAL: Final = "total"
 NETWORK: Final = "network"
 LEAST_ROUNDS: Final = 3
 """Rounds that are measured however long they take."""
-OUTSIDE_REPEATS: Final = 2
-"""How often the stages outside the network are measured again after each case."""
+OUTSIDE_REPEATS: Final = 3
+"""How often the stages outside the network are measured again, in one thread, after each case."""
 _FOLDER_CASES: Final = 4
 """Cases of the throughput's measurement at least; fewer would be all beginning and end."""
 
 
 @dataclass(frozen=True)
 class Outside:
-    """The stages outside the network once more, see `replay`.
+    """The stages outside the network once more, in one thread, see `replay`.
 
     Attributes:
         stages_s: seconds by stage.

@@ -131,8 +131,12 @@ def _run(segmenter: Any, files: Any, folder: Path, times: Any, label: bool) -> d
 
 
 def _again(segmenter: Any, files: Any, folder: Path, times: Any, count: int) -> dict[str, Any]:
-    """The stages outside the network, `count` times; what the engine answered last is given again."""
+    """The stages outside the network, `count` times; what the engine answered last is given again.
+
+    In one thread: what two take depends on where the kernel puts them, which may be the same for a whole run.
+    """
     from dataclasses import replace
+    from unittest.mock import patch
 
     from eenet_bench.latency import NETWORK
     from eenet_runtime.results import ResultPaths, segment_to_files
@@ -141,7 +145,8 @@ def _again(segmenter: Any, files: Any, folder: Path, times: Any, count: int) -> 
     for _ in range(count):
         times.seconds.clear()
         paths = ResultPaths.in_folder(folder, "case")
-        report = segment_to_files(segmenter, replace(files, label=None), paths, preview=False)
+        with patch.object(segmenter, "threads", 1):
+            report = segment_to_files(segmenter, replace(files, label=None), paths, preview=False)
         found = {"stages_s": report.seconds, "cpu_s": times.seconds}
         outside.append({name: {s: t for s, t in seconds.items() if s != NETWORK} for name, seconds in found.items()})
     return {"outside": outside}

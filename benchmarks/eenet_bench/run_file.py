@@ -115,8 +115,10 @@ def _engine(entry: dict[str, Any]) -> EngineRun:
         found = []
         for number in numbers:
             own = [sample for sample in samples if sample["round"] == number]
-            again = () if stage in (NETWORK, TOTAL) else range(repeats)
-            found.append([values(s) for s in (*own, *(sample["outside"][i] for i in again for sample in own))])
+            if stage not in (NETWORK, TOTAL) and repeats:
+                # These were measured in one thread, and do not go together with those that were not.
+                own = [sample["outside"][repeat] for repeat in range(repeats) for sample in own]
+            found.append([values(sample) for sample in own])
         return as_rounds(found)
 
     dice = [value for row in entry["parity"] for value in row["patient_dice"].values()]

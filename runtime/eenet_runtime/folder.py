@@ -25,6 +25,7 @@ from eenet_runtime.segmenter import ComputedCase, PreparedCase, Segmenter
 from eenet_runtime.shards import WHOLE, Shard
 from eenet_runtime.stopping import StopRequest
 from eenet_runtime.summary import is_summary_name, remove_summary, summary_name, write_summary
+from eenet_runtime.threads import usable_cpus
 from eenet_runtime.watch import DropFolder, WatchSettings, watch_cases
 
 _MAPS_ENDING = MAPS_SUFFIX.removesuffix(".nii.gz")
@@ -207,6 +208,8 @@ class _Stages:
     def __init__(self, segmenter: Segmenter, output: Path, settings: FolderSettings, stop: StopRequest) -> None:
         self.settings = MaskSettings.of(segmenter)
         self._segmenter = segmenter
+        # The network has the other half, and threads that wait for processors take more of them in all.
+        self._threads = max(1, (segmenter.threads or usable_cpus()) // 2)
         self._output = output
         self._folder_settings = settings
         self._outputs = settings.outputs
@@ -229,7 +232,7 @@ class _Stages:
                 return
         clear_the_way(case, paths)
         with _own_errors(job):
-            job.prepared = self._segmenter.prepare(case, cancel=self._stop.cancel)
+            job.prepared = self._segmenter.prepare(case, cancel=self._stop.cancel, threads=self._threads)
             job.prepared_at = time.monotonic()
 
     def compute(self, job: _Job) -> None:

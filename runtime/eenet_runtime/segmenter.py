@@ -134,17 +134,23 @@ class Segmenter:
         case_id: str | None = None,
         cancel: Cancellation | None = None,
         time_limit_s: float | None = None,
+        threads: int | None = None,
     ) -> PreparedCase:
         """Read, check and normalise a case, for `infer`. Needs no engine, so it may run beside an inference.
 
         Waits for a place where `max_cases_in_flight` cases are in hand already: whoever prepares more than that before
         inferring any, in one thread, waits for ever. Cancellation and time limit go on to count in `infer`.
 
+        Args:
+            case, case_id, cancel, time_limit_s: see `segment`.
+            threads: images worked on at a time; by default as many as the network has threads. Beside an inference
+                fewer are better: they take processors from it.
+
         Raises:
             CaseError, CaseTimeoutError, CaseCancelledError, BackendError: see `segment`.
         """
         with self._admission.call():
-            return self._prepare(case, case_id, cancel, time_limit_s)
+            return self._prepare(case, case_id, cancel, time_limit_s, threads)
 
     def infer(self, prepared: PreparedCase, *, keep_probabilities: bool = False) -> Segmentation:
         """Compute a prepared case, bring the mask back to the patient's grid and clean it: `finish(compute(...))`.
@@ -182,8 +188,14 @@ class Segmenter:
         self.backend.close()
 
     def _prepare(
-        self, case: CaseInput, case_id: str | None, cancel: Cancellation | None, time_limit_s: float | None
+        self,
+        case: CaseInput,
+        case_id: str | None,
+        cancel: Cancellation | None,
+        time_limit_s: float | None,
+        threads: int | None = None,
     ) -> PreparedCase:
+        threads = threads or self.threads
         limit = self.time_limit_s if time_limit_s is None else time_limit_s
         number = next(self._numbers)
         limits = Limits.from_now(name_of(case, case_id), cancel, limit)
@@ -193,14 +205,14 @@ class Segmenter:
             try:
                 limits.check("read")
                 with watch.stage("read"):
-                    loaded = load_case(case, case_id, self.allow_missing, self.threads)
+                    loaded = load_case(case, case_id, self.allow_missing, threads)
                 images, preset = loaded.images, self.bundle.manifest.preset
                 limits.check("check")
                 with watch.stage("check"):
                     warnings = judge(find_problems(images, preset), self.checks, images.case_id)
                 limits.check("prepare")
                 with watch.stage("prepare"):
-                    network_input = prepare(images, preset, self.threads)
+                    network_input = prepare(images, preset, threads)
             except BaseException:
                 ticket.release()
                 raise

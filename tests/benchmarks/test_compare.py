@@ -56,7 +56,7 @@ def make_run(
     for name in names:
         base = {**STAGES, "network": STAGES["network"] * ENGINES[name]}
         base = {stage: value * np.exp(random.normal(0, 0.015)) for stage, value in base.items()}
-        # Two cases, and outside the network both twice more.
+        # Two cases, outside the network both three times.
         runs = {stage: 2 if stage == "network" else 6 for stage in base}
         seconds = {
             stage: measured(value * (slower or {}).get(stage, 1.0), runs[stage]) for stage, value in base.items()
@@ -225,7 +225,7 @@ def run_json(run: RunFile) -> str:
                         "stages_s": _outside(engine.seconds, number, case + 2 * repeat),
                         "cpu_s": _outside(engine.cpu_seconds, number, case + 2 * repeat),
                     }
-                    for repeat in (1, 2)
+                    for repeat in range(3)
                 ],
             }
             for number in range(rounds)
