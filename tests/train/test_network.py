@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,20 @@ def test_eenet_144_has_the_size_of_the_authors_network() -> None:
     assert model.count_params() == 14_422_043
     assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == 14_378_100
     assert model.output_shape == (None, 192, 160, 144, 4)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("eenet-144", "eenet_144"), ("64 x 64 x 24", "64_x_64_x_24")])
+def test_a_preset_of_any_name_becomes_a_model_that_a_graph_takes(name: str, expected: str) -> None:
+    import tensorflow as tf
+
+    from eenet_train.network import build_eenet
+
+    model = build_eenet(replace(SMALL, name=name))
+    assert model.name == expected
+    traced = tf.function(lambda volume: model(volume, training=False)).get_concrete_function(
+        tf.TensorSpec((1, *SMALL.shape, 4), tf.float32)
+    )
+    assert traced.output_shapes == (1, *SMALL.shape, 4)
 
 
 def test_the_layers_carry_the_authors_names(small: Any) -> None:

@@ -7,6 +7,7 @@ loaded by name. All tensors are channels last: (B, H, W, D, C) in 3D, (B, H, W, 
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import keras
@@ -164,7 +165,8 @@ def build_eenet(
     x = _decode_depth(plane, skips, preset.depth_strides, statistics_dtype)
     # Softmax stays in FP32 under a mixed policy: FP16 probabilities have three digits.
     outputs = layers.Conv3D(NUM_CLASSES, 1, activation="softmax", name="Model_Outputs", dtype="float32")(x)
-    model = keras.Model(volume, outputs, name=preset.name.replace("-", "_"))
+    # TensorFlow takes a model's name into a graph, where not every character may stand.
+    model = keras.Model(volume, outputs, name=re.sub(r"[^A-Za-z0-9]+", "_", preset.name))
     load_encoder_weights(model, encoder_weights)
     return model
 
