@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from eenet_runtime.errors import BundleError, GeometryError
-from eenet_runtime.files import sha256_of_file
+from eenet_runtime.files import read_limited, sha256_of_file
 from eenet_runtime.grid import NETWORK_AXES
 from eenet_runtime.labels import CHANNEL_ORDER, Label
 from eenet_runtime.normalization import NORMALIZATION
@@ -292,13 +292,8 @@ def read_listed(path: Path, sha256: str) -> bytes:
     Raises:
         BundleError: it cannot be read, is larger than `READ_LIMIT_BYTES`, or is not the one that the manifest lists.
     """
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(READ_LIMIT_BYTES + 1)
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if len(content) > READ_LIMIT_BYTES:
-        raise BundleError(f"{path}: more than {READ_LIMIT_BYTES >> 20} MiB found, which is no engine of this network")
+    too_large = f"more than {READ_LIMIT_BYTES >> 20} MiB found, which is no engine of this network"
+    content = read_limited(path, READ_LIMIT_BYTES, too_large)
     if hashlib.sha256(content).hexdigest() != sha256:
         raise BundleError(f"{path}: its SHA-256 is not the manifest's {sha256[:12]}; copy the bundle again")
     return content

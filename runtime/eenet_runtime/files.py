@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from eenet_runtime.errors import OutputError
+from eenet_runtime.errors import BundleError, OutputError
 
 _PREFIX: Final = ".eenet-"
 """Begins the name of every temporary file, and then eight hexadecimal digits."""
@@ -29,6 +29,27 @@ def sha256_of_file(path: Path) -> str:
         while chunk := stream.read(_HASH_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def read_limited(path: Path, limit_bytes: int, too_large: str) -> bytes:
+    """A whole file of a bundle, or one that goes with it, read once; never more of it than is allowed.
+
+    Args:
+        path: the file.
+        limit_bytes: its largest size.
+        too_large: what to say of a larger one, after its name.
+
+    Raises:
+        BundleError: it cannot be read, or is larger.
+    """
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(limit_bytes + 1)
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if len(content) > limit_bytes:
+        raise BundleError(f"{path}: {too_large}")
+    return content
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from eenet_runtime.errors import BundleError
+from eenet_runtime.files import read_limited
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -122,11 +123,4 @@ def _load_public_key(path: Path) -> tuple[Ed25519PublicKey, str]:
 
 
 def _read_small(path: Path) -> bytes:
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if len(content) > _MAX_BYTES:
-        raise BundleError(f"{path}: more than {_MAX_BYTES} bytes found, expected a key or a signature")
-    return content
+    return read_limited(path, _MAX_BYTES, f"more than {_MAX_BYTES} bytes found, expected a key or a signature")

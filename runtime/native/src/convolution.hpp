@@ -101,6 +101,15 @@ inline void compute_shortcut(const Convolution& layer, const float* const* colum
     }
 }
 
+// Add a vector of channels to an item's sums, and its squares, `channels` further on, to those of the squares.
+EENET_INLINE void add_to_sums(const DoubleVec& sum, const DoubleVec& squares, double* sums, int channels) {
+    double lanes[Vec::lanes];
+    sum.store(lanes);
+    for (int n = 0; n < Vec::lanes; ++n) sums[n] += lanes[n];
+    squares.store(lanes);
+    for (int n = 0; n < Vec::lanes; ++n) sums[channels + n] += lanes[n];
+}
+
 // Transform one tile back, add bias and shortcut, store, and add to the sums: sums[0][channel] and sums[1][channel].
 // Sixteen values are summed in FP32, everything above in FP64. Without a shortcut the output goes past the caches,
 // where whole cache lines can be written: nothing of it is needed soon, and its old contents need not be read.
@@ -133,11 +142,7 @@ void store_tile(const float* in, size_t in_stride, const float* bias, const floa
             sum.add(tile_sum);
             squares.add(tile_squares);
         }
-        double lanes[Vec::lanes];
-        sum.store(lanes);
-        for (int n = 0; n < Vec::lanes; ++n) sums[channel + n] += lanes[n];
-        squares.store(lanes);
-        for (int n = 0; n < Vec::lanes; ++n) sums[channels + channel + n] += lanes[n];
+        add_to_sums(sum, squares, sums + channel, channels);
     }
 }
 

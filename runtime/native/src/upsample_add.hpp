@@ -41,11 +41,7 @@ inline void upsample_add(const UpsampleAdd& layer, const float* low, float* skip
                 sum.add(slice_sum);
                 squares.add(slice_squares);
             }
-            double lanes[Vec::lanes];
-            sum.store(lanes);
-            for (int n = 0; n < Vec::lanes; ++n) sums[channel + n] += lanes[n];
-            squares.store(lanes);
-            for (int n = 0; n < Vec::lanes; ++n) sums[channels + channel + n] += lanes[n];
+            add_to_sums(sum, squares, sums + channel, channels);
         }
     }
     memcpy(item_sums + static_cast<size_t>(item) * 2 * channels, sums, sizeof(double) * 2 * channels);
