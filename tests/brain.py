@@ -12,10 +12,10 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.grid import Grid
-from eenet_runtime.labels import Modality
-from eenet_runtime.nifti import Volume
-from eenet_runtime.preprocessing import CaseImages
+from eenet_runtime.cases.preprocessing import CaseImages
+from eenet_runtime.files.nifti import Volume
+from eenet_runtime.volumes.grid import Grid
+from eenet_runtime.volumes.labels import Modality
 
 SHAPE: Final = (56, 66, 58)
 SPACING_MM: Final = 3.0

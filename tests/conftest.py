@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from eenet_runtime.segmenter import Segmenter
+from eenet_runtime.segmenter.segmenter import Segmenter
 from tests.synthetic import TINY, TINY_2MM, Head, make_head, write_bundle
 
 # No deadline: a busy machine is not a wrong result. Derandomised: the same commit gives the same verdict.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from eenet_export.golden import make_golden, write_golden
+from eenet_export.gate.golden import make_golden, write_golden
 from eenet_runtime.backends import make_backend
-from eenet_runtime.bundle import MANIFEST_NAME, describe_files, open_bundle
-from eenet_runtime.golden import GOLDEN_NAME, GoldenCase
+from eenet_runtime.bundle.manifest import MANIFEST_NAME, describe_files, open_bundle
+from eenet_runtime.selftest.golden import GOLDEN_NAME, GoldenCase
 
 
 def add_golden(folder: Path, case: GoldenCase | None = None) -> GoldenCase:

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eenet_runtime.bundle import MANIFEST_NAME, Artifact, describe_files, open_bundle
-from eenet_runtime.weights_file import WEIGHTS_FILE
+from eenet_runtime.bundle.manifest import MANIFEST_NAME, Artifact, describe_files, open_bundle
+from eenet_runtime.bundle.weights_file import WEIGHTS_FILE
 from tests.synthetic import TINY
 
 PLANE_FILE: Final = "plane.onnx"

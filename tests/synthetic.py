@@ -18,11 +18,11 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.bundle import MANIFEST_NAME, Artifact, Manifest, describe_files
-from eenet_runtime.case_files import CaseFiles, case_from_paths
-from eenet_runtime.labels import BRATS2020, BRATS2023, MSD, Label, LabelScheme, Modality
-from eenet_runtime.normalization import measure_intensities
-from eenet_runtime.presets import GeometryPreset
+from eenet_runtime.bundle.manifest import MANIFEST_NAME, Artifact, Manifest, describe_files
+from eenet_runtime.cases.case_files import CaseFiles, case_from_paths
+from eenet_runtime.volumes.labels import BRATS2020, BRATS2023, MSD, Label, LabelScheme, Modality
+from eenet_runtime.volumes.normalization import measure_intensities
+from eenet_runtime.volumes.presets import GeometryPreset
 
 TINY: Final = GeometryPreset("tiny-64", (64, 64, 24), 1.0, (2, 2, 2))
 TINY_2MM: Final = GeometryPreset("tiny-64-2mm", (64, 64, 24), 2.0, (2, 2, 2))

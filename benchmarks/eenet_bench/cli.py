@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from eenet_runtime.cli_support import ExitCode, new_app, run_app
+from eenet_runtime.commands.support import ExitCode, new_app, run_app
 from eenet_runtime.errors import EENetError, ParityError
 
 app = new_app("Measure speed, memory, agreement with Keras, and quality by BraTS rules.")
@@ -49,10 +49,10 @@ def run(
     ] = None,
 ) -> None:
     """Speed by stage, memory and agreement of every engine and precision, in turns (exit code 4 where one differs)."""
-    from eenet_bench.run import RunSettings, require_agreement, run_benchmark
-    from eenet_bench.run_page import write_run
-    from eenet_bench.run_tables import run_text
-    from eenet_export.parity import ParityLimits
+    from eenet_bench.run.run import RunSettings, require_agreement, run_benchmark
+    from eenet_bench.run.run_page import write_run
+    from eenet_bench.run.run_tables import run_text
+    from eenet_export.gate.parity import ParityLimits
 
     limits = ParityLimits(max_abs_difference=max_difference, worst_dice=min_dice, mean_dice=min(min_dice, 0.999))
     settings = RunSettings(repeats, max_cases, _names(backends), threads, parity, limits, time_limit)
@@ -74,7 +74,7 @@ def compare(
     everything: Annotated[bool, typer.Option("--all", help="Also list what did not move.")] = False,
 ) -> None:
     """What moved between two runs beyond the noise of both (exit code 5 for a regression beyond the threshold)."""
-    from eenet_bench.compare import compare_files, comparison_text
+    from eenet_bench.run.compare import compare_files, comparison_text
 
     comparison = compare_files(before, after, threshold, anyway=anyway)
     typer.echo(comparison_text(comparison, everything=everything))
@@ -93,8 +93,8 @@ def gpu(
     ] = None,
 ) -> None:
     """Acceptance on a GPU: build both kinds of engines, gate, prove and time them (4: one failed, 3: none ran)."""
-    from eenet_bench.acceptance import accept
-    from eenet_bench.acceptance_page import acceptance_text, write_acceptance
+    from eenet_bench.acceptance.acceptance import accept
+    from eenet_bench.acceptance.acceptance_page import acceptance_text, write_acceptance
 
     report = accept(
         bundle, cases, repeats=repeats, require_gpu=require_gpu, on_step=lambda step: typer.echo(step, err=True)
@@ -117,8 +117,8 @@ def stages(
     json_file: JsonOption = None,
 ) -> None:
     """Time of every stage outside the network, beside the naive way with nibabel and SciPy, in turns."""
-    from eenet_bench.stages import measure_stages, stages_table, write_stages
-    from eenet_runtime.presets import preset_by_name
+    from eenet_bench.limits.stages import measure_stages, stages_table, write_stages
+    from eenet_runtime.volumes.presets import preset_by_name
 
     geometry = preset_by_name(preset)
     report = measure_stages(cases, geometry, repeats, threads, lambda step: typer.echo(step, err=True))
@@ -148,11 +148,11 @@ def evaluate(
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the cases.")] = 1,
 ) -> None:
     """Dice, HD95, sensitivity, specificity and lesion-wise figures of masks (exit code 3 if a case was refused)."""
-    from eenet_bench.error_pictures import worst_case_pictures
-    from eenet_bench.evaluate import evaluate_folder, masks_without_truth
-    from eenet_bench.evaluation_report import ceiling_table, evaluation_table, lesion_table, write_evaluation
-    from eenet_bench.truth import scheme_by_name
-    from eenet_runtime.presets import preset_by_name
+    from eenet_bench.evaluation.error_pictures import worst_case_pictures
+    from eenet_bench.evaluation.evaluate import evaluate_folder, masks_without_truth
+    from eenet_bench.evaluation.evaluation_report import ceiling_table, evaluation_table, lesion_table, write_evaluation
+    from eenet_bench.evaluation.truth import scheme_by_name
+    from eenet_runtime.volumes.presets import preset_by_name
 
     preset = preset_by_name(ceiling) if ceiling else None
     scheme = scheme_by_name(labels) if labels else None
@@ -180,8 +180,8 @@ def input_checks(
     json_file: JsonOption = None,
 ) -> None:
     """False alarms and hits of the input checks, on the cases as they are and on the same with known faults."""
-    from eenet_bench.input_checks import input_check_tables, study_input_checks, write_study
-    from eenet_runtime.discovery import find_cases
+    from eenet_bench.inputs.input_checks import input_check_tables, study_input_checks, write_study
+    from eenet_runtime.cases.discovery import find_cases
 
     chosen = [case for case in find_cases(cases).cases if case.label is not None][:max_cases]
     study = study_input_checks(chosen, heads, lambda case: typer.echo(case, err=True))
@@ -200,7 +200,7 @@ def folder(
     json_file: JsonOption = None,
 ) -> None:
     """What a folder run costs, files to files, beside its inferences alone."""
-    from eenet_bench.folder_overlap import folder_table, measure_folder, write_folder_report
+    from eenet_bench.limits.folder_overlap import folder_table, measure_folder, write_folder_report
 
     report = measure_folder(bundle, cases, repeats, threads, backend, lambda step: typer.echo(step, err=True))
     typer.echo(folder_table(report))
@@ -219,8 +219,8 @@ def missing_modality(
     json_file: JsonOption = None,
 ) -> None:
     """What leaving out each modality costs in Dice."""
-    from eenet_bench.missing_modality import cost_table, measure_cost, write_cost
-    from eenet_runtime.discovery import find_cases
+    from eenet_bench.inputs.missing_modality import cost_table, measure_cost, write_cost
+    from eenet_runtime.cases.discovery import find_cases
 
     chosen = [case for case in find_cases(cases).cases if case.label is not None]
     cost = measure_cost(bundle, chosen, assume_dropout, threads, lambda case: typer.echo(case, err=True))
@@ -249,7 +249,7 @@ def peers(
     """Files to files beside Keras in a notebook, a plain ONNX graph and MONAI (extra: peers), in turns."""
     from eenet_bench.peers.measure import PeersSettings, measure_peers
     from eenet_bench.peers.report import peers_table, write_peers
-    from eenet_runtime.presets import preset_by_name
+    from eenet_runtime.volumes.presets import preset_by_name
 
     settings = PeersSettings(rounds, max_cases, threads, avx2, monai_python, _names(pipelines))
     on_step = partial(typer.echo, err=True)
@@ -270,7 +270,7 @@ def scaling(
     ] = None,
 ) -> None:
     """The network's time by size of the volume, threads and cases in flight; the sizes get the bundle's weights."""
-    from eenet_bench.scaling import measure_scaling, scaling_table, write_scaling
+    from eenet_bench.limits.scaling import measure_scaling, scaling_table, write_scaling
 
     report = measure_scaling(bundle, cases, rounds, _names(backends), on_step=partial(typer.echo, err=True))
     typer.echo(scaling_table(report))
@@ -288,7 +288,7 @@ def roofline(
     ] = None,
 ) -> None:
     """Operations and bytes by layer, the machine's rates, and how far each CPU engine is from them."""
-    from eenet_bench.roofline import measure_roofline, roofline_table, write_roofline
+    from eenet_bench.limits.roofline import measure_roofline, roofline_table, write_roofline
 
     report = measure_roofline(bundle, rounds, threads, partial(typer.echo, err=True))
     typer.echo(roofline_table(report))
@@ -311,7 +311,7 @@ def _exit_code(error: EENetError) -> ExitCode:
 
 def main() -> None:
     """Entry point of `eenet-bench`."""
-    from eenet_train.tensorflow_setup import set_tensorflow_defaults
+    from eenet_train.network.tensorflow_setup import set_tensorflow_defaults
 
     set_tensorflow_defaults()
     run_app(app, "eenet-bench", _exit_code)

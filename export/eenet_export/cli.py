@@ -9,9 +9,9 @@ from eenet_export.commands.onnx import everything, onnx
 from eenet_export.commands.sign import sign
 from eenet_export.commands.triton import triton
 from eenet_export.commands.verify import verify
-from eenet_runtime.cli_support import ExitCode, new_app, run_app
+from eenet_runtime.commands.support import ExitCode, new_app, run_app
 from eenet_runtime.errors import EENetError, ParityError
-from eenet_train.tensorflow_setup import set_tensorflow_defaults
+from eenet_train.network.tensorflow_setup import set_tensorflow_defaults
 
 app = new_app("Turn a trained EENet into a bundle that the runtime can trust.")
 app.command("all")(everything)

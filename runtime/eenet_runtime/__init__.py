@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from eenet_runtime._version import __version__
 
 if TYPE_CHECKING:
-    from eenet_runtime.bundle import Bundle, open_bundle
-    from eenet_runtime.case_files import CaseFiles, case_from_paths
-    from eenet_runtime.content_checks import CheckPolicy
-    from eenet_runtime.discovery import find_cases
+    from eenet_runtime.bundle.manifest import Bundle, open_bundle
+    from eenet_runtime.cases.case_files import CaseFiles, case_from_paths
+    from eenet_runtime.cases.content_checks import CheckPolicy
+    from eenet_runtime.cases.discovery import find_cases
+    from eenet_runtime.cases.inputs import ImageArray
     from eenet_runtime.errors import (
         BackendError,
         BundleError,
@@ -25,37 +26,36 @@ if TYPE_CHECKING:
         EENetError,
         OutputError,
     )
-    from eenet_runtime.folder import segment_folder
-    from eenet_runtime.inputs import ImageArray
-    from eenet_runtime.labels import Label, Modality, Region
-    from eenet_runtime.limits import Cancellation
-    from eenet_runtime.segmentation import Provenance, Segmentation
-    from eenet_runtime.segmenter import Segmenter
+    from eenet_runtime.folders.folder import segment_folder
+    from eenet_runtime.segmenter.limits import Cancellation
+    from eenet_runtime.segmenter.segmentation import Provenance, Segmentation
+    from eenet_runtime.segmenter.segmenter import Segmenter
+    from eenet_runtime.volumes.labels import Label, Modality, Region
 
 _HOMES = {
-    "Bundle": "bundle",
-    "open_bundle": "bundle",
-    "CaseFiles": "case_files",
-    "case_from_paths": "case_files",
-    "find_cases": "discovery",
+    "Bundle": "bundle.manifest",
+    "open_bundle": "bundle.manifest",
+    "CaseFiles": "cases.case_files",
+    "case_from_paths": "cases.case_files",
+    "find_cases": "cases.discovery",
     "BackendError": "errors",
     "BundleError": "errors",
     "CaseCancelledError": "errors",
     "CaseError": "errors",
     "CaseTimeoutError": "errors",
-    "CheckPolicy": "content_checks",
+    "CheckPolicy": "cases.content_checks",
     "DatasetError": "errors",
     "EENetError": "errors",
     "OutputError": "errors",
-    "segment_folder": "folder",
-    "Label": "labels",
-    "Modality": "labels",
-    "Region": "labels",
-    "Cancellation": "limits",
-    "ImageArray": "inputs",
-    "Provenance": "segmentation",
-    "Segmentation": "segmentation",
-    "Segmenter": "segmenter",
+    "segment_folder": "folders.folder",
+    "Label": "volumes.labels",
+    "Modality": "volumes.labels",
+    "Region": "volumes.labels",
+    "Cancellation": "segmenter.limits",
+    "ImageArray": "cases.inputs",
+    "Provenance": "segmenter.segmentation",
+    "Segmentation": "segmenter.segmentation",
+    "Segmenter": "segmenter.segmenter",
 }
 
 __all__ = [

@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from eenet_runtime._version import __version__
-from eenet_runtime.cli_support import ExitCode, new_app, run_app
 from eenet_runtime.commands.bundle import info, selftest
 from eenet_runtime.commands.infer import infer
 from eenet_runtime.commands.summary import summary
+from eenet_runtime.commands.support import ExitCode, new_app, run_app
 from eenet_runtime.errors import EENetError, SelfTestError
 
 app = new_app("Segment brain tumours in MRI with an EENet model. Not for diagnosis.")

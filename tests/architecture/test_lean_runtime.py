@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import eenet_runtime
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 HEAVY = ["tensorflow", "keras", "tf2onnx", "onnx", "torch", "scipy", "nilearn", "onnxruntime", "openvino"]
 
 # nibabel takes SciPy along where it is installed; check_lean_install.py shows that the base install has none.

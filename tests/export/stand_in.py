@@ -17,7 +17,7 @@ def small_source() -> Any:
     import keras
     from keras import layers
 
-    from eenet_export.source import SourceModel
+    from eenet_export.bundle.source import SourceModel
 
     keras.utils.set_random_seed(5)
     volume = layers.Input((*TINY_2MM.shape, 4), name="Model_Input")
@@ -29,9 +29,9 @@ def small_source() -> Any:
 
 def export_small(output: Path, cases: Path, steps: Path) -> None:
     """Export it; every step is a line of a file, also of a run that is killed afterwards."""
-    from eenet_export import package
-    from eenet_export.gate import keras_function
-    from eenet_export.package import ExportSettings, export_model
+    from eenet_export.bundle import package
+    from eenet_export.bundle.package import ExportSettings, export_model
+    from eenet_export.gate.gate import keras_function
 
     # The oracle is EENet's; these layers have no statistics, so they are their own.
     setattr(package, "_oracle", lambda model, source: keras_function(model))  # noqa: B010
@@ -47,7 +47,7 @@ def export_small(output: Path, cases: Path, steps: Path) -> None:
 
 def main() -> None:
     """Entry point: OUTPUT CASES STEPS."""
-    from eenet_train.tensorflow_setup import set_tensorflow_defaults
+    from eenet_train.network.tensorflow_setup import set_tensorflow_defaults
 
     set_tensorflow_defaults()
     import tensorflow  # noqa: F401

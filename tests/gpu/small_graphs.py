@@ -10,9 +10,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from eenet_runtime.bundle import MANIFEST_NAME, Artifact, Manifest, describe_files
-from eenet_runtime.norm_stress import EPSILON, GROUPS
-from eenet_runtime.presets import GeometryPreset
+from eenet_runtime.bundle.manifest import MANIFEST_NAME, Artifact, Manifest, describe_files
+from eenet_runtime.selftest.norm_stress import EPSILON, GROUPS
+from eenet_runtime.volumes.presets import GeometryPreset
 
 _CHANNELS: Final = 16
 _OPSET: Final = 21

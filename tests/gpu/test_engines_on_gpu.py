@@ -21,16 +21,17 @@ from eenet_runtime.backends.cuda import CudaSession, find_gpu
 from eenet_runtime.backends.onnxruntime_backend import OnnxRuntimeBackend
 from eenet_runtime.backends.tensorrt_backend import TensorRTBackend, load_tensorrt
 from eenet_runtime.backends.tensorrt_rtx_backend import TensorRTRTXBackend, load_tensorrt_rtx
-from eenet_runtime.bundle import TIE, Artifact, Bundle, open_bundle
-from eenet_runtime.engine_file import FLAVOURS, TENSORRT, TENSORRT_RTX, EngineSidecar, sidecar_name
+from eenet_runtime.bundle.engine_file import FLAVOURS, TENSORRT, TENSORRT_RTX, EngineSidecar, sidecar_name
+from eenet_runtime.bundle.manifest import TIE, Artifact, Bundle, open_bundle
 from eenet_runtime.errors import BackendError, BundleError
-from eenet_runtime.files import sha256_of_file
+from eenet_runtime.files.atomic import sha256_of_file
 from tests.gpu.small_graphs import write_small_bundle
+from tests.places import ROOT
 from tests.synthetic import TINY
 
 pytestmark = pytest.mark.gpu
 
-REPOSITORY: Final = Path(__file__).parents[2]
+REPOSITORY: Final = ROOT
 DEMO: Final = REPOSITORY / "models" / "eenet-fast-phantom"
 
 MAX_DIFFERENCE: Final = {"fp32": 1e-4, "fp16": 2e-2}
@@ -214,7 +215,7 @@ def test_group_norm_keeps_its_statistics_in_fp32(flavour: str, shape: tuple[int,
     from eenet_export.engines import EngineSettings
     from eenet_export.engines.build import find_target
     from eenet_export.engines.norm_stress import build_norm_stress
-    from eenet_runtime.norm_stress import LIMIT, norm_stress_of_plan
+    from eenet_runtime.selftest.norm_stress import LIMIT, norm_stress_of_plan
 
     targets = (find_gpu().compute_capability,) if flavour == TENSORRT_RTX else ()
     settings = EngineSettings(flavour, "fp16", compute_capabilities=targets)
@@ -224,8 +225,8 @@ def test_group_norm_keeps_its_statistics_in_fp32(flavour: str, shape: tuple[int,
 
 
 def test_the_demo_model_passes_the_gate_as_an_engine(flavour: str, tmp_path: Path) -> None:
-    from eenet_export.parity import FormResult, ParityCase, compare, require_parity
-    from eenet_runtime.discovery import find_cases
+    from eenet_export.gate.parity import FormResult, ParityCase, compare, require_parity
+    from eenet_runtime.cases.discovery import find_cases
 
     shutil.copytree(DEMO, tmp_path / "demo")
     forms = [(entry.kind, entry.precision) for entry in open_bundle(tmp_path / "demo").manifest.artifacts]

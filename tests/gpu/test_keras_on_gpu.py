@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eenet_runtime.presets import GeometryPreset
+from eenet_runtime.volumes.presets import GeometryPreset
 
 pytestmark = [pytest.mark.gpu, pytest.mark.tf]
 
@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.tf]
 def test_the_network_computes_the_same_on_the_gpu_as_on_the_cpu() -> None:
     import tensorflow as tf
 
-    from eenet_train.network import build_eenet
+    from eenet_train.network.network import build_eenet
 
     assert tf.config.list_physical_devices("GPU"), "TensorFlow sees no GPU"
     # TF32 rounds products to ten bits; a column called FP32 must not use it.

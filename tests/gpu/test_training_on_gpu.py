@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eenet_train.run_folder import RunFolder, read_record
+from eenet_train.runs.run_folder import RunFolder, read_record
 from tests.train.stand_in import easy_dataset, short_recipe, short_settings
 
 pytestmark = [pytest.mark.gpu, pytest.mark.tf]
@@ -34,7 +34,7 @@ def _losses(run: RunFolder) -> list[float]:
 def test_eenet_learns_in_every_precision_and_is_saved_in_fp32(tmp_path: Path, precision: Any) -> None:
     import keras
 
-    from eenet_train.fit import fit
+    from eenet_train.fit.fit import fit
 
     run = RunFolder(tmp_path / "run")
     settings = short_settings(recipe=SLOW, precision=precision, crop=None, steps=24, steps_per_epoch=8)
@@ -48,7 +48,7 @@ def test_eenet_learns_in_every_precision_and_is_saved_in_fp32(tmp_path: Path, pr
 def test_a_deterministic_training_stopped_and_resumed_ends_with_the_same_weights(tmp_path: Path) -> None:
     import keras
 
-    from eenet_train.fit import fit
+    from eenet_train.fit.fit import fit
 
     dataset, settings = easy_dataset(tmp_path), short_settings(recipe=SLOW, deterministic=True, crop=None)
     fit(dataset, tmp_path / "alone", settings)
@@ -66,7 +66,7 @@ def test_a_deterministic_training_stopped_and_resumed_ends_with_the_same_weights
 def test_all_gpus_of_the_machine_share_a_training(tmp_path: Path) -> None:
     import tensorflow as tf
 
-    from eenet_train.fit import fit
+    from eenet_train.fit.fit import fit
 
     devices = len(tf.config.list_logical_devices("GPU"))
     if devices < 2:

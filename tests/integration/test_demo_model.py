@@ -9,13 +9,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from eenet_runtime.bundle import Bundle, open_bundle
-from eenet_runtime.discovery import find_cases
-from eenet_runtime.folder import segment_folder
-from eenet_runtime.outcomes import FolderRun
-from eenet_runtime.segmenter import Segmenter
+from eenet_runtime.bundle.manifest import Bundle, open_bundle
+from eenet_runtime.cases.discovery import find_cases
+from eenet_runtime.folders.folder import segment_folder
+from eenet_runtime.folders.outcomes import FolderRun
+from eenet_runtime.segmenter.segmenter import Segmenter
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "models" / "eenet-fast-phantom"
 EXAMPLES = ROOT / "examples"
 
@@ -67,7 +67,7 @@ def test_the_example_cases_are_small_and_were_not_trained_on(bundle: Bundle) -> 
 
 
 def test_the_settings_behind_the_demo_model_can_be_read() -> None:
-    from eenet_train.settings import read_settings
+    from eenet_train.recipe.settings import read_settings
 
     parts = [read_settings(path) for path in sorted((ROOT / "docs" / "demo-model").glob("part-*.yaml"))]
     assert [part.steps for part in parts] == [320, 400, 500, 700, 350]
@@ -76,8 +76,8 @@ def test_the_settings_behind_the_demo_model_can_be_read() -> None:
 
 @pytest.mark.tf
 def test_keras_the_oracle_and_onnx_agree_on_the_example_cases(bundle: Bundle) -> None:
-    from eenet_bench.parity import measure_parity
-    from eenet_export.parity import ParityLimits, require_parity
+    from eenet_bench.run.parity import measure_parity
+    from eenet_export.gate.parity import ParityLimits, require_parity
 
     rows = measure_parity(bundle, find_cases(EXAMPLES).cases)
     compared = {(row.case_id, row.candidate, row.reference) for row in rows}

@@ -29,11 +29,11 @@ class FullSize:
 def full(tmp_path_factory: pytest.TempPathFactory) -> FullSize:
     import keras
 
-    from eenet_export.gate import keras_function
-    from eenet_export.graphs import write_fp16, write_fp32
-    from eenet_runtime.presets import EENET_144
-    from eenet_train.network import as_oracle, build_eenet
-    from eenet_train.weights import WeightPrecision
+    from eenet_export.gate.gate import keras_function
+    from eenet_export.graph.graphs import write_fp16, write_fp32
+    from eenet_runtime.volumes.presets import EENET_144
+    from eenet_train.network.network import as_oracle, build_eenet
+    from eenet_train.network.weights import WeightPrecision
 
     keras.utils.set_random_seed(0)
     model = build_eenet(EENET_144)
@@ -55,7 +55,7 @@ def test_keras_agrees_with_the_oracle_on_a_phantom(full: FullSize) -> None:
 
 
 def test_the_canonical_graph_has_two_transposes_and_a_node_for_each_group_norm(full: FullSize) -> None:
-    from eenet_export.weights import folded
+    from eenet_export.graph.weights import folded
 
     counts = Counter(node.op_type for node in folded(full.folder / "model.onnx").graph.node)
     assert (counts["Transpose"], counts["GroupNormalization"], counts["BatchNormalization"]) == (2, 14, 0)
@@ -63,8 +63,8 @@ def test_the_canonical_graph_has_two_transposes_and_a_node_for_each_group_norm(f
 
 def test_openvino_agrees_with_the_oracle_on_a_phantom(full: FullSize) -> None:
     from eenet_runtime.backends.openvino_backend import OpenVinoBackend
-    from eenet_runtime.bundle import Artifact
-    from eenet_runtime.presets import EENET_144
+    from eenet_runtime.bundle.manifest import Artifact
+    from eenet_runtime.volumes.presets import EENET_144
 
     backend = OpenVinoBackend(full.folder / "model.onnx", Artifact("onnx", "model.onnx", "fp32", "fp32"), EENET_144)
     probabilities = backend(full.volume)
@@ -76,10 +76,10 @@ def test_openvino_agrees_with_the_oracle_on_a_phantom(full: FullSize) -> None:
 
 
 def test_the_native_engine_agrees_with_the_oracle_on_a_phantom(full: FullSize) -> None:
-    from eenet_export.plane import PLANE_FILE, write_plane
+    from eenet_export.graph.plane import PLANE_FILE, write_plane
     from eenet_runtime.backends.native_backend import NativeBackend, obstacle
-    from eenet_runtime.bundle import Artifact
-    from eenet_runtime.presets import EENET_144
+    from eenet_runtime.bundle.manifest import Artifact
+    from eenet_runtime.volumes.presets import EENET_144
 
     if reason := obstacle():
         pytest.skip(f"the native engine does not run here: {reason}")
@@ -95,8 +95,8 @@ def test_the_native_engine_agrees_with_the_oracle_on_a_phantom(full: FullSize) -
 def test_an_engine_of_tensorrt_for_rtx_is_small_quick_to_build_and_the_same_twice(full: FullSize) -> None:
     pytest.importorskip("tensorrt_rtx")
     from eenet_export.engines import EngineSettings, add_engine
-    from eenet_runtime.bundle import MANIFEST_NAME, Artifact, Manifest, describe_files
-    from eenet_runtime.presets import EENET_144
+    from eenet_runtime.bundle.manifest import MANIFEST_NAME, Artifact, Manifest, describe_files
+    from eenet_runtime.volumes.presets import EENET_144
 
     artifact = Artifact("onnx", "model.fp16.onnx", "fp16", "fp32")
     names = ("model.fp16.onnx", "weights.safetensors")
@@ -118,11 +118,11 @@ def test_an_engine_of_tensorrt_for_rtx_is_small_quick_to_build_and_the_same_twic
 def _phantom_input() -> NDArray[np.float32]:
     import nibabel as nib
 
-    from eenet_runtime.grid import Grid
-    from eenet_runtime.labels import Modality
-    from eenet_runtime.nifti import Volume
-    from eenet_runtime.preprocessing import CaseImages, prepare
-    from eenet_runtime.presets import EENET_144
+    from eenet_runtime.cases.preprocessing import CaseImages, prepare
+    from eenet_runtime.files.nifti import Volume
+    from eenet_runtime.volumes.grid import Grid
+    from eenet_runtime.volumes.labels import Modality
+    from eenet_runtime.volumes.presets import EENET_144
     from eenet_train.phantom.generate import make_phantom
 
     phantom = make_phantom(seed=3, index=0)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from eenet_runtime.backends import choose, load
 from eenet_runtime.backends.native_backend import NativeBackend, obstacle
-from eenet_runtime.bundle import Bundle, open_bundle
-from eenet_runtime.golden import GoldenCase, read_golden
-from eenet_runtime.segmenter import Segmenter
+from eenet_runtime.bundle.manifest import Bundle, open_bundle
+from eenet_runtime.segmenter.segmenter import Segmenter
+from eenet_runtime.selftest.golden import GoldenCase, read_golden
+from tests.places import DEMO_BUNDLE
 
-BUNDLE = Path(__file__).parents[2] / "models" / "eenet-fast-phantom"
+BUNDLE = DEMO_BUNDLE
 
 pytestmark = [
     pytest.mark.slow,

@@ -26,6 +26,7 @@ from tests.native.networks import (
     random_volume,
     random_weights,
 )
+from tests.places import ROOT
 
 WEIGHTS = random_weights()
 
@@ -327,7 +328,7 @@ def test_memory_is_what_the_plan_says() -> None:
 
 
 def test_the_weights_are_those_of_the_demo_bundle() -> None:
-    stored = load_file(Path(__file__).parents[2] / "models/eenet-fast-phantom/weights.safetensors")
+    stored = load_file(ROOT / "models/eenet-fast-phantom/weights.safetensors")
     for name, shape in expected_weights().items():
         assert stored[name].shape == shape
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from eenet_runtime.labels import Label
-from eenet_train.data import FULL, PreparedCase, PreparedDataset
-from eenet_train.run_folder import RunFolder
+from eenet_runtime.volumes.labels import Label
+from eenet_train.data.data import FULL, PreparedCase, PreparedDataset
+from eenet_train.runs.run_folder import RunFolder
 from tests.synthetic import TINY_2MM
 from tests.train.stand_in import build_stand_in, easy_dataset, short_settings
 
@@ -43,14 +43,14 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
 def stand_in() -> Iterator[None]:
     """Train four layers instead of EENet."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("eenet_train.fit.build_eenet", build_stand_in)
+        patch.setattr("eenet_train.fit.fit.build_eenet", build_stand_in)
         yield
 
 
 @pytest.fixture(scope="module")
 def finished(stand_in: None, dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A run of five epochs that nothing disturbed. Shared: do not change it."""
-    from eenet_train.fit import fit
+    from eenet_train.fit.fit import fit
 
     run = RunFolder(tmp_path_factory.mktemp("runs") / "finished")
     fit(dataset, run.path, short_settings())

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from eenet_runtime.labels import Label
-from eenet_runtime.presets import GeometryPreset
-from eenet_train.data import FULL, PreparedCase, PreparedDataset
-from eenet_train.recipe import EENET, Augmentation, Recipe, Schedule
-from eenet_train.run_folder import RunFolder
-from eenet_train.settings import FitSettings
+from eenet_runtime.volumes.labels import Label
+from eenet_runtime.volumes.presets import GeometryPreset
+from eenet_train.data.data import FULL, PreparedCase, PreparedDataset
+from eenet_train.recipe.recipe import EENET, Augmentation, Recipe, Schedule
+from eenet_train.recipe.settings import FitSettings
+from eenet_train.runs.run_folder import RunFolder
 from tests.synthetic import TINY_2MM
 
 
@@ -112,8 +112,8 @@ def main(kind: str, cases: Path, output: Path) -> None:
         cases: folder for the samples.
         output: the run; it goes on where it stopped.
     """
-    from eenet_train import fit as room
-    from eenet_train.tensorflow_setup import set_tensorflow_defaults
+    from eenet_train.fit import fit as room
+    from eenet_train.network.tensorflow_setup import set_tensorflow_defaults
 
     set_tensorflow_defaults()
     import tensorflow as tf

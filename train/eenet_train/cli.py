@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from eenet_runtime.cli_support import ExitCode, new_app, run_app
-from eenet_runtime.presets import EENET_FAST, PRESETS
+from eenet_runtime.commands.support import ExitCode, new_app, run_app
+from eenet_runtime.volumes.presets import EENET_FAST, PRESETS
+from eenet_train.network.tensorflow_setup import set_tensorflow_defaults
 from eenet_train.phantom.layouts import PhantomLayout
 from eenet_train.phantom.settings import Difficulty
-from eenet_train.tensorflow_setup import set_tensorflow_defaults
 
 app = new_app("Make phantoms and train EENet.")
 
@@ -121,9 +121,9 @@ def check(
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write everything to this file.")] = None,
 ) -> None:
     """Tell what a data set holds and all that would stop a training (exit code 3 if anything would)."""
-    from eenet_runtime.files import write_atomically
-    from eenet_train.check import check_dataset
-    from eenet_train.check_table import check_json, check_table
+    from eenet_runtime.files.atomic import write_atomically
+    from eenet_train.data.check import check_dataset
+    from eenet_train.data.check_table import check_json, check_table
 
     found = check_dataset(data, workers=workers, report=_show_reading if sys.stderr.isatty() else None)
     typer.echo(check_table(found))
@@ -178,9 +178,9 @@ def fit(
     ] = False,
 ) -> None:
     """Train a network on the cases of a folder; a stopped training goes on with --resume."""
-    from eenet_train.options import FitOptions
-    from eenet_train.run_folder import RunFolder
-    from eenet_train.start import start_training
+    from eenet_train.fit.start import start_training
+    from eenet_train.recipe.options import FitOptions
+    from eenet_train.runs.run_folder import RunFolder
 
     options = FitOptions(
         preset=preset,
@@ -237,7 +237,7 @@ def summary(
     ] = None,
 ) -> None:
     """Gather runs into one table and one picture."""
-    from eenet_train.summary import summarise, summary_table, write_summary
+    from eenet_train.runs.summary import summarise, summary_table, write_summary
 
     found = summarise(runs)
     typer.echo(summary_table(found))

@@ -15,17 +15,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from eenet_bench.environment import Environment, describe_environment
-from eenet_bench.gpu_events import DeviceTimes, plan_bytes, time_engine
-from eenet_bench.nvml import GpuState, open_reader
-from eenet_export.parity import ParityCase
+from eenet_bench.acceptance.gpu_events import DeviceTimes, plan_bytes, time_engine
+from eenet_bench.measuring.environment import Environment, describe_environment
+from eenet_bench.measuring.nvml import GpuState, open_reader
+from eenet_export.gate.parity import ParityCase
 from eenet_runtime.backends import make_backend
-from eenet_runtime.bundle import Artifact, open_bundle
-from eenet_runtime.devices import GpuInfo, find_gpus
-from eenet_runtime.discovery import find_cases
-from eenet_runtime.engine_file import FLAVOURS, TENSORRT_RTX
+from eenet_runtime.bundle.engine_file import FLAVOURS, TENSORRT_RTX
+from eenet_runtime.bundle.manifest import Artifact, open_bundle
+from eenet_runtime.cases.discovery import find_cases
 from eenet_runtime.errors import BackendError, DatasetError, EENetError
-from eenet_runtime.selftest import describe_self_test, self_test
+from eenet_runtime.machine.devices import GpuInfo, find_gpus
+from eenet_runtime.selftest.selftest import describe_self_test, self_test
 
 SCHEMA_VERSION: Final = 1
 PASSED, FAILED, LEFT_OUT = "passed", "failed", "left out"
@@ -192,7 +192,7 @@ class _Run:
         """Every artefact of the copy against the oracle."""
         self.on_step("gate")
         try:
-            from eenet_export.verify import verify_bundle
+            from eenet_export.gate.verify import verify_bundle
 
             found = verify_bundle(self.bundle, self.cases, on_step=self.on_step)
         except ModuleNotFoundError as error:

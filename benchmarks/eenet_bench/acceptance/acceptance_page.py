@@ -5,12 +5,12 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
-from eenet_bench.acceptance import AcceptanceReport
-from eenet_bench.pages import as_page, html_table
-from eenet_bench.report_files import write_forms
-from eenet_bench.report_table import Table, markdown_table
-from eenet_bench.spread import Spread
-from eenet_runtime.tables import format_table
+from eenet_bench.acceptance.acceptance import AcceptanceReport
+from eenet_bench.measuring.spread import Spread
+from eenet_bench.pages.pages import as_page, html_table
+from eenet_bench.pages.report_files import write_forms
+from eenet_bench.pages.report_table import Table, markdown_table
+from eenet_runtime.folders.tables import format_table
 
 
 def write_acceptance(report: AcceptanceReport, folder: Path) -> None:

@@ -16,10 +16,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_bench.spread import Spread, spread
+from eenet_bench.measuring.spread import Spread, spread
 from eenet_runtime.backends.cuda import CudaSession
 from eenet_runtime.backends.engine_runner import EngineRunner, deserialise
-from eenet_runtime.engine_file import TENSORRT_RTX
+from eenet_runtime.bundle.engine_file import TENSORRT_RTX
 from eenet_runtime.errors import BackendError
 
 _MARKS: Final = ("start", "uploaded", "computed", "end")

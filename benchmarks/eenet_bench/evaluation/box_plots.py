@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-from eenet_bench.pages import svg_head
-from eenet_train.summary_picture import BoxPlot
+from eenet_bench.pages.pages import svg_head
+from eenet_train.pictures.summary_picture import BoxPlot
 
 _WIDTH: Final = 330
 _HEIGHT: Final = 250

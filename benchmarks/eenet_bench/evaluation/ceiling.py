@@ -11,13 +11,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.dice import dice_by_region
-from eenet_runtime.grid import to_network_axes
-from eenet_runtime.labels import NUM_CLASSES, Region
-from eenet_runtime.placement import Placement
-from eenet_runtime.postprocessing import restore
-from eenet_runtime.preprocessing import CaseImages, prepare
-from eenet_runtime.presets import GeometryPreset
+from eenet_runtime.cases.preprocessing import CaseImages, prepare
+from eenet_runtime.segmenter.postprocessing import restore
+from eenet_runtime.volumes.dice import dice_by_region
+from eenet_runtime.volumes.grid import to_network_axes
+from eenet_runtime.volumes.labels import NUM_CLASSES, Region
+from eenet_runtime.volumes.placement import Placement
+from eenet_runtime.volumes.presets import GeometryPreset
 
 
 def ceiling_dice(images: CaseImages, truth: NDArray[np.uint8], preset: GeometryPreset) -> dict[Region, float]:

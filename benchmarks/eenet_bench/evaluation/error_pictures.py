@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from eenet_bench.evaluate import CaseEvaluation, read_mask_and_truth
-from eenet_bench.truth import TrueLabel, find_truth
+from eenet_bench.evaluation.evaluate import CaseEvaluation, read_mask_and_truth
+from eenet_bench.evaluation.truth import TrueLabel, find_truth
+from eenet_runtime.cases.preprocessing import read_case
 from eenet_runtime.errors import CaseError
-from eenet_runtime.grid import network_spacing_mm, to_network_axes
-from eenet_runtime.labels import LabelScheme, Modality, Region
-from eenet_runtime.panels import PLANES, Plane, draw_letters, outline
-from eenet_runtime.preprocessing import read_case
+from eenet_runtime.results.panels import PLANES, Plane, draw_letters, outline
+from eenet_runtime.volumes.grid import network_spacing_mm, to_network_axes
+from eenet_runtime.volumes.labels import LabelScheme, Modality, Region
 
 TRUTH_COLOUR: Final = (86, 180, 233)
 PREDICTION_COLOUR: Final = (230, 159, 0)

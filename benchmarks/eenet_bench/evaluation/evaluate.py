@@ -14,16 +14,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_bench.ceiling import ceiling_dice
-from eenet_bench.lesionwise import LesionMetrics
-from eenet_bench.metrics import RegionMetrics, case_metrics
-from eenet_bench.truth import TrueLabel, find_truth, read_labels
+from eenet_bench.evaluation.ceiling import ceiling_dice
+from eenet_bench.evaluation.lesionwise import LesionMetrics
+from eenet_bench.evaluation.metrics import RegionMetrics, case_metrics
+from eenet_bench.evaluation.truth import TrueLabel, find_truth, read_labels
+from eenet_runtime.cases.preprocessing import read_case, read_label
 from eenet_runtime.errors import CaseError, DatasetError
-from eenet_runtime.grid import Grid, to_stored_order
-from eenet_runtime.labels import Label, LabelScheme
-from eenet_runtime.nifti import is_nifti_name, nifti_stem
-from eenet_runtime.preprocessing import read_case, read_label
-from eenet_runtime.presets import GeometryPreset
+from eenet_runtime.files.nifti import is_nifti_name, nifti_stem
+from eenet_runtime.volumes.grid import Grid, to_stored_order
+from eenet_runtime.volumes.labels import Label, LabelScheme
+from eenet_runtime.volumes.presets import GeometryPreset
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
-from eenet_bench.box_plots import Group, box_plot, distance_axis, share_axis
-from eenet_bench.error_pictures import PREDICTION_COLOUR, TRUTH_COLOUR, ErrorPicture
-from eenet_bench.evaluate import CaseEvaluation
-from eenet_bench.figures import (
+from eenet_bench.evaluation.box_plots import Group, box_plot, distance_axis, share_axis
+from eenet_bench.evaluation.error_pictures import PREDICTION_COLOUR, TRUTH_COLOUR, ErrorPicture
+from eenet_bench.evaluation.evaluate import CaseEvaluation
+from eenet_bench.evaluation.figures import (
     LESION_COUNTS,
     LESION_FIGURES,
     REGION_FIGURES,
@@ -19,8 +19,8 @@ from eenet_bench.figures import (
     evaluated,
     statistics,
 )
-from eenet_bench.pages import as_page
-from eenet_runtime.labels import Region
+from eenet_bench.pages.pages import as_page
+from eenet_runtime.volumes.labels import Region
 
 _COLOURS: Final = {Region.ET: "#d55e00", Region.TC: "#0072b2", Region.WT: "#009e73"}
 """Vermilion, blue and green of the palette of Okabe and Ito, which colour-blind people tell apart."""

@@ -10,10 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from eenet_bench.error_pictures import ErrorPicture
-from eenet_bench.evaluate import CaseEvaluation
-from eenet_bench.evaluation_page import evaluation_page
-from eenet_bench.figures import (
+from eenet_bench.evaluation.error_pictures import ErrorPicture
+from eenet_bench.evaluation.evaluate import CaseEvaluation
+from eenet_bench.evaluation.evaluation_page import evaluation_page
+from eenet_bench.evaluation.figures import (
     ALL_FIGURES,
     LESION_COUNTS,
     LESION_FIGURES,
@@ -22,9 +22,9 @@ from eenet_bench.figures import (
     evaluated,
     statistics,
 )
-from eenet_bench.report_files import write_forms
-from eenet_runtime.labels import Region
-from eenet_runtime.tables import format_table
+from eenet_bench.pages.report_files import write_forms
+from eenet_runtime.folders.tables import format_table
+from eenet_runtime.volumes.labels import Region
 
 __all__ = ["FILE_STEM", "ceiling_table", "evaluation_table", "lesion_table", "statistics", "write_evaluation"]
 

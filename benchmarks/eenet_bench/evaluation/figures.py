@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from eenet_bench.evaluate import CaseEvaluation
-from eenet_bench.spread import Spread, spread
-from eenet_runtime.labels import Region
+from eenet_bench.evaluation.evaluate import CaseEvaluation
+from eenet_bench.measuring.spread import Spread, spread
+from eenet_runtime.volumes.labels import Region
 
 
 @dataclass(frozen=True)

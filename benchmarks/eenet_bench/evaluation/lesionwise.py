@@ -30,7 +30,7 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_train.surfaces import WORST_HD95_MM, MaskPair, hausdorff95_of_voxels
+from eenet_train.metrics.surfaces import WORST_HD95_MM, MaskPair, hausdorff95_of_voxels
 
 _CONNECTIVITY: Final = 26
 

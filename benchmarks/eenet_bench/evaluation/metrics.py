@@ -17,11 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_bench.lesionwise import LesionMetrics, lesion_metrics
-from eenet_runtime.boxes import bounding_box
-from eenet_runtime.dice import dice
-from eenet_runtime.labels import Label, Region
-from eenet_train.surfaces import WORST_HD95_MM, MaskPair
+from eenet_bench.evaluation.lesionwise import LesionMetrics, lesion_metrics
+from eenet_runtime.volumes.boxes import bounding_box
+from eenet_runtime.volumes.dice import dice
+from eenet_runtime.volumes.labels import Label, Region
+from eenet_train.metrics.surfaces import WORST_HD95_MM, MaskPair
 
 __all__ = ["WORST_HD95_MM", "CaseMetrics", "RegionMetrics", "case_metrics", "hausdorff95_mm", "region_metrics"]
 

@@ -10,13 +10,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.case_files import CaseFiles, split_name
-from eenet_runtime.dataset_json import read_dataset_json
-from eenet_runtime.discovery import RefusedCase, find_cases
+from eenet_runtime.cases.case_files import CaseFiles, split_name
+from eenet_runtime.cases.dataset_json import read_dataset_json
+from eenet_runtime.cases.discovery import RefusedCase, find_cases
 from eenet_runtime.errors import CaseError, DatasetError
-from eenet_runtime.grid import Grid
-from eenet_runtime.labels import BRATS2020, BRATS2023, LABEL_SCHEMES, LabelScheme
-from eenet_runtime.nifti import is_nifti_name, nifti_stem, read_volume
+from eenet_runtime.files.nifti import is_nifti_name, nifti_stem, read_volume
+from eenet_runtime.volumes.grid import Grid
+from eenet_runtime.volumes.labels import BRATS2020, BRATS2023, LABEL_SCHEMES, LabelScheme
 
 _LABEL_SEPARATORS: Final = {"_": BRATS2020, "-": BRATS2023}
 """What stands before `seg` in a label file's name, and the label values that go with it (data.md)."""

@@ -11,13 +11,13 @@ from typing import Final
 
 import numpy as np
 
-from eenet_bench.input_faults import Variant, variants
-from eenet_runtime.case_files import CaseFiles
-from eenet_runtime.content_checks import RULES, Finding, Severity, find_problems
-from eenet_runtime.content_checks.alignment import GAIN, best_move
-from eenet_runtime.content_checks.head_size import extent_mm, volume_ml
-from eenet_runtime.content_checks.sample import take_sample
-from eenet_runtime.content_checks.swaps import (
+from eenet_bench.inputs.input_faults import Variant, variants
+from eenet_runtime.cases.case_files import CaseFiles
+from eenet_runtime.cases.content_checks import RULES, Finding, Severity, find_problems
+from eenet_runtime.cases.content_checks.alignment import GAIN, best_move
+from eenet_runtime.cases.content_checks.head_size import extent_mm, volume_ml
+from eenet_runtime.cases.content_checks.sample import take_sample
+from eenet_runtime.cases.content_checks.swaps import (
     ENHANCEMENT_MARGIN,
     FLUID_MARGIN,
     KIN_MARGIN,
@@ -25,12 +25,12 @@ from eenet_runtime.content_checks.swaps import (
     fluid_brightness,
     kinship,
 )
-from eenet_runtime.files import write_atomically
-from eenet_runtime.labels import Modality
-from eenet_runtime.nifti import is_nifti_name, nifti_stem, read_volume
-from eenet_runtime.preprocessing import CaseImages, read_case, read_label
-from eenet_runtime.presets import EENET_144
-from eenet_runtime.tables import format_table
+from eenet_runtime.cases.preprocessing import CaseImages, read_case, read_label
+from eenet_runtime.files.atomic import write_atomically
+from eenet_runtime.files.nifti import is_nifti_name, nifti_stem, read_volume
+from eenet_runtime.folders.tables import format_table
+from eenet_runtime.volumes.labels import Modality
+from eenet_runtime.volumes.presets import EENET_144
 
 SEED: Final = 0
 """Of the directions in which images are moved, and of the noise."""

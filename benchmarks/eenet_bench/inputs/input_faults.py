@@ -13,11 +13,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.grid import Grid
-from eenet_runtime.labels import CHANNEL_ORDER, Modality
-from eenet_runtime.missing_modality import MAY_BE_MISSING
-from eenet_runtime.nifti import Volume
-from eenet_runtime.preprocessing import CaseImages
+from eenet_runtime.cases.missing_modality import MAY_BE_MISSING
+from eenet_runtime.cases.preprocessing import CaseImages
+from eenet_runtime.files.nifti import Volume
+from eenet_runtime.volumes.grid import Grid
+from eenet_runtime.volumes.labels import CHANNEL_ORDER, Modality
 
 EXCHANGES: Final = frozenset({"t2-exchanged", "flair-exchanged", "t1ce-exchanged"})
 """The rules about images under each other's names."""

@@ -8,15 +8,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from eenet_runtime.bundle import open_bundle
-from eenet_runtime.case_files import CaseFiles
-from eenet_runtime.dice import dice_by_region
-from eenet_runtime.files import write_atomically
-from eenet_runtime.labels import Modality, Region
-from eenet_runtime.missing_modality import MAY_BE_MISSING
-from eenet_runtime.preprocessing import read_case, read_label
-from eenet_runtime.segmenter import Segmenter
-from eenet_runtime.tables import format_table
+from eenet_runtime.bundle.manifest import open_bundle
+from eenet_runtime.cases.case_files import CaseFiles
+from eenet_runtime.cases.missing_modality import MAY_BE_MISSING
+from eenet_runtime.cases.preprocessing import read_case, read_label
+from eenet_runtime.files.atomic import write_atomically
+from eenet_runtime.folders.tables import format_table
+from eenet_runtime.segmenter.segmenter import Segmenter
+from eenet_runtime.volumes.dice import dice_by_region
+from eenet_runtime.volumes.labels import Modality, Region
 
 COMPLETE: Final = "all four"
 """Name of the mode without anything missing."""

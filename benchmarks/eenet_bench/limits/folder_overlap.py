@@ -11,17 +11,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from eenet_bench.environment import Environment, describe_environment
-from eenet_bench.spread import Spread, spread
-from eenet_runtime.case_files import CaseFiles
-from eenet_runtime.discovery import find_cases
+from eenet_bench.measuring.environment import Environment, describe_environment
+from eenet_bench.measuring.spread import Spread, spread
+from eenet_runtime.cases.case_files import CaseFiles
+from eenet_runtime.cases.discovery import find_cases
 from eenet_runtime.errors import DatasetError
-from eenet_runtime.files import write_atomically
-from eenet_runtime.folder import FolderSettings, segment_folder
-from eenet_runtime.nifti import nifti_stem
-from eenet_runtime.results import ResultPaths, segment_to_files
-from eenet_runtime.segmenter import Segmenter
-from eenet_runtime.tables import format_table
+from eenet_runtime.files.atomic import write_atomically
+from eenet_runtime.files.nifti import nifti_stem
+from eenet_runtime.folders.folder import FolderSettings, segment_folder
+from eenet_runtime.folders.tables import format_table
+from eenet_runtime.results.result_files import ResultPaths, segment_to_files
+from eenet_runtime.segmenter.segmenter import Segmenter
 
 NETWORK: Final = "network alone"
 _CASES_IN_FLIGHT: Final = 3

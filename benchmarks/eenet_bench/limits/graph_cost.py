@@ -64,7 +64,7 @@ def graph_cost(path: Path) -> tuple[LayerCost, ...]:
     """
     import onnx
 
-    from eenet_export.weights import folded
+    from eenet_export.graph.weights import folded
 
     model = onnx.shape_inference.infer_shapes(folded(path), strict_mode=True)
     shapes = _shapes(model.graph)

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from eenet_runtime.parallel import map_in_threads
+from eenet_runtime.machine.parallel import map_in_threads
 
 _MATRIX: Final = 768
 _COPY_BYTES: Final = 64 << 20
@@ -42,7 +42,7 @@ def measure_rates(threads: int) -> MachineRates:
     """Measure in a process of its own: how many threads BLAS takes is settled when NumPy is imported."""
     names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
     environment = {**os.environ, **dict.fromkeys(names, "1")}
-    command = [sys.executable, "-m", "eenet_bench.machine_rates", str(threads)]
+    command = [sys.executable, "-m", "eenet_bench.limits.machine_rates", str(threads)]
     answer = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
     return MachineRates(**json.loads(answer))
 

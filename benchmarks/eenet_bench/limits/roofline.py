@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_bench.charts import Axis, Series, draw_points
-from eenet_bench.environment import Environment, describe_environment
-from eenet_bench.graph_cost import LayerCost, graph_cost
-from eenet_bench.machine_rates import MachineRates, measure_rates
-from eenet_bench.noise import Noise, NoiseWatch
-from eenet_bench.report_files import write_forms
+from eenet_bench.limits.graph_cost import LayerCost, graph_cost
+from eenet_bench.limits.machine_rates import MachineRates, measure_rates
+from eenet_bench.measuring.environment import Environment, describe_environment
+from eenet_bench.measuring.noise import Noise, NoiseWatch
+from eenet_bench.pages.charts import Axis, Series, draw_points
+from eenet_bench.pages.report_files import write_forms
 from eenet_runtime.backends import make_backend
-from eenet_runtime.bundle import open_bundle
+from eenet_runtime.bundle.manifest import open_bundle
 from eenet_runtime.errors import BackendError
-from eenet_runtime.tables import format_table
-from eenet_runtime.threads import usable_cpus
+from eenet_runtime.folders.tables import format_table
+from eenet_runtime.machine.threads import usable_cpus
 
 if TYPE_CHECKING:
     from eenet_runtime.backends import Backend

@@ -13,19 +13,19 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from eenet_bench.charts import Axis, Series, draw_points
-from eenet_bench.environment import Environment, describe_environment
-from eenet_bench.graph_cost import graph_cost
+from eenet_bench.limits.graph_cost import graph_cost
+from eenet_bench.measuring.environment import Environment, describe_environment
+from eenet_bench.measuring.process import JsonProcess
+from eenet_bench.pages.charts import Axis, Series, draw_points
+from eenet_bench.pages.report_files import write_forms
 from eenet_bench.peers.models import make_models
-from eenet_bench.process import JsonProcess
-from eenet_bench.report_files import write_forms
-from eenet_export.graphs import FP32_FILE
-from eenet_runtime.bundle import open_bundle
-from eenet_runtime.discovery import find_cases
+from eenet_export.graph.graphs import FP32_FILE
+from eenet_runtime.bundle.manifest import open_bundle
+from eenet_runtime.cases.discovery import find_cases
 from eenet_runtime.errors import DatasetError
-from eenet_runtime.presets import EENET_108, EENET_144, EENET_FAST, GeometryPreset
-from eenet_runtime.tables import format_table
-from eenet_runtime.threads import usable_cpus
+from eenet_runtime.folders.tables import format_table
+from eenet_runtime.machine.threads import usable_cpus
+from eenet_runtime.volumes.presets import EENET_108, EENET_144, EENET_FAST, GeometryPreset
 
 GEOMETRIES: Final = (
     GeometryPreset("64 x 64 x 72", (64, 64, 72), 1.0, (3, 4, 2)),
@@ -218,7 +218,15 @@ def _measure_in_flight(bundle: Path, cases: Path, rounds: int, on_step: Callable
 
 
 def _worker(bundle: Path, engine: str, threads: int, in_flight: int) -> JsonProcess:
-    command = [sys.executable, "-m", "eenet_bench.scaling_worker", str(bundle), engine, str(threads), str(in_flight)]
+    command = [
+        sys.executable,
+        "-m",
+        "eenet_bench.limits.scaling_worker",
+        str(bundle),
+        engine,
+        str(threads),
+        str(in_flight),
+    ]
     return JsonProcess(command)
 
 

@@ -22,10 +22,10 @@ def serve(
     Requests have a `do`: `network` computes the labels of a volume of noise, `folder` segments the cases of the folder
     `cases`, `count` in all, side by side. Both answer with `seconds`.
     """
-    from eenet_bench.throughput import run_side_by_side
-    from eenet_runtime.discovery import find_cases
+    from eenet_bench.measuring.throughput import run_side_by_side
+    from eenet_runtime.cases.discovery import find_cases
     from eenet_runtime.errors import EENetError
-    from eenet_runtime.segmenter import Segmenter
+    from eenet_runtime.segmenter.segmenter import Segmenter
 
     try:
         with (

@@ -19,24 +19,24 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_bench import naive_way
-from eenet_bench.ceiling import class_shares
-from eenet_bench.environment import Environment, describe_environment
-from eenet_bench.spread import Spread, spread
-from eenet_runtime.bundle import PostprocessingSettings
-from eenet_runtime.case_files import CaseFiles
-from eenet_runtime.content_checks import find_problems
-from eenet_runtime.discovery import find_cases
+from eenet_bench.evaluation.ceiling import class_shares
+from eenet_bench.measuring.environment import Environment, describe_environment
+from eenet_bench.measuring.spread import Spread, spread
+from eenet_bench.peers import naive_way
+from eenet_runtime.bundle.manifest import PostprocessingSettings
+from eenet_runtime.cases.case_files import CaseFiles
+from eenet_runtime.cases.content_checks import find_problems
+from eenet_runtime.cases.discovery import find_cases
+from eenet_runtime.cases.preprocessing import prepare, read_case, read_label
 from eenet_runtime.errors import DatasetError
-from eenet_runtime.files import write_atomically
-from eenet_runtime.grid import Grid, to_network_axes
-from eenet_runtime.labels import Modality
-from eenet_runtime.nifti import write_labels
-from eenet_runtime.placement import Placement, most_probable
-from eenet_runtime.postprocessing import clean, restore, restore_labels
-from eenet_runtime.preprocessing import prepare, read_case, read_label
-from eenet_runtime.presets import GeometryPreset
-from eenet_runtime.tables import format_table
+from eenet_runtime.files.atomic import write_atomically
+from eenet_runtime.files.nifti import write_labels
+from eenet_runtime.folders.tables import format_table
+from eenet_runtime.segmenter.postprocessing import clean, restore, restore_labels
+from eenet_runtime.volumes.grid import Grid, to_network_axes
+from eenet_runtime.volumes.labels import Modality
+from eenet_runtime.volumes.placement import Placement, most_probable
+from eenet_runtime.volumes.presets import GeometryPreset
 
 SETTINGS: Final = PostprocessingSettings(min_tumour_ml=0.1, min_enhancing_ml=0.05)
 """Both steps of the post-processing are switched on."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from eenet_bench.nvml import GpuReader
+from eenet_bench.measuring.nvml import GpuReader
 
 _POWERCAP: Final = Path("/sys/class/powercap")
 

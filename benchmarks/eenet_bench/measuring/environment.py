@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from eenet_runtime.info import SystemInfo, system_info
+from eenet_runtime.commands.machine_info import SystemInfo, system_info
 
 
 @dataclass(frozen=True)

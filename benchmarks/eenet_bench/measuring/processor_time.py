@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
 
-from eenet_runtime.segmentation import Stopwatch
+from eenet_runtime.segmenter.segmentation import Stopwatch
 
 
 class ProcessorTime:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eenet_runtime.case_files import CaseFiles
-from eenet_runtime.mask_settings import MaskSettings
-from eenet_runtime.pipeline import overlapped
-from eenet_runtime.results import OutputSettings, ResultPaths, write_results
-from eenet_runtime.segmenter import ComputedCase, PreparedCase, Segmenter
+from eenet_runtime.cases.case_files import CaseFiles
+from eenet_runtime.folders.pipeline import overlapped
+from eenet_runtime.results.mask_settings import MaskSettings
+from eenet_runtime.results.result_files import OutputSettings, ResultPaths, write_results
+from eenet_runtime.segmenter.segmenter import ComputedCase, PreparedCase, Segmenter
 
 
 @dataclass

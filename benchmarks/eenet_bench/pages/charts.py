@@ -1,4 +1,4 @@
-"""Charts for the pages on performance, drawn with the lines and dots of `eenet_train.drawing`."""
+"""Charts for the pages on performance, drawn with the lines and dots of `eenet_train.pictures.drawing`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 from PIL import ImageDraw
 
-from eenet_train.drawing import GRID, INK, RUN_COLOURS, SCALE, as_png, dot, line, new_canvas, text
+from eenet_train.pictures.drawing import GRID, INK, RUN_COLOURS, SCALE, as_png, dot, line, new_canvas, text
 
 _WIDTH: Final = 760
 _LEFT, _RIGHT, _TOP = 84, 736, 44

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
-from eenet_bench.report_table import Table
+from eenet_bench.pages.report_table import Table
 
 _STYLE: Final = """
 :root { color-scheme: light; }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eenet_runtime.files import make_output_folder, write_atomically
+from eenet_runtime.files.atomic import make_output_folder, write_atomically
 
 
 def write_forms(folder: Path, name: str, **forms: str | bytes) -> None:

@@ -14,17 +14,17 @@ from typing import Any, Final
 import nibabel as nib
 import numpy as np
 
-from eenet_bench.bootstrap import Ratio, as_rounds, paired_ratio
-from eenet_bench.environment import Environment, describe_environment
-from eenet_bench.noise import Noise, NoiseWatch, calibrate
+from eenet_bench.measuring.bootstrap import Ratio, as_rounds, paired_ratio
+from eenet_bench.measuring.environment import Environment, describe_environment
+from eenet_bench.measuring.noise import Noise, NoiseWatch, calibrate
+from eenet_bench.measuring.process import JsonProcess
 from eenet_bench.peers.models import Models, make_models
-from eenet_bench.process import JsonProcess
-from eenet_runtime.case_files import CaseFiles
-from eenet_runtime.discovery import find_cases
+from eenet_runtime.cases.case_files import CaseFiles
+from eenet_runtime.cases.discovery import find_cases
 from eenet_runtime.errors import BackendError, DatasetError
-from eenet_runtime.labels import Modality
-from eenet_runtime.presets import GeometryPreset
-from eenet_runtime.threads import usable_cpus
+from eenet_runtime.machine.threads import usable_cpus
+from eenet_runtime.volumes.labels import Modality
+from eenet_runtime.volumes.presets import GeometryPreset
 
 PEERS: Final = ("keras", "onnx", "monai")
 OURS: Final = ("auto", "openvino")

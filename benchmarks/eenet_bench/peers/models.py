@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from eenet_runtime.bundle import MANIFEST_NAME, Artifact, Manifest, describe_files, open_bundle
-from eenet_runtime.files import write_atomically
-from eenet_runtime.golden import GOLDEN_NAME
-from eenet_runtime.presets import GeometryPreset
-from eenet_runtime.selftest import must_be_tested
+from eenet_runtime.bundle.manifest import MANIFEST_NAME, Artifact, Manifest, describe_files, open_bundle
+from eenet_runtime.files.atomic import write_atomically
+from eenet_runtime.selftest.golden import GOLDEN_NAME
+from eenet_runtime.selftest.selftest import must_be_tested
+from eenet_runtime.volumes.presets import GeometryPreset
 
 if TYPE_CHECKING:
     import keras
@@ -49,9 +49,9 @@ def make_models(folder: Path, preset: GeometryPreset, weights: Path | None = Non
     """
     import keras
 
-    from eenet_runtime.weights_file import WEIGHTS_FILE
-    from eenet_train.network import build_eenet
-    from eenet_train.weights import load_weights
+    from eenet_runtime.bundle.weights_file import WEIGHTS_FILE
+    from eenet_train.network.network import build_eenet
+    from eenet_train.network.weights import load_weights
 
     keras.utils.set_random_seed(_SEED)
     model = build_eenet(preset)
@@ -79,14 +79,14 @@ def write_models(
     Raises:
         ExportError: it cannot be converted.
     """
-    from eenet_export.gate import keras_function
-    from eenet_export.golden import make_golden, write_golden
-    from eenet_export.graphs import FP32_FILE, write_fp32
-    from eenet_export.native import native_artifact
-    from eenet_export.plane import PLANE_FILE, write_plane
-    from eenet_runtime.weights_file import WEIGHTS_FILE
-    from eenet_train.network import as_oracle
-    from eenet_train.weights import WeightPrecision
+    from eenet_export.bundle.native import native_artifact
+    from eenet_export.gate.gate import keras_function
+    from eenet_export.gate.golden import make_golden, write_golden
+    from eenet_export.graph.graphs import FP32_FILE, write_fp32
+    from eenet_export.graph.plane import PLANE_FILE, write_plane
+    from eenet_runtime.bundle.weights_file import WEIGHTS_FILE
+    from eenet_train.network.network import as_oracle
+    from eenet_train.network.weights import WeightPrecision
 
     bundle = folder / "bundle"
     bundle.mkdir(parents=True)
@@ -121,8 +121,8 @@ def _write_plain(model: keras.Model, path: Path) -> None:
     import keras
     import onnx
 
-    from eenet_export.convert import convert_to_onnx
-    from eenet_train.weights import named_weights
+    from eenet_export.graph.convert import convert_to_onnx
+    from eenet_train.network.weights import named_weights
 
     proto = convert_to_onnx(model)
     values = {name: keras.ops.convert_to_numpy(variable) for name, variable in named_weights(model).items()}

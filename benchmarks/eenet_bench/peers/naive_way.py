@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from eenet_runtime.bundle import PostprocessingSettings
-from eenet_runtime.case_files import CaseFiles
-from eenet_runtime.grid import Grid, from_network_axes, to_network_axes
-from eenet_runtime.labels import CHANNEL_ORDER, Label, LabelScheme, Region
-from eenet_runtime.placement import Placement
+from eenet_runtime.bundle.manifest import PostprocessingSettings
+from eenet_runtime.cases.case_files import CaseFiles
+from eenet_runtime.volumes.grid import Grid, from_network_axes, to_network_axes
+from eenet_runtime.volumes.labels import CHANNEL_ORDER, Label, LabelScheme, Region
+from eenet_runtime.volumes.placement import Placement
 
 _ALL_NEIGHBOURS = np.ones((3, 3, 3))
 

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from eenet_runtime.case_files import CaseFiles
-    from eenet_runtime.grid import Grid
-    from eenet_runtime.placement import Placement
-    from eenet_runtime.presets import GeometryPreset
+    from eenet_runtime.cases.case_files import CaseFiles
+    from eenet_runtime.volumes.grid import Grid
+    from eenet_runtime.volumes.placement import Placement
+    from eenet_runtime.volumes.presets import GeometryPreset
 
 
 class _Watch(Protocol):
@@ -40,9 +40,9 @@ class NotebookWay:
 
     def meet(self, case_id: str, images: dict[str, str]) -> None:
         """Find the head."""
-        from eenet_runtime.case_files import case_from_paths
-        from eenet_runtime.labels import Modality
-        from eenet_runtime.preprocessing import prepare, read_case
+        from eenet_runtime.cases.case_files import case_from_paths
+        from eenet_runtime.cases.preprocessing import prepare, read_case
+        from eenet_runtime.volumes.labels import Modality
 
         files = case_from_paths(case_id, {Modality(name): Path(path) for name, path in images.items()})
         read = read_case(files)
@@ -50,8 +50,8 @@ class NotebookWay:
 
     def run(self, case_id: str, images: dict[str, str], output: str, watch: _Watch) -> None:
         """Files to file."""
-        from eenet_bench import naive_way
-        from eenet_runtime.labels import Modality
+        from eenet_bench.peers import naive_way
+        from eenet_runtime.volumes.labels import Modality
 
         files, placement, grid = self._known[case_id]
         with watch.stage("read"):
@@ -68,7 +68,7 @@ class NotebookWay:
 
 def load(engine: str, bundle: str, graph: str, threads: int) -> NotebookWay:
     """`engine` is `keras`, with the bundle's weights, or `onnx`, with the graph as tf2onnx wrote it."""
-    from eenet_runtime.bundle import open_bundle
+    from eenet_runtime.bundle.manifest import open_bundle
 
     opened = open_bundle(Path(bundle))
     network, version = _keras(opened, threads) if engine == "keras" else _onnx(graph, threads)
@@ -80,9 +80,9 @@ def _keras(bundle: Any, threads: int) -> tuple[_Network, str]:
     import keras
     import tensorflow
 
-    from eenet_runtime.weights_file import WEIGHTS_FILE
-    from eenet_train.network import build_eenet
-    from eenet_train.weights import load_weights
+    from eenet_runtime.bundle.weights_file import WEIGHTS_FILE
+    from eenet_train.network.network import build_eenet
+    from eenet_train.network.weights import load_weights
 
     tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
     model = build_eenet(bundle.manifest.preset)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Protocol
 from unittest.mock import patch
 
-from eenet_runtime.case_files import case_from_paths
-from eenet_runtime.labels import Modality
-from eenet_runtime.results import ResultPaths, segment_to_files
-from eenet_runtime.segmenter import Segmenter
+from eenet_runtime.cases.case_files import case_from_paths
+from eenet_runtime.results.result_files import ResultPaths, segment_to_files
+from eenet_runtime.segmenter.segmenter import Segmenter
+from eenet_runtime.volumes.labels import Modality
 
 
 class _Watch(Protocol):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from eenet_bench.charts import Bar, draw_bars
+from eenet_bench.pages.charts import Bar, draw_bars
+from eenet_bench.pages.report_files import write_forms
 from eenet_bench.peers.measure import OURS, PEERS, TITLES, PeersReport, Pipeline
-from eenet_bench.report_files import write_forms
-from eenet_runtime.tables import format_table
+from eenet_runtime.folders.tables import format_table
 
 STAGES: Final = ("read", "check", "prepare", "network", "restore", "clean", "write")
 TARGETS: Final = {

@@ -15,11 +15,11 @@ from typing import Final
 
 import numpy as np
 
-from eenet_bench.bootstrap import Ratio, Rounds, unpaired_ratio
-from eenet_bench.latency import NETWORK, TOTAL
-from eenet_bench.run_file import EngineRun, RunFile, read_run
+from eenet_bench.measuring.bootstrap import Ratio, Rounds, unpaired_ratio
+from eenet_bench.run.latency import NETWORK, TOTAL
+from eenet_bench.run.run_file import EngineRun, RunFile, read_run
 from eenet_runtime.errors import DatasetError
-from eenet_runtime.tables import format_table
+from eenet_runtime.folders.tables import format_table
 
 ALL_ENGINES: Final = "all engines"
 """Stages outside the network are the same code whatever the engine: together they are measured several times better."""

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eenet_runtime.backends import Choice
-from eenet_runtime.bundle import Artifact, Bundle
+from eenet_runtime.bundle.manifest import Artifact, Bundle
 from eenet_runtime.errors import BackendError
-from eenet_runtime.serving import Served
+from eenet_runtime.selftest.serving import Served
 
 if TYPE_CHECKING:
-    from eenet_export.gate import Form
+    from eenet_export.gate.gate import Form
 
 
 class KerasBackend:
@@ -37,13 +37,13 @@ class KerasBackend:
             BackendError: TensorFlow is missing.
             ExportError: no weights file, or not the weights of this network.
         """
-        from eenet_train.tensorflow_setup import set_tensorflow_defaults
+        from eenet_train.network.tensorflow_setup import set_tensorflow_defaults
 
         set_tensorflow_defaults()
         try:
             import tensorflow
 
-            from eenet_export.gate import keras_forms
+            from eenet_export.gate.gate import keras_forms
         except ModuleNotFoundError as error:
             raise BackendError(
                 f'{error.name} is not installed, and Keras needs it; install it with: pip install "eenet[export]"'
@@ -80,7 +80,7 @@ def serving_keras(bundle: Bundle, threads: int | None) -> Iterator[None]:
         return Served(Choice("keras", KerasBackend.artifact, "the reference"), KerasBackend(bundle, threads), None)
 
     with (
-        patch("eenet_runtime.segmenter.serve", serve),
-        patch("eenet_runtime.segmenter.candidates", lambda *arguments, **options: None),
+        patch("eenet_runtime.segmenter.segmenter.serve", serve),
+        patch("eenet_runtime.segmenter.segmenter.candidates", lambda *arguments, **options: None),
     ):
         yield

@@ -18,9 +18,9 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_bench.energy import EnergyMeter
-from eenet_bench.process import JsonProcess
-from eenet_bench.subjects import Subject
+from eenet_bench.measuring.energy import EnergyMeter
+from eenet_bench.measuring.process import JsonProcess
+from eenet_bench.run.subjects import Subject
 
 TOTAL: Final = "total"
 """Files to files: all stages, and the report with its hashes, which belongs to none."""
@@ -142,7 +142,7 @@ class Worker:
         """Start the process and wait until its model is loaded."""
         subject = self.subject
         arguments = [str(bundle), str(cases), subject.backend, subject.precision, subject.device, str(threads or 0)]
-        self._process = JsonProcess([sys.executable, "-m", "eenet_bench.latency_worker", *arguments])
+        self._process = JsonProcess([sys.executable, "-m", "eenet_bench.run.latency_worker", *arguments])
         self.loaded, self.reason = self._process.ready, self._process.reason
 
     def memory_so_far(self) -> int:

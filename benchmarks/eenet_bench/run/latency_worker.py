@@ -36,19 +36,19 @@ def serve(
     - `peak`: the highest memory so far.
     """
     start = time.perf_counter()
-    from eenet_runtime.discovery import find_cases
+    from eenet_runtime.cases.discovery import find_cases
     from eenet_runtime.errors import EENetError
-    from eenet_runtime.segmenter import Segmenter
+    from eenet_runtime.segmenter.segmenter import Segmenter
 
     try:
         serving: Any = nullcontext()
-        from eenet_bench.processor_time import ProcessorTime
-        from eenet_bench.replay import Replay
+        from eenet_bench.measuring.processor_time import ProcessorTime
+        from eenet_bench.run.replay import Replay
 
         times = ProcessorTime()
         if backend == "keras":
-            from eenet_bench.keras_backend import serving_keras
-            from eenet_runtime.bundle import open_bundle
+            from eenet_bench.run.keras_backend import serving_keras
+            from eenet_runtime.bundle.manifest import open_bundle
 
             serving = serving_keras(open_bundle(Path(bundle)), threads)
         with serving:
@@ -112,8 +112,8 @@ def _run(segmenter: Any, files: Any, folder: Path, times: Any, label: bool) -> d
     """Files to files; the label, if any, is left alone unless its Dice is asked for."""
     from dataclasses import replace
 
-    from eenet_bench.noise import calibrate_both
-    from eenet_runtime.results import ResultPaths, segment_to_files
+    from eenet_bench.measuring.noise import calibrate_both
+    from eenet_runtime.results.result_files import ResultPaths, segment_to_files
 
     calibration_s, calibration_cpu_s = calibrate_both()
     times.seconds.clear()
@@ -138,8 +138,8 @@ def _again(segmenter: Any, files: Any, folder: Path, times: Any, count: int) -> 
     from dataclasses import replace
     from unittest.mock import patch
 
-    from eenet_bench.latency import NETWORK
-    from eenet_runtime.results import ResultPaths, segment_to_files
+    from eenet_bench.run.latency import NETWORK
+    from eenet_runtime.results.result_files import ResultPaths, segment_to_files
 
     outside = []
     for _ in range(count):
@@ -154,7 +154,7 @@ def _again(segmenter: Any, files: Any, folder: Path, times: Any, count: int) -> 
 
 def _folder(segmenter: Any, cases: list[Any], folder: Path) -> dict[str, Any]:
     """Cases in a row, read, computed and written side by side."""
-    from eenet_bench.throughput import run_side_by_side
+    from eenet_bench.measuring.throughput import run_side_by_side
 
     start = time.perf_counter()
     run_side_by_side(segmenter, cases, folder)

@@ -13,16 +13,16 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_export.gate import Form
-from eenet_export.parity import FormResult, ParityCase, ParityLimits, compare, require_parity
+from eenet_export.gate.gate import Form
+from eenet_export.gate.parity import FormResult, ParityCase, ParityLimits, compare, require_parity
 from eenet_runtime.backends import BACKEND_NAMES, make_backend
-from eenet_runtime.bundle import Bundle, ParityRow
-from eenet_runtime.case_files import CaseFiles
-from eenet_runtime.dice import dice_by_region
+from eenet_runtime.bundle.manifest import Bundle, ParityRow
+from eenet_runtime.cases.case_files import CaseFiles
 from eenet_runtime.errors import BackendError
-from eenet_runtime.labels import Region
-from eenet_runtime.postprocessing import restore, restore_labels
-from eenet_runtime.presets import GeometryPreset
+from eenet_runtime.segmenter.postprocessing import restore, restore_labels
+from eenet_runtime.volumes.dice import dice_by_region
+from eenet_runtime.volumes.labels import Region
+from eenet_runtime.volumes.presets import GeometryPreset
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def rebuilt_forms(bundle: Bundle) -> tuple[Form, Form]:
         BackendError: TensorFlow or one of its companions is not installed.
     """
     try:
-        from eenet_export.gate import keras_forms
+        from eenet_export.gate.gate import keras_forms
 
         return keras_forms(bundle)
     except ModuleNotFoundError as error:

@@ -9,22 +9,22 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from eenet_bench.bootstrap import Ratio, as_rounds, paired_ratio
-from eenet_bench.energy import EnergyMeter
-from eenet_bench.environment import Environment, describe_environment
-from eenet_bench.latency import NETWORK, TOTAL, Latency, Worker, calibration_by_round, measure_in_turns
-from eenet_bench.noise import Noise, NoiseWatch
-from eenet_bench.nvml import GpuReader, GpuState, open_reader
-from eenet_bench.parity import BundleParityRow
-from eenet_bench.run_parity import RunParity, check_rows, measure_run_parity
-from eenet_bench.subjects import KERAS, Subject, find_subjects
-from eenet_export.gate import case_hashes
-from eenet_export.parity import ParityLimits
-from eenet_runtime.bundle import Bundle, open_bundle
-from eenet_runtime.case_files import CaseFiles
-from eenet_runtime.discovery import find_cases
+from eenet_bench.measuring.bootstrap import Ratio, as_rounds, paired_ratio
+from eenet_bench.measuring.energy import EnergyMeter
+from eenet_bench.measuring.environment import Environment, describe_environment
+from eenet_bench.measuring.noise import Noise, NoiseWatch
+from eenet_bench.measuring.nvml import GpuReader, GpuState, open_reader
+from eenet_bench.run.latency import NETWORK, TOTAL, Latency, Worker, calibration_by_round, measure_in_turns
+from eenet_bench.run.parity import BundleParityRow
+from eenet_bench.run.run_parity import RunParity, check_rows, measure_run_parity
+from eenet_bench.run.subjects import KERAS, Subject, find_subjects
+from eenet_export.gate.gate import case_hashes
+from eenet_export.gate.parity import ParityLimits
+from eenet_runtime.bundle.manifest import Bundle, open_bundle
+from eenet_runtime.cases.case_files import CaseFiles
+from eenet_runtime.cases.discovery import find_cases
 from eenet_runtime.errors import BackendError, DatasetError, ParityError
-from eenet_runtime.machine import find_memory
+from eenet_runtime.machine.machine import find_memory
 
 SCHEMA_VERSION: Final = 2
 """2: the calibration is done in one thread; times divided by that of version 1 cannot be compared."""

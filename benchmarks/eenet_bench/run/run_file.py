@@ -10,9 +10,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from eenet_bench.bootstrap import Rounds, as_rounds
-from eenet_bench.latency import NETWORK, TOTAL
-from eenet_bench.run import SCHEMA_VERSION
+from eenet_bench.measuring.bootstrap import Rounds, as_rounds
+from eenet_bench.run.latency import NETWORK, TOTAL
+from eenet_bench.run.run import SCHEMA_VERSION
 from eenet_runtime.errors import DatasetError
 
 

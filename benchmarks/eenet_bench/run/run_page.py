@@ -8,12 +8,12 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from eenet_bench.latency import NETWORK, TOTAL
-from eenet_bench.pages import as_page, html_table
-from eenet_bench.report_files import write_forms
-from eenet_bench.run import RunReport
-from eenet_bench.run_plots import Bar, Strip, bar_plot, strip_plot
-from eenet_bench.run_tables import headline, main_table, missing_table, run_markdown, spread_table, stage_table
+from eenet_bench.pages.pages import as_page, html_table
+from eenet_bench.pages.report_files import write_forms
+from eenet_bench.run.latency import NETWORK, TOTAL
+from eenet_bench.run.run import RunReport
+from eenet_bench.run.run_plots import Bar, Strip, bar_plot, strip_plot
+from eenet_bench.run.run_tables import headline, main_table, missing_table, run_markdown, spread_table, stage_table
 
 _COLOURS: Final = ("#0072b2", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#e69f00", "#f0e442", "#999999")
 """The palette of Okabe and Ito, which colour-blind people tell apart."""

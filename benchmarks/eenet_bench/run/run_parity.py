@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from eenet_bench.latency import EngineLostError, Worker
-from eenet_bench.parity import BundleParityRow, compare_on_both_grids, require_bundle_parity
-from eenet_bench.subjects import KERAS
-from eenet_export.gate import Form
-from eenet_export.parity import ORACLE, ParityCase, ParityLimits
-from eenet_runtime.bundle import Bundle
-from eenet_runtime.case_files import CaseFiles
+from eenet_bench.run.latency import EngineLostError, Worker
+from eenet_bench.run.parity import BundleParityRow, compare_on_both_grids, require_bundle_parity
+from eenet_bench.run.subjects import KERAS
+from eenet_export.gate.gate import Form
+from eenet_export.gate.parity import ORACLE, ParityCase, ParityLimits
+from eenet_runtime.bundle.manifest import Bundle
+from eenet_runtime.cases.case_files import CaseFiles
 from eenet_runtime.errors import ParityError
 
 

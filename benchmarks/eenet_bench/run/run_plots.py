@@ -8,8 +8,8 @@ from html import escape
 from statistics import median
 from typing import Final
 
-from eenet_bench.pages import svg_head
-from eenet_train.drawing import nice_ticks
+from eenet_bench.pages.pages import svg_head
+from eenet_train.pictures.drawing import nice_ticks
 
 _WIDTH: Final = 560
 _LEFT, _RIGHT, _TOP, _BOTTOM = 150, 20, 30, 26

@@ -6,12 +6,12 @@ from statistics import median
 
 import numpy as np
 
-from eenet_bench.bootstrap import Ratio
-from eenet_bench.latency import NETWORK, TOTAL, Latency
-from eenet_bench.report_table import Table, markdown_table
-from eenet_bench.run import Result, RunReport
-from eenet_bench.run_parity import mean_dice, worst_case
-from eenet_runtime.tables import format_table
+from eenet_bench.measuring.bootstrap import Ratio
+from eenet_bench.pages.report_table import Table, markdown_table
+from eenet_bench.run.latency import NETWORK, TOTAL, Latency
+from eenet_bench.run.run import Result, RunReport
+from eenet_bench.run.run_parity import mean_dice, worst_case
+from eenet_runtime.folders.tables import format_table
 
 
 def headline(report: RunReport) -> list[str]:

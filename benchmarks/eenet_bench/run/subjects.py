@@ -8,10 +8,10 @@ from importlib.util import find_spec
 from typing import Final
 
 from eenet_runtime.backends import BACKEND_NAMES, candidates
-from eenet_runtime.bundle import Bundle
-from eenet_runtime.devices import find_gpus
+from eenet_runtime.bundle.manifest import Bundle
+from eenet_runtime.commands.machine_info import system_info
 from eenet_runtime.errors import BackendError
-from eenet_runtime.info import system_info
+from eenet_runtime.machine.devices import find_gpus
 
 KERAS: Final = "keras"
 """The network in TensorFlow, rebuilt from the bundle's weights: what everything else is held against."""

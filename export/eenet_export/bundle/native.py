@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from eenet_export.gate import (
+from eenet_export.gate.gate import (
     artifact_forms,
     case_hashes,
     choose_cases,
@@ -22,12 +22,12 @@ from eenet_export.gate import (
     read_cases,
     unproved_bundle,
 )
-from eenet_export.graphs import WEIGHTS_FILE
-from eenet_export.parity import ParityLimits, require_parity
-from eenet_export.plane import PLANE_FILE, write_plane
-from eenet_export.workshop import Workshop
+from eenet_export.gate.parity import ParityLimits, require_parity
+from eenet_export.gate.workshop import Workshop
+from eenet_export.graph.graphs import WEIGHTS_FILE
+from eenet_export.graph.plane import PLANE_FILE, write_plane
 from eenet_runtime.backends.native_backend import DISTRIBUTION, native_version, obstacle
-from eenet_runtime.bundle import (
+from eenet_runtime.bundle.manifest import (
     MANIFEST_NAME,
     Artifact,
     Bundle,
@@ -37,7 +37,7 @@ from eenet_runtime.bundle import (
     open_bundle,
 )
 from eenet_runtime.errors import ExportError
-from eenet_runtime.files import write_atomically
+from eenet_runtime.files.atomic import write_atomically
 
 NATIVE: Final = "native"
 _LIMITS = ParityLimits()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from eenet_export.parity import parity_table
-from eenet_runtime.bundle import Bundle
-from eenet_runtime.tables import format_table
+from eenet_export.gate.parity import parity_table
+from eenet_runtime.bundle.manifest import Bundle
+from eenet_runtime.folders.tables import format_table
 
 
 def bundle_overview(bundle: Bundle) -> str:

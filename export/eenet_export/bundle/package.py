@@ -16,7 +16,9 @@ from typing import Any, Final
 import keras
 import numpy as np
 
-from eenet_export.gate import (
+from eenet_export.bundle.native import native_artifact
+from eenet_export.bundle.source import SourceModel
+from eenet_export.gate.gate import (
     Form,
     artifact_forms,
     case_hashes,
@@ -26,16 +28,14 @@ from eenet_export.gate import (
     read_cases,
     unproved_bundle,
 )
-from eenet_export.golden import make_golden, write_golden
-from eenet_export.graphs import FP16_FILE, FP32_FILE, INT8_FILE, WEIGHTS_FILE, load_graph, write_fp16, write_fp32
-from eenet_export.native import native_artifact
-from eenet_export.parity import KERAS, ORACLE, UNROUNDED, ParityCase, ParityLimits, require_parity
-from eenet_export.plane import PLANE_FILE, write_plane
-from eenet_export.range_audit import RangeAudit, audit_ranges
-from eenet_export.source import SourceModel
-from eenet_export.workshop import Workshop
+from eenet_export.gate.golden import make_golden, write_golden
+from eenet_export.gate.parity import KERAS, ORACLE, UNROUNDED, ParityCase, ParityLimits, require_parity
+from eenet_export.gate.range_audit import RangeAudit, audit_ranges
+from eenet_export.gate.workshop import Workshop
+from eenet_export.graph.graphs import FP16_FILE, FP32_FILE, INT8_FILE, WEIGHTS_FILE, load_graph, write_fp16, write_fp32
+from eenet_export.graph.plane import PLANE_FILE, write_plane
 from eenet_runtime.backends.native_backend import obstacle
-from eenet_runtime.bundle import (
+from eenet_runtime.bundle.manifest import (
     MANIFEST_NAME,
     Artifact,
     Bundle,
@@ -46,9 +46,9 @@ from eenet_runtime.bundle import (
     open_bundle,
 )
 from eenet_runtime.errors import BackendError, ExportError, ParityError
-from eenet_runtime.files import remove_leftovers, write_atomically
-from eenet_runtime.golden import GOLDEN_NAME
-from eenet_train.weights import WeightPrecision, round_weights
+from eenet_runtime.files.atomic import remove_leftovers, write_atomically
+from eenet_runtime.selftest.golden import GOLDEN_NAME
+from eenet_train.network.weights import WeightPrecision, round_weights
 
 _TOOLS: Final = (
     "eenet",
@@ -274,7 +274,7 @@ class _Maker:
         if precision == "fp16":
             report = write_fp16(self.folder, shifts=audit.shifts, half_input=self.settings.half_input)
             return {**asdict(report), "range": _range_summary(audit)}
-        from eenet_export.int8 import write_int8
+        from eenet_export.graph.int8 import write_int8
 
         return write_int8(self.folder, self._volumes())
 
@@ -299,7 +299,7 @@ class _Maker:
 
 def clone_with_weights(model: keras.Model) -> keras.Model:
     """A second model of the same architecture and weights."""
-    from eenet_train.network import copy_weights
+    from eenet_train.network.network import copy_weights
 
     copy = keras.models.clone_model(model)
     # Not set_weights: EfficientNet's Normalization layer computes with copies of its weights.
@@ -308,7 +308,7 @@ def clone_with_weights(model: keras.Model) -> keras.Model:
 
 
 def _oracle(model: keras.Model, source: SourceModel) -> Callable[[np.ndarray], np.ndarray]:
-    from eenet_train.network import as_oracle
+    from eenet_train.network.network import as_oracle
 
     return keras_function(as_oracle(model, source.preset))
 

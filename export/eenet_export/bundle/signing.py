@@ -1,4 +1,4 @@
-"""Signing a bundle, and making the key for it; what a signature looks like is `eenet_runtime.signature`'s to say."""
+"""Signing a bundle, and making the key for it; `eenet_runtime.bundle.signature` says what a signature looks like."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eenet_runtime.bundle import MANIFEST_NAME, open_bundle
+from eenet_runtime.bundle.manifest import MANIFEST_NAME, open_bundle
+from eenet_runtime.bundle.signature import SIGN_INSTALL, Signature, fingerprint_of, signature_path
 from eenet_runtime.errors import ExportError, OutputError
-from eenet_runtime.files import write_atomically
-from eenet_runtime.signature import SIGN_INSTALL, Signature, fingerprint_of, signature_path
+from eenet_runtime.files.atomic import write_atomically
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

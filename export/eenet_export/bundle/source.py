@@ -12,9 +12,9 @@ from typing import Any
 import keras
 
 from eenet_runtime.errors import ExportError
-from eenet_runtime.files import sha256_of_file
-from eenet_runtime.presets import PRESETS, GeometryPreset
-from eenet_train.run_folder import RunFolder, RunRecord, read_record
+from eenet_runtime.files.atomic import sha256_of_file
+from eenet_runtime.volumes.presets import PRESETS, GeometryPreset
+from eenet_train.runs.run_folder import RunFolder, RunRecord, read_record
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,14 @@ def source_of_run(path: Path) -> SourceModel:
 
 
 def source_of_file(path: Path, preset: GeometryPreset | None = None) -> SourceModel:
-    """A file of the whole network, matched layer by layer; see `eenet_train.checkpoint_loading`.
+    """A file of the whole network, matched layer by layer; see `eenet_train.fit.checkpoint_loading`.
 
     Raises:
         TrainingError: weights that do not fit the network, or no such file.
         ExportError: the preset cannot be told from the file.
     """
-    from eenet_train.checkpoint_loading import LayerStatus, load_by_name
-    from eenet_train.network import build_eenet
+    from eenet_train.fit.checkpoint_loading import LayerStatus, load_by_name
+    from eenet_train.network.network import build_eenet
 
     chosen = preset or _preset_of(path)
     model = build_eenet(chosen)
@@ -87,9 +87,9 @@ def load_model(path: Path, preset: GeometryPreset) -> keras.Model:
     Raises:
         ExportError: missing, unreadable, or built for another geometry.
     """
-    import eenet_train.network  # registers the network's own layers with Keras
+    import eenet_train.network.network  # registers the network's own layers with Keras
 
-    assert eenet_train.network is not None
+    assert eenet_train.network.network is not None
     try:
         model = keras.saving.load_model(path, compile=False)
     except (ValueError, OSError, TypeError, KeyError) as error:

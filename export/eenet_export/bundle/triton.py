@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from eenet_runtime.bundle import Artifact, Bundle, Manifest
-from eenet_runtime.engine_file import AMPERE_PLUS, TENSORRT, EngineSidecar, sidecar_name
+from eenet_runtime.bundle.engine_file import AMPERE_PLUS, TENSORRT, EngineSidecar, sidecar_name
+from eenet_runtime.bundle.manifest import Artifact, Bundle, Manifest
 from eenet_runtime.errors import BundleError, ExportError, OutputError
-from eenet_runtime.files import make_output_folder
-from eenet_runtime.labels import CHANNEL_ORDER, NUM_CLASSES
+from eenet_runtime.files.atomic import make_output_folder
+from eenet_runtime.volumes.labels import CHANNEL_ORDER, NUM_CLASSES
 
 CONFIG_NAME: Final = "config.pbtxt"
 VERSION: Final = "1"

@@ -13,7 +13,7 @@ _BAR_COLUMNS: Final = 79
 
 
 class EngineFlavour(StrEnum):
-    """The two libraries; see `eenet_runtime.engine_file.FLAVOURS`."""
+    """The two libraries; see `eenet_runtime.bundle.engine_file.FLAVOURS`."""
 
     TENSORRT = "tensorrt"
     TENSORRT_RTX = "tensorrt-rtx"
@@ -55,8 +55,8 @@ def engine(
 ) -> None:
     """Build a TensorRT engine from the bundle's ONNX graph; one that is there already is kept."""
     from eenet_export.engines import EngineSettings, add_engine
-    from eenet_runtime.bundle import MANIFEST_NAME
-    from eenet_runtime.signature import signature_path
+    from eenet_runtime.bundle.manifest import MANIFEST_NAME
+    from eenet_runtime.bundle.signature import signature_path
 
     settings = EngineSettings(
         flavour=flavour.value,

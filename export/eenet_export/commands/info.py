@@ -18,9 +18,9 @@ def info(
     """Show what a bundle holds and what was proved about it before it got its name."""
     import json
 
-    from eenet_export.overview import bundle_overview
-    from eenet_runtime.bundle import open_bundle
-    from eenet_runtime.info import bundle_as_dict
+    from eenet_export.bundle.overview import bundle_overview
+    from eenet_runtime.bundle.manifest import open_bundle
+    from eenet_runtime.commands.machine_info import bundle_as_dict
 
     opened = open_bundle(bundle, public_key)
     typer.echo(json.dumps(bundle_as_dict(opened), indent=2) if as_json else bundle_overview(opened))

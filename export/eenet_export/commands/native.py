@@ -14,10 +14,10 @@ def native(
     max_cases: Annotated[int, typer.Option(min=1, help="How many of them.")] = 2,
 ) -> None:
     """Add what the native CPU engine needs, if it agrees with the float64 oracle (exit code 4 if not)."""
-    from eenet_export.native import add_native
-    from eenet_export.parity import parity_table
-    from eenet_runtime.bundle import MANIFEST_NAME
-    from eenet_runtime.signature import signature_path
+    from eenet_export.bundle.native import add_native
+    from eenet_export.gate.parity import parity_table
+    from eenet_runtime.bundle.manifest import MANIFEST_NAME
+    from eenet_runtime.bundle.signature import signature_path
 
     added = add_native(bundle, cases, max_cases=max_cases, on_step=lambda step: typer.echo(step, err=True))
     typer.echo(parity_table(added.rows))

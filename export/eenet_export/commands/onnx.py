@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from eenet_export.package import ExportSettings
+    from eenet_export.bundle.package import ExportSettings
 
 
 class StoredWeights(StrEnum):
@@ -98,9 +98,9 @@ def _settings(
     precisions: set[Precision],
 ) -> ExportSettings:
     """What both commands have options for."""
-    from eenet_export.package import ExportSettings
-    from eenet_runtime.bundle import PostprocessingSettings
-    from eenet_train.weights import WeightPrecision
+    from eenet_export.bundle.package import ExportSettings
+    from eenet_runtime.bundle.manifest import PostprocessingSettings
+    from eenet_train.network.weights import WeightPrecision
 
     return ExportSettings(
         name=name,
@@ -114,11 +114,11 @@ def _settings(
 
 
 def _export(run: Path, output: Path, cases: Path, settings: ExportSettings, preset: str | None) -> None:
-    from eenet_export.package import export_model
-    from eenet_export.parity import parity_table
-    from eenet_export.source import source_of
-    from eenet_runtime.info import describe_bundle
-    from eenet_runtime.presets import preset_by_name
+    from eenet_export.bundle.package import export_model
+    from eenet_export.bundle.source import source_of
+    from eenet_export.gate.parity import parity_table
+    from eenet_runtime.commands.machine_info import describe_bundle
+    from eenet_runtime.volumes.presets import preset_by_name
 
     def say(step: str) -> None:
         typer.echo(step, err=True)

@@ -16,7 +16,7 @@ def sign(
     ] = None,
 ) -> None:
     """Sign a bundle's manifest, so that a site can refuse every bundle that is not of your making."""
-    from eenet_export.signing import new_key_pair, sign_bundle
+    from eenet_export.bundle.signing import new_key_pair, sign_bundle
 
     if (key is None) == (new_key is None):
         raise typer.BadParameter("expected either a key to sign with or a new one to make", param_hint="--key")

@@ -17,8 +17,8 @@ def triton(
     ] = None,
 ) -> None:
     """Write a bundle's ONNX graphs and TensorRT plans as models of a Triton Inference Server."""
-    from eenet_export.triton import write_repository
-    from eenet_runtime.bundle import open_bundle
+    from eenet_export.bundle.triton import write_repository
+    from eenet_runtime.bundle.manifest import open_bundle
 
     written = write_repository(open_bundle(bundle, public_key), repository, name)
     for model in written.models:

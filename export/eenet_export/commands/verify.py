@@ -15,9 +15,9 @@ def verify(
     record: Annotated[bool, typer.Option("--record", help="Write the figures into the manifest.")] = False,
 ) -> None:
     """Hold every artefact of a bundle against the float64 oracle on real cases (exit code 4 if one fails)."""
-    from eenet_export.parity import parity_table
-    from eenet_export.verify import record as record_figures
-    from eenet_export.verify import verify_bundle
+    from eenet_export.gate.parity import parity_table
+    from eenet_export.gate.verify import record as record_figures
+    from eenet_export.gate.verify import verify_bundle
     from eenet_runtime.errors import ParityError
 
     found = verify_bundle(bundle, cases, max_cases=max_cases, on_step=lambda step: typer.echo(step, err=True))

@@ -20,7 +20,7 @@ from eenet_export.engines.flavour import (
 from eenet_export.engines.layer_report import LayerReport, read_layer_report
 from eenet_export.engines.settings import EngineSettings, Progress
 from eenet_export.engines.watch import last_errors, make_log, make_monitor
-from eenet_runtime.engine_file import TENSORRT, BuildGpu, EngineFlags, EngineTensor
+from eenet_runtime.bundle.engine_file import TENSORRT, BuildGpu, EngineFlags, EngineTensor
 from eenet_runtime.errors import ExportError
 
 _COMPUTES_IN: Final = {"fp16": "float16", "fp32": "float32"}

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from eenet_runtime.engine_file import AMPERE_PLUS, SAME_COMPUTE_CAPABILITY, TENSORRT, TENSORRT_RTX, BuildGpu
+from eenet_runtime.bundle.engine_file import AMPERE_PLUS, SAME_COMPUTE_CAPABILITY, TENSORRT, TENSORRT_RTX, BuildGpu
 from eenet_runtime.errors import BackendError, ExportError
 
 _MODULES: Final = {TENSORRT: "tensorrt", TENSORRT_RTX: "tensorrt_rtx"}

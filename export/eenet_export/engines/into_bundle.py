@@ -13,8 +13,7 @@ from eenet_export.engines.names import plan_name
 from eenet_export.engines.norm_stress import build_norm_stress
 from eenet_export.engines.settings import EngineSettings, Progress
 from eenet_export.engines.source import SourceGraph, read_source
-from eenet_runtime.bundle import MANIFEST_NAME, Artifact, Bundle, BundleFile, Manifest, open_bundle
-from eenet_runtime.engine_file import (
+from eenet_runtime.bundle.engine_file import (
     EngineFlags,
     EngineSidecar,
     EngineTensor,
@@ -22,10 +21,11 @@ from eenet_runtime.engine_file import (
     norm_stress_name,
     sidecar_name,
 )
+from eenet_runtime.bundle.manifest import MANIFEST_NAME, Artifact, Bundle, BundleFile, Manifest, open_bundle
 from eenet_runtime.errors import BundleError
-from eenet_runtime.files import write_atomically
-from eenet_runtime.labels import Label
-from eenet_runtime.presets import GeometryPreset
+from eenet_runtime.files.atomic import write_atomically
+from eenet_runtime.volumes.labels import Label
+from eenet_runtime.volumes.presets import GeometryPreset
 
 
 @dataclass(frozen=True)

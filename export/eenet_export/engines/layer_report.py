@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from eenet_runtime.engine_file import LayerSummary
+from eenet_runtime.bundle.engine_file import LayerSummary
 from eenet_runtime.errors import ExportError
 
 _DTYPE_WORDS: Final = {

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from eenet_runtime.engine_file import AMPERE_PLUS, SAME_COMPUTE_CAPABILITY
+from eenet_runtime.bundle.engine_file import AMPERE_PLUS, SAME_COMPUTE_CAPABILITY
 
 
 def plan_name(
@@ -20,7 +20,7 @@ def plan_name(
         version: exact version of the library.
         capabilities: where it runs.
         gpu: name of the GPU it was built on; empty for RTX.
-        compatibility: what else it runs on, see `eenet_runtime.engine_file.HARDWARE_COMPATIBILITIES`.
+        compatibility: what else it runs on, see `eenet_runtime.bundle.engine_file.HARDWARE_COMPATIBILITIES`.
     """
     stem = PurePath(graph).name.removesuffix(".onnx").removesuffix(f".{precision}")
     if gpu and compatibility not in (AMPERE_PLUS, SAME_COMPUTE_CAPABILITY):

@@ -1,4 +1,4 @@
-"""The plan for `eenet_runtime.norm_stress`: one group norm, built like the engine beside which it lies."""
+"""The plan for `eenet_runtime.selftest.norm_stress`: one group norm, built like the engine beside which it lies."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from eenet_export.engines.build import BuildTarget, build_engine
 from eenet_export.engines.settings import EngineSettings
-from eenet_runtime.engine_file import EngineTensor
-from eenet_runtime.norm_stress import EPSILON, GROUPS, STRESS_SHAPE
+from eenet_runtime.bundle.engine_file import EngineTensor
+from eenet_runtime.selftest.norm_stress import EPSILON, GROUPS, STRESS_SHAPE
 
 _OPSET: Final = 21
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from eenet_runtime.engine_file import FLAVOURS, HARDWARE_COMPATIBILITIES, SAME_GPU, TENSORRT, TENSORRT_RTX
+from eenet_runtime.bundle.engine_file import FLAVOURS, HARDWARE_COMPATIBILITIES, SAME_GPU, TENSORRT, TENSORRT_RTX
 from eenet_runtime.errors import ExportError
 
 PRECISIONS: Final = ("fp16", "fp32")
@@ -28,7 +28,7 @@ class EngineSettings:
         workspace_gb: scratch memory in GiB that a layer may take.
         opt_level: 0 to 5, how long `tensorrt` searches for the fastest kernels; RTX ignores it.
         hardware_compatibility: what else than its GPU an engine of `tensorrt` may run on, one of
-            `eenet_runtime.engine_file.HARDWARE_COMPATIBILITIES`. Anything but `none` may be slower.
+            `eenet_runtime.bundle.engine_file.HARDWARE_COMPATIBILITIES`. Anything but `none` may be slower.
         timing_cache: file of timings that `tensorrt` reads, if it is there, and writes.
         with_probabilities: whether the engine gives probabilities too, 71 MB at 192 x 160 x 144; None for whether the
             runtime would use them: where masks are brought back from another grid than 1 mm.

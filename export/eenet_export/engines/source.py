@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from eenet_runtime.bundle import Artifact, Bundle, BundleFile
+from eenet_runtime.bundle.manifest import Artifact, Bundle, BundleFile
 from eenet_runtime.errors import BundleError, ExportError
 
 if TYPE_CHECKING:

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from eenet_export.parity import KERAS, ORACLE, UNROUNDED, FormResult, Labels, ParityCase, Volume, compare
-from eenet_export.workshop import Workshop
+from eenet_export.gate.parity import KERAS, ORACLE, UNROUNDED, FormResult, Labels, ParityCase, Volume, compare
+from eenet_export.gate.workshop import Workshop
 from eenet_runtime.backends import Choice, load
-from eenet_runtime.bundle import Artifact, Bundle, Manifest, ParityRow, describe_files
-from eenet_runtime.case_files import CaseFiles
-from eenet_runtime.devices import CPU, Device
-from eenet_runtime.discovery import find_cases
-from eenet_runtime.engine_file import FLAVOURS
+from eenet_runtime.bundle.engine_file import FLAVOURS
+from eenet_runtime.bundle.manifest import Artifact, Bundle, Manifest, ParityRow, describe_files
+from eenet_runtime.cases.case_files import CaseFiles
+from eenet_runtime.cases.discovery import find_cases
 from eenet_runtime.errors import BackendError, ExportError, ParityError
-from eenet_runtime.files import sha256_of_file
-from eenet_runtime.presets import GeometryPreset
+from eenet_runtime.files.atomic import sha256_of_file
+from eenet_runtime.machine.devices import CPU, Device
+from eenet_runtime.volumes.presets import GeometryPreset
 
 if TYPE_CHECKING:
     import keras
@@ -80,9 +80,9 @@ def keras_forms(bundle: Bundle) -> tuple[Form, Form]:
     Raises:
         ExportError: no weights file, or not the weights of this network.
     """
-    from eenet_export.graphs import WEIGHTS_FILE
-    from eenet_train.network import as_oracle, build_eenet
-    from eenet_train.weights import load_weights
+    from eenet_export.graph.graphs import WEIGHTS_FILE
+    from eenet_train.network.network import as_oracle, build_eenet
+    from eenet_train.network.weights import load_weights
 
     model = build_eenet(bundle.manifest.preset)
     load_weights(model, bundle.folder / WEIGHTS_FILE)

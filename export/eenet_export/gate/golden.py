@@ -15,12 +15,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.bundle import TIE
+from eenet_runtime.bundle.manifest import TIE
 from eenet_runtime.errors import ExportError
-from eenet_runtime.files import write_atomically
-from eenet_runtime.golden import GOLDEN_FORMAT, STEPS_PER_UNIT, GoldenCase, expand
-from eenet_runtime.labels import CHANNEL_ORDER, NUM_CLASSES
-from eenet_runtime.presets import GeometryPreset
+from eenet_runtime.files.atomic import write_atomically
+from eenet_runtime.selftest.golden import GOLDEN_FORMAT, STEPS_PER_UNIT, GoldenCase, expand
+from eenet_runtime.volumes.labels import CHANNEL_ORDER, NUM_CLASSES
+from eenet_runtime.volumes.presets import GeometryPreset
 from eenet_train.phantom.scanner import CONTRASTS, Contrast
 
 POSITIONS: Final = 2048

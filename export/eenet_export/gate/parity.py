@@ -16,18 +16,18 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.bundle import TIE, USUAL_SHARE, ParityRow
-from eenet_runtime.case_files import CaseFiles
-from eenet_runtime.dice import dice_by_region
+from eenet_runtime.bundle.manifest import TIE, USUAL_SHARE, ParityRow
+from eenet_runtime.cases.case_files import CaseFiles
+from eenet_runtime.cases.preprocessing import prepare, read_case, read_label
 from eenet_runtime.errors import ParityError
-from eenet_runtime.grid import Grid
-from eenet_runtime.labels import Region
-from eenet_runtime.placement import Placement
-from eenet_runtime.postprocessing import restore
-from eenet_runtime.preprocessing import prepare, read_case, read_label
-from eenet_runtime.presets import GeometryPreset
-from eenet_runtime.tables import format_table
-from eenet_train.surfaces import MaskPair
+from eenet_runtime.folders.tables import format_table
+from eenet_runtime.segmenter.postprocessing import restore
+from eenet_runtime.volumes.dice import dice_by_region
+from eenet_runtime.volumes.grid import Grid
+from eenet_runtime.volumes.labels import Region
+from eenet_runtime.volumes.placement import Placement
+from eenet_runtime.volumes.presets import GeometryPreset
+from eenet_train.metrics.surfaces import MaskPair
 
 UNROUNDED: Final = "keras-fp32-weights"
 KERAS: Final = "keras"

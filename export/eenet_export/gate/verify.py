@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eenet_export.gate import Form, artifact_forms, case_hashes, choose_cases, keras_forms, measure, read_cases
-from eenet_export.parity import ParityLimits, require_parity
-from eenet_export.workshop import Workshop
-from eenet_runtime.bundle import MANIFEST_NAME, Bundle, ParityRow, open_bundle
+from eenet_export.gate.gate import Form, artifact_forms, case_hashes, choose_cases, keras_forms, measure, read_cases
+from eenet_export.gate.parity import ParityLimits, require_parity
+from eenet_export.gate.workshop import Workshop
+from eenet_runtime.bundle.manifest import MANIFEST_NAME, Bundle, ParityRow, open_bundle
 from eenet_runtime.errors import BackendError, ParityError
-from eenet_runtime.files import write_atomically
+from eenet_runtime.files.atomic import write_atomically
 
 _LIMITS = ParityLimits()
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eenet_runtime.errors import EENetError, ExportError, OutputError
-from eenet_runtime.files import make_output_folder, open_for_replace, write_atomically
+from eenet_runtime.files.atomic import make_output_folder, open_for_replace, write_atomically
 
 _FINGERPRINT: Final = "fingerprint"
 

@@ -43,8 +43,8 @@ class NetworkCounts:
     @classmethod
     def of(cls, model: keras.Model) -> NetworkCounts:
         """Count the layers of a Keras network."""
-        from eenet_train.network import DepthUpsampling
-        from eenet_train.normalization import StagedGroupNormalization
+        from eenet_train.network.network import DepthUpsampling
+        from eenet_train.network.normalization import StagedGroupNormalization
 
         kinds = keras.layers
         convolutions = [

@@ -1,8 +1,8 @@
 """Keras model -> ONNX graph, through tf2onnx: the one place that knows about that converter.
 
 The model is traced with every weight as an input of the function. So tf2onnx cannot fold, merge or rename weights, and
-each of them is an input of the ONNX graph under its name in the weights file. What `eenet_export.canonicalise` makes of
-the graph keeps these names.
+each of them is an input of the ONNX graph under its name in the weights file. What `eenet_export.graph.canonicalise`
+makes of the graph keeps these names.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any, Final
 import keras
 import onnx
 
-from eenet_export.canonical import canonical_graph
+from eenet_export.graph.canonical import canonical_graph
 from eenet_runtime.errors import ExportError
-from eenet_train.weights import named_weights
+from eenet_train.network.weights import named_weights
 
 OPSET: Final = 18
 """The newest that tf2onnx 1.17 writes."""

@@ -12,16 +12,16 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from eenet_export.canonicalise import NetworkCounts, canonicalise
-from eenet_export.convert import convert_to_onnx
+from eenet_export.graph.canonicalise import NetworkCounts, canonicalise
+from eenet_export.graph.convert import convert_to_onnx
+from eenet_export.graph.weights import bind_weights, folded
 from eenet_export.passes.convolutions import CONVOLUTIONS, WeightNames
 from eenet_export.passes.counted import constant
 from eenet_export.passes.float16 import Float16, HalfReport, Policy
-from eenet_export.weights import bind_weights, folded
+from eenet_runtime.bundle.weights_file import WEIGHTS_FILE as WEIGHTS_FILE
 from eenet_runtime.errors import ExportError
-from eenet_runtime.files import open_for_replace
-from eenet_runtime.weights_file import WEIGHTS_FILE as WEIGHTS_FILE
-from eenet_train.weights import WeightPrecision, WeightRounding, named_weights, save_weights
+from eenet_runtime.files.atomic import open_for_replace
+from eenet_train.network.weights import WeightPrecision, WeightRounding, named_weights, save_weights
 
 FP32_FILE: Final = "model.onnx"
 FP16_FILE: Final = "model.fp16.onnx"
@@ -33,7 +33,7 @@ def write_fp32(model: keras.Model, folder: Path, precision: WeightPrecision) -> 
     """Write `model.onnx` and `weights.safetensors` into an existing folder; same model, same bytes.
 
     Args:
-        model: the network; `eenet_train.weights.round_weights` has given it the weights that this precision holds.
+        model: the network; `eenet_train.network.weights.round_weights` has given it the weights of this precision.
         folder: where to.
         precision: of the stored kernels; the arithmetic is FP32.
 

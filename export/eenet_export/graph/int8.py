@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_export.calibration import quantise
-from eenet_export.graphs import FP32_FILE, INT8_FILE, WEIGHTS_FILE, load_graph, read_factors, save_graph
-from eenet_export.weights import bind_weights
+from eenet_export.graph.calibration import quantise
+from eenet_export.graph.graphs import FP32_FILE, INT8_FILE, WEIGHTS_FILE, load_graph, read_factors, save_graph
+from eenet_export.graph.weights import bind_weights
 
 
 def write_int8(folder: Path, volumes: Sequence[NDArray[np.float32]]) -> dict[str, Any]:

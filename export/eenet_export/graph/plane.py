@@ -13,7 +13,7 @@ from typing import Final
 
 import onnx_ir as ir
 
-from eenet_export.graphs import save_graph
+from eenet_export.graph.graphs import save_graph
 from eenet_export.passes.counted import remove_unused
 from eenet_runtime.backends.plane_network import PLANE_INPUT, PLANE_OUTPUT
 from eenet_runtime.errors import ExportError

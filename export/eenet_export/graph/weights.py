@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from eenet_export.passes.counted import add_constant, constant, remove_unused
 from eenet_export.passes.fold_constants import FoldConstants
-from eenet_runtime import weights_file
+from eenet_runtime.bundle import weights_file
 from eenet_runtime.errors import BundleError, ExportError
 
 _TOLERANCE: Final = {ir.DataType.FLOAT: 2.0**-21, ir.DataType.FLOAT16: 2.0**-9}

@@ -41,7 +41,7 @@ class Policy:
     @classmethod
     def default(cls) -> Policy:
         """The toolkit's own: `float16_policy.toml`."""
-        return cls.parse(files("eenet_export").joinpath("float16_policy.toml").read_text(encoding="utf-8"))
+        return cls.parse(files("eenet_export.passes").joinpath("float16_policy.toml").read_text(encoding="utf-8"))
 
     @classmethod
     def parse(cls, text: str) -> Policy:

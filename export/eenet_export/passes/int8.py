@@ -50,7 +50,7 @@ class Int8Report:
 
 def default_policy() -> Policy:
     """Which convolutions keep their precision: `int8_policy.toml`."""
-    return Policy.parse(files("eenet_export").joinpath("int8_policy.toml").read_text(encoding="utf-8"))
+    return Policy.parse(files("eenet_export.passes").joinpath("int8_policy.toml").read_text(encoding="utf-8"))
 
 
 def quantised_convolutions(graph: ir.Graph, policy: Policy) -> list[ir.Node]:
@@ -72,7 +72,7 @@ class Int8(ir.passes.InPlacePass):
     Args:
         policy: which convolutions stay as they are.
         limits: largest magnitude that the input of each quantised convolution keeps, by the tensor's name; see
-            `eenet_export.calibration`. What lies beyond is clipped.
+            `eenet_export.graph.calibration`. What lies beyond is clipped.
     """
 
     def __init__(self, policy: Policy, limits: Mapping[str, float]) -> None:

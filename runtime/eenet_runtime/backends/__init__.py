@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eenet_runtime.backends.base import Backend
 from eenet_runtime.backends.choice import BACKEND_NAMES, Candidates, Choice, candidates, choose
-from eenet_runtime.bundle import Bundle
+from eenet_runtime.bundle.manifest import Bundle
 from eenet_runtime.errors import BundleError
 
 __all__ = ["BACKEND_NAMES", "Backend", "Candidates", "Choice", "candidates", "choose", "load", "make_backend"]

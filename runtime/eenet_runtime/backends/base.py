@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.bundle import Artifact
+from eenet_runtime.bundle.manifest import Artifact
 
 
 class Backend(Protocol):

@@ -12,10 +12,10 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Final
 
-from eenet_runtime.bundle import Artifact, Bundle
-from eenet_runtime.devices import CPU, Device, GpuInfo, find_gpus, parse_device
-from eenet_runtime.engine_file import FLAVOURS, EngineSidecar, check_fit, sidecar_name
+from eenet_runtime.bundle.engine_file import FLAVOURS, EngineSidecar, check_fit, sidecar_name
+from eenet_runtime.bundle.manifest import Artifact, Bundle
 from eenet_runtime.errors import BackendError, BundleError, EENetError
+from eenet_runtime.machine.devices import CPU, Device, GpuInfo, find_gpus, parse_device
 
 BACKEND_NAMES: Final = (
     "auto",

@@ -14,7 +14,7 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from eenet_runtime.backends.cuda import CudaSession
-from eenet_runtime.engine_file import EngineTensor
+from eenet_runtime.bundle.engine_file import EngineTensor
 from eenet_runtime.errors import BackendError
 
 _DTYPES: Final = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8"}

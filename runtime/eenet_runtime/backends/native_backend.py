@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eenet_runtime.backends.plane_network import load_plane_network
-from eenet_runtime.bundle import Artifact
+from eenet_runtime.bundle.manifest import Artifact
+from eenet_runtime.bundle.weights_file import WEIGHTS_FILE, map_weights
 from eenet_runtime.errors import BackendError
-from eenet_runtime.presets import GeometryPreset
-from eenet_runtime.threads import usable_cpus
-from eenet_runtime.weights_file import WEIGHTS_FILE, map_weights
+from eenet_runtime.machine.threads import usable_cpus
+from eenet_runtime.volumes.presets import GeometryPreset
 
 PACKAGE: Final = "eenet_native"
 DISTRIBUTION: Final = "eenet-native"

@@ -10,11 +10,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.bundle import Artifact
-from eenet_runtime.devices import CPU, Device
+from eenet_runtime.bundle.manifest import Artifact
 from eenet_runtime.errors import BackendError
-from eenet_runtime.presets import GeometryPreset
-from eenet_runtime.threads import usable_cpus
+from eenet_runtime.machine.devices import CPU, Device
+from eenet_runtime.machine.threads import usable_cpus
+from eenet_runtime.volumes.presets import GeometryPreset
 
 _INSTALL: Final = 'install it with: pip install "eenet[cpu]"'
 _INSTALL_GPU: Final = 'install the one for GPUs: pip uninstall onnxruntime, then pip install "eenet[gpu]"'

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eenet_runtime.backends.openvino_norms import spell_out_group_norms
-from eenet_runtime.bundle import Artifact
+from eenet_runtime.bundle.manifest import Artifact
 from eenet_runtime.errors import BackendError
-from eenet_runtime.presets import GeometryPreset
-from eenet_runtime.threads import usable_cpus
+from eenet_runtime.machine.threads import usable_cpus
+from eenet_runtime.volumes.presets import GeometryPreset
 
 _INSTALL: Final = 'install it with: pip install "eenet[cpu]"'
 _DEVICE: Final = "CPU"

@@ -18,7 +18,7 @@ from eenet_runtime.errors import BackendError
 
 PLANE_INPUT: Final = "plane"
 PLANE_OUTPUT: Final = "slices"
-"""The two tensors of `plane.onnx`; see `eenet_export.plane`."""
+"""The two tensors of `plane.onnx`; see `eenet_export.graph.plane`."""
 
 PLANE_ENGINES: Final = ("onnxruntime", "openvino")
 """Packages that can run it, the preferred one first."""

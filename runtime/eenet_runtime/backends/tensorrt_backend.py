@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from eenet_runtime.backends.tensorrt_engine import EngineBackend
-from eenet_runtime.bundle import Artifact
-from eenet_runtime.engine_file import TENSORRT
+from eenet_runtime.bundle.engine_file import TENSORRT
+from eenet_runtime.bundle.manifest import Artifact
 from eenet_runtime.errors import BackendError
-from eenet_runtime.presets import GeometryPreset
+from eenet_runtime.volumes.presets import GeometryPreset
 
 
 class TensorRTBackend(EngineBackend):

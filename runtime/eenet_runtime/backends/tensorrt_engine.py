@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from eenet_runtime.backends.cuda import CudaSession, Gpu
 from eenet_runtime.backends.engine_runner import EngineRunner, deserialise
-from eenet_runtime.bundle import Artifact, read_listed
-from eenet_runtime.engine_file import TENSORRT_RTX, EngineSidecar, EngineTensor, check_engine, sidecar_name
+from eenet_runtime.bundle.engine_file import TENSORRT_RTX, EngineSidecar, EngineTensor, check_engine, sidecar_name
+from eenet_runtime.bundle.manifest import Artifact, read_listed
 from eenet_runtime.errors import BackendError, BundleError
-from eenet_runtime.labels import Label
-from eenet_runtime.presets import GeometryPreset
+from eenet_runtime.volumes.labels import Label
+from eenet_runtime.volumes.presets import GeometryPreset
 
 MEMORY_MARGIN_BYTES: Final = 256 << 20
 """Free GPU memory asked for beyond what the engine and its tensors take: kernels, CUDA graphs, the driver's own."""

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from types import UnionType
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
-from eenet_runtime.bundle import BundleFile
+from eenet_runtime.bundle.manifest import BundleFile
 from eenet_runtime.errors import BackendError, BundleError
 
 ENGINE_SCHEMA_VERSION: Final = 1

@@ -13,14 +13,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from eenet_runtime.bundle.signature import verify_signature
+from eenet_runtime.bundle.weights_file import WEIGHTS_FILE
 from eenet_runtime.errors import BundleError, GeometryError
-from eenet_runtime.files import read_limited, sha256_of_file
-from eenet_runtime.grid import NETWORK_AXES
-from eenet_runtime.labels import CHANNEL_ORDER, Label
-from eenet_runtime.normalization import NORMALIZATION
-from eenet_runtime.presets import GeometryPreset
-from eenet_runtime.signature import verify_signature
-from eenet_runtime.weights_file import WEIGHTS_FILE
+from eenet_runtime.files.atomic import read_limited, sha256_of_file
+from eenet_runtime.volumes.grid import NETWORK_AXES
+from eenet_runtime.volumes.labels import CHANNEL_ORDER, Label
+from eenet_runtime.volumes.normalization import NORMALIZATION
+from eenet_runtime.volumes.presets import GeometryPreset
 
 SCHEMA_VERSION: Final = 2
 """Version of the manifest that this runtime reads. Any other is refused: it may mean something else."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from eenet_runtime.errors import BundleError
-from eenet_runtime.files import read_limited
+from eenet_runtime.files.atomic import read_limited
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey

@@ -73,7 +73,7 @@ def stored_tensors(path: Path) -> dict[str, StoredTensor]:
 def map_weights(path: Path) -> dict[str, NDArray[Any]]:
     """The tensors of a bundle's weights file by name, read-only views of the mapped file.
 
-    Kernels are (out, in, ...) and may be float16; see `eenet_train.weights`. Pages are read when they are looked at.
+    Kernels are (out, in, ...) and may be float16; see `eenet_train.network.weights`. Pages are read when looked at.
 
     Raises:
         BundleError: see `stored_tensors`; or kernels in another layout.

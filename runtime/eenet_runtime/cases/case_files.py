@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from eenet_runtime.labels import BRATS2020, BRATS2023, LabelScheme, Modality
-from eenet_runtime.nifti import nifti_stem
+from eenet_runtime.files.nifti import nifti_stem
+from eenet_runtime.volumes.labels import BRATS2020, BRATS2023, LabelScheme, Modality
 
 MODALITY_WORDS: Final[Mapping[str, Modality]] = {
     **dict.fromkeys(("t1", "t1n", "t1w"), Modality.T1),

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from eenet_runtime.case_files import MODALITY_WORDS
+from eenet_runtime.cases.case_files import MODALITY_WORDS
 from eenet_runtime.errors import CaseError, DatasetError
-from eenet_runtime.input_file import ReadLimits, open_input
-from eenet_runtime.labels import MSD, LabelScheme, Modality
+from eenet_runtime.files.input_file import ReadLimits, open_input
+from eenet_runtime.volumes.labels import MSD, LabelScheme, Modality
 
 _LIMITS: Final = ReadLimits(file_bytes=1 << 24)
 """nnU-Net's lists of training cases make a dataset.json grow, to a megabyte for ten thousand."""

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from eenet_runtime.case_files import CaseFiles, ImageSource, NameParts, scheme_of_words, split_name
-from eenet_runtime.dataset_json import DatasetDescription, read_dataset_json
+from eenet_runtime.cases.case_files import CaseFiles, ImageSource, NameParts, scheme_of_words, split_name
+from eenet_runtime.cases.dataset_json import DatasetDescription, read_dataset_json
+from eenet_runtime.cases.missing_modality import may_lack
 from eenet_runtime.errors import DatasetError
-from eenet_runtime.labels import MSD, Modality
-from eenet_runtime.missing_modality import may_lack
-from eenet_runtime.nifti import is_nifti_name, nifti_stem
+from eenet_runtime.files.nifti import is_nifti_name, nifti_stem
+from eenet_runtime.volumes.labels import MSD, Modality
 
 MSD_CHANNELS: Final = (Modality.FLAIR, Modality.T1, Modality.T1CE, Modality.T2)
 """Channel order of the Decathlon's Task01, used for its own file names where the dataset.json is missing."""

@@ -14,13 +14,13 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import ImageDataError, SpatialImage
 from numpy.typing import NDArray
 
-from eenet_runtime.case_files import MODALITY_WORDS, CaseFiles, case_from_paths
+from eenet_runtime.cases.case_files import MODALITY_WORDS, CaseFiles, case_from_paths
+from eenet_runtime.cases.missing_modality import require_modalities
+from eenet_runtime.cases.preprocessing import CaseImages, on_one_grid, read_case
 from eenet_runtime.errors import CaseError
-from eenet_runtime.grid import Grid, check_affine
-from eenet_runtime.labels import BRATS2023, CHANNEL_ORDER, LabelScheme, Modality
-from eenet_runtime.missing_modality import require_modalities
-from eenet_runtime.nifti import Volume, read_volume
-from eenet_runtime.preprocessing import CaseImages, on_one_grid, read_case
+from eenet_runtime.files.nifti import Volume, read_volume
+from eenet_runtime.volumes.grid import Grid, check_affine
+from eenet_runtime.volumes.labels import BRATS2023, CHANNEL_ORDER, LabelScheme, Modality
 
 _DEFAULT_ID = "case"
 

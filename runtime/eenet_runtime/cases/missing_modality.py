@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from eenet_runtime.bundle import Bundle
+from eenet_runtime.bundle.manifest import Bundle
 from eenet_runtime.errors import BundleError, CaseError
-from eenet_runtime.labels import Modality
+from eenet_runtime.volumes.labels import Modality
 
 MAY_BE_MISSING: Final = (Modality.T1CE, Modality.T2, Modality.FLAIR)
 """Not the T1: the mask is written on its grid."""

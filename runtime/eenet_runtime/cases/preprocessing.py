@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.boxes import Box, difference, intersection, shape_of, union
-from eenet_runtime.case_files import CaseFiles, ImageSource
+from eenet_runtime.cases.case_files import CaseFiles, ImageSource
 from eenet_runtime.errors import CaseError
-from eenet_runtime.grid import Grid, box_to_network_axes, network_spacing_mm, to_network_axes, to_stored_order
-from eenet_runtime.labels import CHANNEL_ORDER, Modality
-from eenet_runtime.nifti import Volume, read_volume
-from eenet_runtime.normalization import Intensities, measure_intensities
-from eenet_runtime.parallel import map_in_threads
-from eenet_runtime.placement import Placement, place_box
-from eenet_runtime.presets import GeometryPreset
+from eenet_runtime.files.nifti import Volume, read_volume
+from eenet_runtime.machine.parallel import map_in_threads
+from eenet_runtime.volumes.boxes import Box, difference, intersection, shape_of, union
+from eenet_runtime.volumes.grid import Grid, box_to_network_axes, network_spacing_mm, to_network_axes, to_stored_order
+from eenet_runtime.volumes.labels import CHANNEL_ORDER, Modality
+from eenet_runtime.volumes.normalization import Intensities, measure_intensities
+from eenet_runtime.volumes.placement import Placement, place_box
+from eenet_runtime.volumes.presets import GeometryPreset
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ def info(
     """Show versions, engines and, for a bundle, what it is and what was proved about it."""
     import json
 
-    from eenet_runtime.info import (
+    from eenet_runtime.commands.machine_info import (
         describe_bundle,
         describe_serving,
         describe_system,
@@ -30,7 +30,7 @@ def info(
     system = system_info()
     opened = None
     if bundle is not None:
-        from eenet_runtime.bundle import open_bundle
+        from eenet_runtime.bundle.manifest import open_bundle
 
         opened = open_bundle(bundle, public_key)
     if as_json:
@@ -51,8 +51,8 @@ def selftest(
     from contextlib import closing
 
     from eenet_runtime.backends import make_backend
-    from eenet_runtime.bundle import open_bundle
-    from eenet_runtime.selftest import describe_self_test, require_passed, self_test
+    from eenet_runtime.bundle.manifest import open_bundle
+    from eenet_runtime.selftest.selftest import describe_self_test, require_passed, self_test
 
     opened = open_bundle(bundle, public_key)
     with closing(make_backend(opened, engine.backend, engine.threads, engine.precision, engine.device)) as loaded:

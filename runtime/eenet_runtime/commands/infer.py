@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eenet_runtime.cli_support import ExitCode, new_app
 from eenet_runtime.commands.options import EngineOptions, ModelOptions, OutputOptions, spread
+from eenet_runtime.commands.support import ExitCode, new_app
 
 if TYPE_CHECKING:
-    from eenet_runtime.folder import FolderSettings
-    from eenet_runtime.outcomes import FolderRun
+    from eenet_runtime.folders.folder import FolderSettings
+    from eenet_runtime.folders.outcomes import FolderRun
 
 infer = new_app("Segment one case or a folder of cases.")
 
@@ -55,9 +55,9 @@ def infer_folder(
 
     Cases that are finished, with the same inputs and settings, are verified and kept.
     """
-    from eenet_runtime.folder import FolderSettings
-    from eenet_runtime.shards import Shard
-    from eenet_runtime.watch import WatchSettings
+    from eenet_runtime.folders.folder import FolderSettings
+    from eenet_runtime.folders.shards import Shard
+    from eenet_runtime.folders.watch import WatchSettings
 
     watch = WatchSettings(watching.settle, watching.poll, watching.stop_after_idle) if watching.watch else None
     settings = FolderSettings(
@@ -79,8 +79,8 @@ def _run(
     folder: Path, output: Path, model: ModelOptions, engine: EngineOptions, settings: FolderSettings, quiet: bool
 ) -> None:
     from eenet_runtime.commands.progress import Progress
-    from eenet_runtime.folder import segment_folder
-    from eenet_runtime.stopping import StopRequest, stop_on_signals
+    from eenet_runtime.folders.folder import segment_folder
+    from eenet_runtime.folders.stopping import StopRequest, stop_on_signals
 
     stop = StopRequest()
     progress = Progress(quiet)
@@ -102,7 +102,7 @@ def _tell_of_stopping() -> None:
 
 
 def _show_end(run: FolderRun, quiet: bool) -> None:
-    from eenet_runtime.outcomes import outcome_table
+    from eenet_runtime.folders.outcomes import outcome_table
     from eenet_runtime.printable import printable
 
     if not quiet:
@@ -114,7 +114,7 @@ def _show_end(run: FolderRun, quiet: bool) -> None:
 def _show_plan(
     folder: Path, output: Path, model: ModelOptions, engine: EngineOptions, settings: FolderSettings
 ) -> None:
-    from eenet_runtime.folder import plan_folder
+    from eenet_runtime.folders.folder import plan_folder
     from eenet_runtime.printable import printable
 
     mask_settings = model.planned(engine, model.opened())
@@ -135,12 +135,12 @@ def infer_case(
     flair: Annotated[Path | None, typer.Option("--flair", help="FLAIR volume.")] = None,
 ) -> None:
     """Segment one case given by its four files; report and preview are written beside the mask."""
-    from eenet_runtime.case_files import case_from_paths
-    from eenet_runtime.files import make_output_folder
-    from eenet_runtime.labels import Modality
-    from eenet_runtime.missing_modality import require_modalities
-    from eenet_runtime.outcomes import CaseOutcome, outcome_table
-    from eenet_runtime.results import ResultPaths, segment_to_files
+    from eenet_runtime.cases.case_files import case_from_paths
+    from eenet_runtime.cases.missing_modality import require_modalities
+    from eenet_runtime.files.atomic import make_output_folder
+    from eenet_runtime.folders.outcomes import CaseOutcome, outcome_table
+    from eenet_runtime.results.result_files import ResultPaths, segment_to_files
+    from eenet_runtime.volumes.labels import Modality
 
     if not output.name.endswith(".nii.gz"):
         raise typer.BadParameter(f"{output}: expected a name ending in .nii.gz", param_hint="--output")

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from eenet_runtime._version import __version__
-from eenet_runtime.devices import GpuSurvey, find_gpus
 from eenet_runtime.errors import BackendError
-from eenet_runtime.machine import Memory, Processor, find_memory, find_processor, free_disk_bytes
-from eenet_runtime.threads import CpuBudget, cpu_budget
+from eenet_runtime.machine.devices import GpuSurvey, find_gpus
+from eenet_runtime.machine.machine import Memory, Processor, find_memory, find_processor, free_disk_bytes
+from eenet_runtime.machine.threads import CpuBudget, cpu_budget
 
 if TYPE_CHECKING:
-    from eenet_runtime.bundle import Bundle, ParityRow
+    from eenet_runtime.bundle.manifest import Bundle, ParityRow
 
 DISTRIBUTION: Final = "eenet"
 """The name that pip knows the toolkit by."""

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 if TYPE_CHECKING:
-    from eenet_runtime.bundle import Bundle, PostprocessingSettings
-    from eenet_runtime.content_checks import CheckPolicy
-    from eenet_runtime.labels import LabelScheme, Modality
-    from eenet_runtime.mask_settings import MaskSettings
-    from eenet_runtime.segmenter import Segmenter
+    from eenet_runtime.bundle.manifest import Bundle, PostprocessingSettings
+    from eenet_runtime.cases.content_checks import CheckPolicy
+    from eenet_runtime.results.mask_settings import MaskSettings
+    from eenet_runtime.segmenter.segmenter import Segmenter
+    from eenet_runtime.volumes.labels import LabelScheme, Modality
 
 PublicKeyOption = Annotated[
     Path | None, typer.Option("--public-key", help="Refuse a bundle that is not signed with this key (PEM).")
@@ -77,13 +77,13 @@ class ModelOptions:
 
     def opened(self) -> Bundle:
         """The verified bundle."""
-        from eenet_runtime.bundle import open_bundle
+        from eenet_runtime.bundle.manifest import open_bundle
 
         return open_bundle(self.model, self.public_key)
 
     def load(self, engine: EngineOptions, bundle: Bundle, cases_in_flight: int) -> Segmenter:
         """The loaded model."""
-        from eenet_runtime.segmenter import Segmenter
+        from eenet_runtime.segmenter.segmenter import Segmenter
 
         return Segmenter(
             bundle,
@@ -102,14 +102,14 @@ class ModelOptions:
     def planned(self, engine: EngineOptions, bundle: Bundle) -> MaskSettings:
         """What masks would be made with; nothing is loaded."""
         from eenet_runtime.backends import choose
-        from eenet_runtime.mask_settings import MaskSettings
+        from eenet_runtime.results.mask_settings import MaskSettings
 
         choice = choose(bundle, engine.backend, engine.precision, engine.device)
         return MaskSettings.planned(bundle, choice, self._postprocessing(bundle), self._checks())
 
     def missing(self) -> frozenset[Modality]:
         """The modalities that a case may lack, under any name that files give them."""
-        from eenet_runtime.case_files import MODALITY_WORDS
+        from eenet_runtime.cases.case_files import MODALITY_WORDS
 
         words = [word.lower() for word in self.allow_missing or ()]
         if unknown := [word for word in words if word not in MODALITY_WORDS]:
@@ -119,7 +119,7 @@ class ModelOptions:
         return frozenset(MODALITY_WORDS[word] for word in words)
 
     def _checks(self) -> CheckPolicy:
-        from eenet_runtime.content_checks import CheckPolicy
+        from eenet_runtime.cases.content_checks import CheckPolicy
 
         return {None: CheckPolicy.DEFAULT, True: CheckPolicy.STRICT, False: CheckPolicy.WARN}[self.strict]
 
@@ -140,7 +140,7 @@ class OutputOptions:
 
     def scheme(self) -> LabelScheme | None:
         """The label scheme that was asked for."""
-        from eenet_runtime.labels import LABEL_SCHEMES
+        from eenet_runtime.volumes.labels import LABEL_SCHEMES
 
         if self.labels is None:
             return None

@@ -7,7 +7,7 @@ import time
 
 import typer
 
-from eenet_runtime.outcomes import CaseOutcome
+from eenet_runtime.folders.outcomes import CaseOutcome
 from eenet_runtime.printable import printable
 
 _ERASE = "\r\033[K"

@@ -14,15 +14,15 @@ def summary(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
     """Gather every report below an output folder into summary.json and summary.csv (exit code 3 if a case failed)."""
-    from eenet_runtime.cli_support import ExitCode
-    from eenet_runtime.outcomes import outcome_table
+    from eenet_runtime.commands.support import ExitCode
+    from eenet_runtime.folders.outcomes import outcome_table
+    from eenet_runtime.folders.summary import gather_summary, write_summary
     from eenet_runtime.printable import printable
-    from eenet_runtime.summary import gather_summary, write_summary
 
     run = gather_summary(output)
     write_summary(run, output)
     if html:
-        from eenet_runtime.folder_page import write_folder_page
+        from eenet_runtime.folders.folder_page import write_folder_page
 
         write_folder_page(output)
     if not quiet:

@@ -18,10 +18,9 @@ from isal import igzip
 from numpy.typing import NDArray
 
 from eenet_runtime.errors import CaseError
-from eenet_runtime.files import write_atomically
-from eenet_runtime.grid import Grid
-from eenet_runtime.input_file import DEFAULT_LIMITS, InputFile, ReadLimits, open_input
-from eenet_runtime.nifti_header import (
+from eenet_runtime.files.atomic import write_atomically
+from eenet_runtime.files.input_file import DEFAULT_LIMITS, InputFile, ReadLimits, open_input
+from eenet_runtime.files.nifti_header import (
     NIFTI1_BYTES,
     NIFTI2_BYTES,
     ImageHeader,
@@ -29,6 +28,7 @@ from eenet_runtime.nifti_header import (
     header_version,
     parse_header,
 )
+from eenet_runtime.volumes.grid import Grid
 
 _NIFTI_SUFFIXES: Final = (".nii.gz", ".nii")
 _PAIR_NAME: Final = re.compile(r"(?P<stem>.+)\.(?P<suffix>hdr|img)(?P<packed>\.gz)?", re.IGNORECASE | re.DOTALL)

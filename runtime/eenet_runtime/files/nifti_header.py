@@ -14,8 +14,8 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from eenet_runtime.errors import CaseError
-from eenet_runtime.grid import Grid, check_affine
-from eenet_runtime.input_file import ReadLimits
+from eenet_runtime.files.input_file import ReadLimits
+from eenet_runtime.volumes.grid import Grid, check_affine
 
 NIFTI1_BYTES: Final = 348
 NIFTI2_BYTES: Final = 540

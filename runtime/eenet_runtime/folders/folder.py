@@ -8,25 +8,25 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from eenet_runtime.case_files import CaseFiles
-from eenet_runtime.discovery import Discovery, RefusedCase, find_cases
+from eenet_runtime.cases.case_files import CaseFiles
+from eenet_runtime.cases.discovery import Discovery, RefusedCase, find_cases
 from eenet_runtime.errors import BackendError, CaseCancelledError, CaseError, DatasetError
-from eenet_runtime.files import PROBE_PREFIX, make_output_folder, remove_leftovers
-from eenet_runtime.folder_page import remove_folder_page, write_folder_page
-from eenet_runtime.labels import LabelScheme, Modality
-from eenet_runtime.mask_settings import MaskSettings
-from eenet_runtime.outcomes import CaseOutcome, FolderRun
-from eenet_runtime.output_lock import sole_run
-from eenet_runtime.pipeline import overlapped
-from eenet_runtime.probability_maps import MAPS_SUFFIX
-from eenet_runtime.results import OutputSettings, ResultPaths, case_of_result, clear_the_way, write_results
-from eenet_runtime.resume import standing_of
-from eenet_runtime.segmenter import ComputedCase, PreparedCase, Segmenter
-from eenet_runtime.shards import WHOLE, Shard
-from eenet_runtime.stopping import StopRequest
-from eenet_runtime.summary import is_summary_name, remove_summary, summary_name, write_summary
-from eenet_runtime.threads import usable_cpus
-from eenet_runtime.watch import DropFolder, WatchSettings, watch_cases
+from eenet_runtime.files.atomic import PROBE_PREFIX, make_output_folder, remove_leftovers
+from eenet_runtime.folders.folder_page import remove_folder_page, write_folder_page
+from eenet_runtime.folders.outcomes import CaseOutcome, FolderRun
+from eenet_runtime.folders.output_lock import sole_run
+from eenet_runtime.folders.pipeline import overlapped
+from eenet_runtime.folders.resume import standing_of
+from eenet_runtime.folders.shards import WHOLE, Shard
+from eenet_runtime.folders.stopping import StopRequest
+from eenet_runtime.folders.summary import is_summary_name, remove_summary, summary_name, write_summary
+from eenet_runtime.folders.watch import DropFolder, WatchSettings, watch_cases
+from eenet_runtime.machine.threads import usable_cpus
+from eenet_runtime.results.mask_settings import MaskSettings
+from eenet_runtime.results.result_files import OutputSettings, ResultPaths, case_of_result, clear_the_way, write_results
+from eenet_runtime.segmenter.probability_maps import MAPS_SUFFIX
+from eenet_runtime.segmenter.segmenter import ComputedCase, PreparedCase, Segmenter
+from eenet_runtime.volumes.labels import LabelScheme, Modality
 
 _MAPS_ENDING = MAPS_SUFFIX.removesuffix(".nii.gz")
 OnCase = Callable[[int, int | None, CaseOutcome], None]

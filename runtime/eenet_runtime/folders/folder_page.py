@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from eenet_runtime.files import write_atomically
-from eenet_runtime.folder_page_text import SCRIPT, STAGE_COLOURS, STYLE
-from eenet_runtime.labels import Region
-from eenet_runtime.outcomes import FolderRun
+from eenet_runtime.files.atomic import write_atomically
+from eenet_runtime.folders.folder_page_text import SCRIPT, STAGE_COLOURS, STYLE
+from eenet_runtime.folders.outcomes import FolderRun
+from eenet_runtime.folders.summary import gather_summary
 from eenet_runtime.printable import printable
-from eenet_runtime.report import CaseReport
-from eenet_runtime.summary import gather_summary
+from eenet_runtime.results.report import CaseReport
+from eenet_runtime.volumes.labels import Region
 
 PAGE_NAME: Final = "index.html"
 """Name of the page; no result of a case ends like this."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from eenet_runtime.labels import Region
+from eenet_runtime.folders.shards import WHOLE, Shard
+from eenet_runtime.folders.tables import format_table
 from eenet_runtime.printable import printable
-from eenet_runtime.report import CaseReport
-from eenet_runtime.shards import WHOLE, Shard
-from eenet_runtime.tables import format_table
+from eenet_runtime.results.report import CaseReport
+from eenet_runtime.volumes.labels import Region
 
 
 class Status(StrEnum):

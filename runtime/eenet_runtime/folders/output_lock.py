@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from eenet_runtime.errors import OutputError
+from eenet_runtime.folders.shards import Shard
 from eenet_runtime.log import LOGGER
-from eenet_runtime.shards import Shard
 
 _GUARD: Final = ".eenet-run.lock"
 """Held for a moment by whoever looks at the other locks, takes one or gives one back."""

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from eenet_runtime.case_files import CaseFiles
-from eenet_runtime.files import sha256_of_file
-from eenet_runtime.mask_settings import MaskSettings
-from eenet_runtime.report import CaseReport, read_report
-from eenet_runtime.results import OutputSettings, ResultPaths
+from eenet_runtime.cases.case_files import CaseFiles
+from eenet_runtime.files.atomic import sha256_of_file
+from eenet_runtime.results.mask_settings import MaskSettings
+from eenet_runtime.results.report import CaseReport, read_report
+from eenet_runtime.results.result_files import OutputSettings, ResultPaths
 
 
 @dataclass(frozen=True)

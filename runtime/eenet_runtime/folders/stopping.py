@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
-from eenet_runtime.limits import Cancellation
+from eenet_runtime.segmenter.limits import Cancellation
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 """What a terminal (Ctrl-C) and a service manager or batch system send."""

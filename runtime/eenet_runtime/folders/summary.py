@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from eenet_runtime.errors import DatasetError
-from eenet_runtime.files import is_leftover, sha256_of_file, write_atomically
-from eenet_runtime.labels import Region
-from eenet_runtime.mask_settings import MaskSettings
-from eenet_runtime.outcomes import CaseOutcome, FolderRun, Status
+from eenet_runtime.files.atomic import is_leftover, sha256_of_file, write_atomically
+from eenet_runtime.folders.outcomes import CaseOutcome, FolderRun, Status
+from eenet_runtime.folders.shards import Shard
 from eenet_runtime.printable import printable
-from eenet_runtime.report import read_report
-from eenet_runtime.shards import Shard
+from eenet_runtime.results.mask_settings import MaskSettings
+from eenet_runtime.results.report import read_report
+from eenet_runtime.volumes.labels import Region
 
 SUMMARY_SCHEMA_VERSION: Final = 2
 SUMMARY_NAME: Final = "summary"

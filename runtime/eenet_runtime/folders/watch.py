@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from eenet_runtime.case_files import CaseFiles
-from eenet_runtime.discovery import Discovery, RefusedCase, find_cases
+from eenet_runtime.cases.case_files import CaseFiles
+from eenet_runtime.cases.discovery import Discovery, RefusedCase, find_cases
 from eenet_runtime.errors import DatasetError
-from eenet_runtime.labels import Modality
-from eenet_runtime.stopping import StopRequest
+from eenet_runtime.folders.stopping import StopRequest
+from eenet_runtime.volumes.labels import Modality
 
 Signature: TypeAlias = tuple[tuple[str, int, int, int], ...]
 """What a case's files look like from outside: name, size, time of change and inode of each."""

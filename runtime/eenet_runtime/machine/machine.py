@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from eenet_runtime.cgroup import THIS_PROCESS, Cgroups
+from eenet_runtime.machine.cgroup import THIS_PROCESS, Cgroups
 
 _SHOWN_FEATURES: Final = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd")
 """What kernels for convolutions are written for, on x86-64 and 64-bit Arm, as Linux names it."""

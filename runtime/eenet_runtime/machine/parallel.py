@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from eenet_runtime.threads import usable_cpus
+from eenet_runtime.machine.threads import usable_cpus
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")

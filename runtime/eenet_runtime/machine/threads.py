@@ -6,7 +6,7 @@ import math
 import os
 from dataclasses import dataclass
 
-from eenet_runtime.cgroup import THIS_PROCESS, Cgroups
+from eenet_runtime.machine.cgroup import THIS_PROCESS, Cgroups
 
 
 @dataclass(frozen=True)

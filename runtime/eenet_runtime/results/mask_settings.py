@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 
 from eenet_runtime._version import __version__
 from eenet_runtime.backends import Choice
-from eenet_runtime.bundle import Bundle, PostprocessingSettings
-from eenet_runtime.content_checks import CheckPolicy
-from eenet_runtime.segmenter import Segmenter
+from eenet_runtime.bundle.manifest import Bundle, PostprocessingSettings
+from eenet_runtime.cases.content_checks import CheckPolicy
+from eenet_runtime.segmenter.segmenter import Segmenter
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from eenet_runtime.boxes import Box, bounding_box, is_empty, union
-from eenet_runtime.grid import Grid, network_spacing_mm, to_network_axes
-from eenet_runtime.labels import Label, Modality, Region
-from eenet_runtime.missing_modality import missing_warnings
-from eenet_runtime.panels import PLANES, Plane, border
-from eenet_runtime.preview_sheet import REGIONS, Cell, SheetText, compose
-from eenet_runtime.segmentation import Segmentation
+from eenet_runtime.cases.missing_modality import missing_warnings
+from eenet_runtime.results.panels import PLANES, Plane, border
+from eenet_runtime.results.preview_sheet import REGIONS, Cell, SheetText, compose
+from eenet_runtime.segmenter.segmentation import Segmentation
+from eenet_runtime.volumes.boxes import Box, bounding_box, is_empty, union
+from eenet_runtime.volumes.grid import Grid, network_spacing_mm, to_network_axes
+from eenet_runtime.volumes.labels import Label, Modality, Region
 
 _SHOWN: Final = {Modality.T1CE: "T1ce", Modality.FLAIR: "FLAIR"}
 _LONGEST_SIDE: Final = 360

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from eenet_runtime.labels import Region
-from eenet_runtime.panels import draw_letters
 from eenet_runtime.printable import printable
+from eenet_runtime.results.panels import draw_letters
+from eenet_runtime.volumes.labels import Region
 
 REGIONS: Final = (Region.WT, Region.TC, Region.ET)
 """The outlined regions, from the outer to the inner one."""

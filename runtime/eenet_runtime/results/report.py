@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from eenet_runtime._version import __version__
-from eenet_runtime.bundle import Bundle
-from eenet_runtime.case_files import CaseFiles
-from eenet_runtime.labels import CHANNEL_ORDER, LabelScheme
-from eenet_runtime.mask_settings import MaskSettings
-from eenet_runtime.segmentation import Segmentation
+from eenet_runtime.bundle.manifest import Bundle
+from eenet_runtime.cases.case_files import CaseFiles
+from eenet_runtime.results.mask_settings import MaskSettings
+from eenet_runtime.segmenter.segmentation import Segmentation
+from eenet_runtime.volumes.labels import CHANNEL_ORDER, LabelScheme
 
 REPORT_SCHEMA_VERSION: Final = 2
 

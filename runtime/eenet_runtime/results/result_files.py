@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from eenet_runtime.bundle import Bundle
-from eenet_runtime.case_files import CaseFiles
-from eenet_runtime.dice import dice_by_region
+from eenet_runtime.bundle.manifest import Bundle
+from eenet_runtime.cases.case_files import CaseFiles
+from eenet_runtime.cases.preprocessing import read_label
 from eenet_runtime.errors import CaseError, OutputError
-from eenet_runtime.files import remove_leftovers, sha256_of_file, write_atomically
-from eenet_runtime.labels import LabelScheme
-from eenet_runtime.mask_settings import MaskSettings
-from eenet_runtime.nifti import labels_to_bytes
-from eenet_runtime.preprocessing import read_label
-from eenet_runtime.preview import render_preview
-from eenet_runtime.probability_maps import MAPS_SUFFIX, probability_maps_to_bytes
-from eenet_runtime.report import CaseReport, WrittenFile, make_report
-from eenet_runtime.segmentation import Segmentation, Stopwatch
-from eenet_runtime.segmenter import Segmenter
+from eenet_runtime.files.atomic import remove_leftovers, sha256_of_file, write_atomically
+from eenet_runtime.files.nifti import labels_to_bytes
+from eenet_runtime.results.mask_settings import MaskSettings
+from eenet_runtime.results.preview import render_preview
+from eenet_runtime.results.report import CaseReport, WrittenFile, make_report
+from eenet_runtime.segmenter.probability_maps import MAPS_SUFFIX, probability_maps_to_bytes
+from eenet_runtime.segmenter.segmentation import Segmentation, Stopwatch
+from eenet_runtime.segmenter.segmenter import Segmenter
+from eenet_runtime.volumes.dice import dice_by_region
+from eenet_runtime.volumes.labels import LabelScheme
 
 MASK: Final = "mask"
 PREVIEW: Final = "preview"

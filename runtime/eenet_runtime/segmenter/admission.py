@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 
 from eenet_runtime.errors import BackendError
-from eenet_runtime.limits import Limits
-from eenet_runtime.segmentation import Stopwatch
+from eenet_runtime.segmenter.limits import Limits
+from eenet_runtime.segmenter.segmentation import Stopwatch
 
 _POLL_S = 0.05
 """How often a case that waits for its turn looks whether it should go on waiting."""

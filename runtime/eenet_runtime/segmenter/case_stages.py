@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.admission import Ticket
-from eenet_runtime.labels import LabelScheme
-from eenet_runtime.limits import Limits
-from eenet_runtime.placement import Placement
-from eenet_runtime.preprocessing import CaseImages, NetworkInput
+from eenet_runtime.cases.preprocessing import CaseImages, NetworkInput
+from eenet_runtime.segmenter.admission import Ticket
+from eenet_runtime.segmenter.limits import Limits
+from eenet_runtime.volumes.labels import LabelScheme
+from eenet_runtime.volumes.placement import Placement
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.boxes import bounding_box, in_memory_order
-from eenet_runtime.bundle import PostprocessingSettings
-from eenet_runtime.grid import Grid, to_network_axes
-from eenet_runtime.labels import Label, Region
-from eenet_runtime.placement import Placement
+from eenet_runtime.bundle.manifest import PostprocessingSettings
+from eenet_runtime.volumes.boxes import bounding_box, in_memory_order
+from eenet_runtime.volumes.grid import Grid, to_network_axes
+from eenet_runtime.volumes.labels import Label, Region
+from eenet_runtime.volumes.placement import Placement
 
 _CONNECTIVITY = 26
 """Voxels that touch by a face, an edge or a corner belong together (data.md, out of the network)."""

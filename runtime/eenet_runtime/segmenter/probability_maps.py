@@ -13,10 +13,10 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from eenet_runtime.grid import to_network_axes
-from eenet_runtime.labels import NUM_CLASSES, Label
-from eenet_runtime.nifti import FASTEST_LEVEL, Volume, header_like
-from eenet_runtime.segmentation import NetworkProbabilities
+from eenet_runtime.files.nifti import FASTEST_LEVEL, Volume, header_like
+from eenet_runtime.segmenter.segmentation import NetworkProbabilities
+from eenet_runtime.volumes.grid import to_network_axes
+from eenet_runtime.volumes.labels import NUM_CLASSES, Label
 
 MAP_LABELS: Final = (Label.NCR, Label.ED, Label.ET)
 """The classes of the file's volumes, in order."""

@@ -13,12 +13,12 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from eenet_runtime.cases.preprocessing import CaseImages
 from eenet_runtime.errors import OutputError
-from eenet_runtime.labels import BRATS2023, LabelScheme, Region
-from eenet_runtime.nifti import labels_to_bytes, write_labels
-from eenet_runtime.placement import Placement
-from eenet_runtime.postprocessing import Cleaning
-from eenet_runtime.preprocessing import CaseImages
+from eenet_runtime.files.nifti import labels_to_bytes, write_labels
+from eenet_runtime.segmenter.postprocessing import Cleaning
+from eenet_runtime.volumes.labels import BRATS2023, LabelScheme, Region
+from eenet_runtime.volumes.placement import Placement
 
 
 class Stopwatch:

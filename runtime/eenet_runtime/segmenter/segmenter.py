@@ -15,20 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eenet_runtime._version import __version__
-from eenet_runtime.admission import Admission
 from eenet_runtime.backends import candidates
-from eenet_runtime.bundle import Bundle, PostprocessingSettings, open_bundle
-from eenet_runtime.case_stages import CaseInHand, ComputedCase, PreparedCase
-from eenet_runtime.content_checks import CheckPolicy, find_problems, judge
-from eenet_runtime.inputs import CaseInput, load_case, name_of
-from eenet_runtime.labels import Modality, Region
-from eenet_runtime.limits import Cancellation, Limits
+from eenet_runtime.bundle.manifest import Bundle, PostprocessingSettings, open_bundle
+from eenet_runtime.cases.content_checks import CheckPolicy, find_problems, judge
+from eenet_runtime.cases.inputs import CaseInput, load_case, name_of
+from eenet_runtime.cases.missing_modality import missing_warnings, require_trained_for
+from eenet_runtime.cases.preprocessing import prepare
 from eenet_runtime.log import LOGGER
-from eenet_runtime.missing_modality import missing_warnings, require_trained_for
-from eenet_runtime.postprocessing import Cleaning, clean, restore, restore_labels
-from eenet_runtime.preprocessing import prepare
-from eenet_runtime.segmentation import NetworkProbabilities, Provenance, Segmentation, Stopwatch
-from eenet_runtime.serving import serve
+from eenet_runtime.segmenter.admission import Admission
+from eenet_runtime.segmenter.case_stages import CaseInHand, ComputedCase, PreparedCase
+from eenet_runtime.segmenter.limits import Cancellation, Limits
+from eenet_runtime.segmenter.postprocessing import Cleaning, clean, restore, restore_labels
+from eenet_runtime.segmenter.segmentation import NetworkProbabilities, Provenance, Segmentation, Stopwatch
+from eenet_runtime.selftest.serving import serve
+from eenet_runtime.volumes.labels import Modality, Region
 
 __all__ = ["ComputedCase", "PreparedCase", "Segmentation", "Segmenter", "Stopwatch"]
 

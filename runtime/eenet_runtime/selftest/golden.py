@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eenet_runtime.backends.base import Backend
-from eenet_runtime.bundle import Artifact, Bundle
-from eenet_runtime.dice import dice_by_region
+from eenet_runtime.bundle.manifest import Artifact, Bundle
 from eenet_runtime.errors import BackendError, BundleError
-from eenet_runtime.labels import CHANNEL_ORDER, NUM_CLASSES, Label, Region
-from eenet_runtime.presets import GeometryPreset
+from eenet_runtime.volumes.dice import dice_by_region
+from eenet_runtime.volumes.labels import CHANNEL_ORDER, NUM_CLASSES, Label, Region
+from eenet_runtime.volumes.presets import GeometryPreset
 
 GOLDEN_NAME: Final = "golden.npz"
 GOLDEN_FORMAT: Final = 1

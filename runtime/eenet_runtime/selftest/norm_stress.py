@@ -81,7 +81,7 @@ def norm_stress_of_plan(plan: bytes, flavour: str, device: int = 0) -> StressRes
     from eenet_runtime.backends.engine_runner import EngineRunner, deserialise
     from eenet_runtime.backends.tensorrt_backend import load_tensorrt
     from eenet_runtime.backends.tensorrt_rtx_backend import load_tensorrt_rtx
-    from eenet_runtime.engine_file import TENSORRT_RTX
+    from eenet_runtime.bundle.engine_file import TENSORRT_RTX
 
     is_rtx = flavour == TENSORRT_RTX
     trt = load_tensorrt_rtx() if is_rtx else load_tensorrt()

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from eenet_runtime.backends import Backend
-from eenet_runtime.bundle import Artifact, Bundle, read_listed
-from eenet_runtime.devices import CPU, Device
-from eenet_runtime.engine_file import norm_stress_name
+from eenet_runtime.bundle.engine_file import norm_stress_name
+from eenet_runtime.bundle.manifest import Artifact, Bundle, read_listed
 from eenet_runtime.errors import SelfTestError
-from eenet_runtime.golden import USUAL, GoldenResult, read_golden, run_golden
-from eenet_runtime.norm_stress import LIMIT, norm_stress_of_plan
-from eenet_runtime.presets import GeometryPreset
+from eenet_runtime.machine.devices import CPU, Device
+from eenet_runtime.selftest.golden import USUAL, GoldenResult, read_golden, run_golden
+from eenet_runtime.selftest.norm_stress import LIMIT, norm_stress_of_plan
+from eenet_runtime.volumes.presets import GeometryPreset
 
 ALWAYS_TESTED: Final = ("tensorrt", "tensorrt-rtx")
 """Kinds of artefacts that serve nothing before they have passed."""

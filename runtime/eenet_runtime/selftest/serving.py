@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from eenet_runtime.backends import Backend, Candidates, Choice, load
-from eenet_runtime.bundle import Bundle
+from eenet_runtime.bundle.manifest import Bundle
 from eenet_runtime.errors import BackendError, BundleError
 from eenet_runtime.log import LOGGER
-from eenet_runtime.selftest import SelfTest, must_be_tested, require_passed, self_test
+from eenet_runtime.selftest.selftest import SelfTest, must_be_tested, require_passed, self_test
 
 
 @dataclass(frozen=True)

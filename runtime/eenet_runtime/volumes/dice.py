@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.boxes import bounding_box, is_empty, union
-from eenet_runtime.labels import Region
+from eenet_runtime.volumes.boxes import bounding_box, is_empty, union
+from eenet_runtime.volumes.labels import Region
 
 
 def dice(prediction: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:

@@ -13,8 +13,8 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.boxes import Box
 from eenet_runtime.errors import CaseError
+from eenet_runtime.volumes.boxes import Box
 
 ScalarT = TypeVar("ScalarT", bound=np.generic)
 

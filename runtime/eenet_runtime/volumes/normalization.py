@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.boxes import Box, Extent, contiguous, slabs
 from eenet_runtime.errors import CaseError
+from eenet_runtime.volumes.boxes import Box, Extent, contiguous, slabs
 
 NORMALIZATION: Final = "zscore-nonzero"
 """Name of the method in a bundle's manifest."""

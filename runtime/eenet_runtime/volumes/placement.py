@@ -15,9 +15,9 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.boxes import Box, bounding_box, intersection, is_empty, shape_of
-from eenet_runtime.labels import NUM_CLASSES, Label
-from eenet_runtime.presets import GeometryPreset
+from eenet_runtime.volumes.boxes import Box, bounding_box, intersection, is_empty, shape_of
+from eenet_runtime.volumes.labels import NUM_CLASSES, Label
+from eenet_runtime.volumes.presets import GeometryPreset
 
 SPACING_TOLERANCE: Final = 1e-3
 """Relative difference of voxel sizes below which a file is taken to have the preset's spacing."""

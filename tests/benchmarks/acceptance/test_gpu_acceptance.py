@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eenet_bench import acceptance
-from eenet_bench.acceptance import FAILED, LEFT_OUT, PASSED, AcceptanceReport, Step, accept
-from eenet_bench.acceptance_page import acceptance_markdown, acceptance_page, acceptance_text
-from eenet_bench.environment import describe_environment
-from eenet_bench.gpu_events import time_engine
-from eenet_runtime.devices import GpuInfo, GpuSurvey
+from eenet_bench.acceptance import acceptance
+from eenet_bench.acceptance.acceptance import FAILED, LEFT_OUT, PASSED, AcceptanceReport, Step, accept
+from eenet_bench.acceptance.acceptance_page import acceptance_markdown, acceptance_page, acceptance_text
+from eenet_bench.acceptance.gpu_events import time_engine
+from eenet_bench.measuring.environment import describe_environment
 from eenet_runtime.errors import BackendError
-from tests.export.engine_graphs import write_engine_bundle
-from tests.runtime.fake_cuda import CudaStatus, FakeCuda
-from tests.runtime.fake_tensorrt import FakeTensorRT, fake_plan
+from eenet_runtime.machine.devices import GpuInfo, GpuSurvey
+from tests.export.engines.engine_graphs import write_engine_bundle
+from tests.runtime.backends.fake_cuda import CudaStatus, FakeCuda
+from tests.runtime.backends.fake_tensorrt import FakeTensorRT, fake_plan
 from tests.synthetic import TINY, make_head, write_case
 
 pytest.importorskip("tensorrt_rtx", reason='needs pip install "eenet[rtx]"')

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import TypeAlias
 
 import nibabel as nib
@@ -18,8 +17,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from eenet_bench.metrics import CaseMetrics, case_metrics
-from eenet_runtime.labels import BRATS2020, Label, Region
+from eenet_bench.evaluation.metrics import CaseMetrics, case_metrics
+from eenet_runtime.volumes.labels import BRATS2020, Label, Region
+from tests.places import EXAMPLES
 
 Voxel: TypeAlias = tuple[int, int, int]
 Spacing: TypeAlias = tuple[float, float, float]
@@ -28,7 +28,6 @@ Labels: TypeAlias = NDArray[np.uint8]
 DICE_TOLERANCE = 1e-6
 HD95_TOLERANCE_MM = 0.01
 SHAPE = (34, 30, 26)
-EXAMPLES = Path(__file__).parents[2] / "examples"
 
 _OFFSETS: list[Voxel] = [(x, y, z) for x, y, z in product((-1, 0, 1), repeat=3) if (x, y, z) != (0, 0, 0)]
 _18_OFFSETS = [offset for offset in _OFFSETS if sum(map(abs, offset)) <= 2]

@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from eenet_bench.cli import app
-from eenet_bench.evaluate import CaseEvaluation, evaluate_folder, masks_without_truth
-from eenet_bench.evaluation_report import ceiling_table, evaluation_table, lesion_table, statistics
-from eenet_bench.lesionwise import LesionMetrics
-from eenet_bench.metrics import RegionMetrics
-from eenet_bench.truth import find_truth, scheme_by_name
+from eenet_bench.evaluation.evaluate import CaseEvaluation, evaluate_folder, masks_without_truth
+from eenet_bench.evaluation.evaluation_report import ceiling_table, evaluation_table, lesion_table, statistics
+from eenet_bench.evaluation.lesionwise import LesionMetrics
+from eenet_bench.evaluation.metrics import RegionMetrics
+from eenet_bench.evaluation.truth import find_truth, scheme_by_name
 from eenet_runtime.errors import DatasetError
-from eenet_runtime.folder import FolderSettings, segment_folder
-from eenet_runtime.labels import BRATS2020, BRATS2023, MSD, LabelScheme
-from eenet_runtime.presets import EENET_FAST
-from eenet_runtime.segmenter import Segmenter
+from eenet_runtime.folders.folder import FolderSettings, segment_folder
+from eenet_runtime.segmenter.segmenter import Segmenter
+from eenet_runtime.volumes.labels import BRATS2020, BRATS2023, MSD, LabelScheme
+from eenet_runtime.volumes.presets import EENET_FAST
 from tests.synthetic import LAYOUT_SCHEMES, LAYOUTS, TINY, TINY_2MM, Head, make_head, write_case, write_volume
 
 

@@ -13,8 +13,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from eenet_bench.box_plots import Group, box_plot, distance_axis, share_axis
-from eenet_bench.error_pictures import (
+from eenet_bench.evaluation.box_plots import Group, box_plot, distance_axis, share_axis
+from eenet_bench.evaluation.error_pictures import (
     PREDICTION_COLOUR,
     TRUTH_COLOUR,
     ErrorPicture,
@@ -22,12 +22,12 @@ from eenet_bench.error_pictures import (
     render_error,
     worst_case_pictures,
 )
-from eenet_bench.evaluate import CaseEvaluation, evaluate_folder
-from eenet_bench.evaluation_page import evaluation_page
-from eenet_bench.evaluation_report import write_evaluation
-from eenet_bench.lesionwise import LesionMetrics
-from eenet_bench.metrics import RegionMetrics
-from eenet_runtime.labels import BRATS2020, Label, Region
+from eenet_bench.evaluation.evaluate import CaseEvaluation, evaluate_folder
+from eenet_bench.evaluation.evaluation_page import evaluation_page
+from eenet_bench.evaluation.evaluation_report import write_evaluation
+from eenet_bench.evaluation.lesionwise import LesionMetrics
+from eenet_bench.evaluation.metrics import RegionMetrics
+from eenet_runtime.volumes.labels import BRATS2020, Label, Region
 from tests.synthetic import make_head, write_case, write_volume
 
 EVIL = '<script>alert("A & B")</script>'

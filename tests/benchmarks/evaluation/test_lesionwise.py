@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eenet_bench.lesionwise import BRATS_2023_GLIOMA, LesionMetrics, LesionRules, lesion_metrics
-from eenet_train.surfaces import WORST_HD95_MM, MaskPair
+from eenet_bench.evaluation.lesionwise import BRATS_2023_GLIOMA, LesionMetrics, LesionRules, lesion_metrics
+from eenet_train.metrics.surfaces import WORST_HD95_MM, MaskPair
 
 MM = (1.0, 1.0, 1.0)
 SHAPE = (60, 20, 20)

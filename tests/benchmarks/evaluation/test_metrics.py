@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,11 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from eenet_bench.metrics import WORST_HD95_MM, RegionMetrics, case_metrics, hausdorff95_mm, region_metrics
-from eenet_bench.truth import read_labels
-from eenet_runtime.labels import BRATS2020, Label, Region
+from eenet_bench.evaluation.metrics import WORST_HD95_MM, RegionMetrics, case_metrics, hausdorff95_mm, region_metrics
+from eenet_bench.evaluation.truth import read_labels
+from eenet_runtime.volumes.labels import BRATS2020, Label, Region
+from tests.places import EXAMPLES
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 MM = (1.0, 1.0, 1.0)
 SHAPE = (5, 6, 4)
 

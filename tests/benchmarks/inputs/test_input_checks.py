@@ -10,11 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from eenet_bench.cli import app
-from eenet_bench.input_checks import InputCheckStudy, input_check_tables, study_input_checks, write_study
-from eenet_bench.input_faults import variants
-from eenet_runtime.content_checks import RULES
-from eenet_runtime.discovery import find_cases
-from eenet_runtime.labels import Label
+from eenet_bench.inputs.input_checks import InputCheckStudy, input_check_tables, study_input_checks, write_study
+from eenet_bench.inputs.input_faults import variants
+from eenet_runtime.cases.content_checks import RULES
+from eenet_runtime.cases.discovery import find_cases
+from eenet_runtime.volumes.labels import Label
 from tests.brain import make_brain
 from tests.synthetic import TINY, Head, write_bundle, write_case, write_volume
 

@@ -9,9 +9,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from eenet_bench.graph_cost import LayerCost, by_kind, graph_cost
+from eenet_bench.limits.graph_cost import LayerCost, by_kind, graph_cost
+from tests.places import DEMO_BUNDLE
 
-DEMO_GRAPH = Path(__file__).parents[2] / "models" / "eenet-fast-phantom" / "model.onnx"
+DEMO_GRAPH = DEMO_BUNDLE / "model.onnx"
 
 
 def write_graph(path: Path, nodes: list[onnx.NodeProto], input_shape: list[int], **weights: np.ndarray) -> Path:

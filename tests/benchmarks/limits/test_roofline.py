@@ -8,8 +8,8 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from eenet_bench.cli import app
-from eenet_bench.machine_rates import measure_rates
-from eenet_bench.roofline import measure_roofline, roofline_table
+from eenet_bench.limits.machine_rates import measure_rates
+from eenet_bench.limits.roofline import measure_roofline, roofline_table
 from tests.synthetic import TINY
 
 

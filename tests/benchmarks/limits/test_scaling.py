@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from eenet_bench import scaling
 from eenet_bench.cli import app
+from eenet_bench.limits import scaling
+from eenet_bench.limits.scaling import measure_scaling, scaling_table
+from eenet_bench.limits.scaling_worker import serve
 from eenet_bench.peers.models import Models
-from eenet_bench.scaling import measure_scaling, scaling_table
-from eenet_bench.scaling_worker import serve
 from eenet_runtime.errors import DatasetError
-from eenet_runtime.presets import GeometryPreset
+from eenet_runtime.volumes.presets import GeometryPreset
 from tests.synthetic import TINY, Head, write_bundle, write_case
 
 LARGER = GeometryPreset("larger", (96, 64, 24), 1.0, (2, 2, 2))

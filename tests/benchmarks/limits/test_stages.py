@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from eenet_bench import naive_way
 from eenet_bench.cli import app
-from eenet_bench.stages import SETTINGS, measure_stages, stages_table
+from eenet_bench.limits.stages import SETTINGS, measure_stages, stages_table
+from eenet_bench.peers import naive_way
 from eenet_runtime.errors import DatasetError
-from eenet_runtime.labels import Region
-from eenet_runtime.postprocessing import clean
-from eenet_runtime.presets import GeometryPreset
+from eenet_runtime.segmenter.postprocessing import clean
+from eenet_runtime.volumes.labels import Region
+from eenet_runtime.volumes.presets import GeometryPreset
 from tests.synthetic import TINY, TINY_2MM, Head, write_case
 
 STAGES = ["read", "check", "prepare", "restore", "clean", "write", "all"]

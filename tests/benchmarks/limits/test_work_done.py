@@ -16,16 +16,17 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from eenet_bench.graph_cost import graph_cost
+from eenet_bench.limits.graph_cost import graph_cost
 from eenet_runtime.backends.openvino_backend import OpenVinoBackend
-from eenet_runtime.bundle import open_bundle
-from eenet_runtime.case_files import CaseFiles
-from eenet_runtime.discovery import find_cases
-from eenet_runtime.postprocessing import restore, restore_labels
-from eenet_runtime.preprocessing import CaseImages, prepare, read_case
-from eenet_runtime.presets import preset_by_name
+from eenet_runtime.bundle.manifest import open_bundle
+from eenet_runtime.cases.case_files import CaseFiles
+from eenet_runtime.cases.discovery import find_cases
+from eenet_runtime.cases.preprocessing import CaseImages, prepare, read_case
+from eenet_runtime.segmenter.postprocessing import restore, restore_labels
+from eenet_runtime.volumes.presets import preset_by_name
+from tests.places import DEMO_BUNDLE
 
-DEMO: Final = Path(__file__).parents[2] / "models" / "eenet-fast-phantom"
+DEMO: Final = DEMO_BUNDLE
 IO_COUNTS: Final = Path("/proc/self/io")
 SHAPE: Final = (240, 240, 155)
 VOXELS: Final = 240 * 240 * 155

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from eenet_bench.energy import EnergyMeter, EnergyReading
-from eenet_bench.noise import NoiseWatch, calibrate, calibrate_both
-from eenet_bench.nvml import GpuReader, open_reader
+from eenet_bench.measuring.energy import EnergyMeter, EnergyReading
+from eenet_bench.measuring.noise import NoiseWatch, calibrate, calibrate_both
+from eenet_bench.measuring.nvml import GpuReader, open_reader
 
 
 def test_a_calibration_takes_time_and_one_thread() -> None:
@@ -21,8 +21,8 @@ def test_a_calibration_takes_time_and_one_thread() -> None:
 
 def test_a_machine_whose_calibration_varies_is_called_noisy(monkeypatch: pytest.MonkeyPatch) -> None:
     # What others do is left out: a machine that runs tests is never quiet.
-    monkeypatch.setattr("eenet_bench.noise._busy_and_total", lambda: None)
-    monkeypatch.setattr("eenet_bench.noise._throttled", lambda: 0)
+    monkeypatch.setattr("eenet_bench.measuring.noise._busy_and_total", lambda: None)
+    monkeypatch.setattr("eenet_bench.measuring.noise._throttled", lambda: 0)
     watch = NoiseWatch()
     watch.between_rounds()
     assert watch.finish([0.0100, 0.0101, 0.0099, 0.0100]).quiet
@@ -34,9 +34,9 @@ def test_a_machine_whose_calibration_varies_is_called_noisy(monkeypatch: pytest.
 def test_work_of_other_programs_is_told_from_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
     moments = iter([(100.0, 400.0), (160.0, 500.0)])
     own = iter([5.0, 25.0])
-    monkeypatch.setattr("eenet_bench.noise._busy_and_total", lambda: next(moments))
-    monkeypatch.setattr("eenet_bench.noise._own_seconds", lambda: next(own))
-    monkeypatch.setattr("eenet_bench.noise._throttled", lambda: 0)
+    monkeypatch.setattr("eenet_bench.measuring.noise._busy_and_total", lambda: next(moments))
+    monkeypatch.setattr("eenet_bench.measuring.noise._own_seconds", lambda: next(own))
+    monkeypatch.setattr("eenet_bench.measuring.noise._throttled", lambda: 0)
     noise = NoiseWatch().finish([0.01])
     # 60 s of 100 were busy, 20 of them ours.
     assert noise.others_share == pytest.approx(0.4)

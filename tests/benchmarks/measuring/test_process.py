@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from eenet_bench.process import JsonProcess
+from eenet_bench.measuring.process import JsonProcess
 
 ECHO = """
 import json, sys

@@ -7,8 +7,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from eenet_bench.charts import Axis, Bar, Series, draw_bars, draw_points
-from eenet_train.drawing import RUN_COLOURS
+from eenet_bench.pages.charts import Axis, Bar, Series, draw_bars, draw_points
+from eenet_train.pictures.drawing import RUN_COLOURS
 
 
 def pixels_of(png: bytes, colour: tuple[int, ...]) -> int:

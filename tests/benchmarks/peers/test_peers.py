@@ -13,14 +13,14 @@ import pytest
 from typer.testing import CliRunner
 
 from eenet_bench.cli import app
+from eenet_bench.measuring.process import JsonProcess
 from eenet_bench.peers import measure, notebook_way, our_way
 from eenet_bench.peers.measure import OURS, PEERS, TITLES, PeersSettings, measure_peers
 from eenet_bench.peers.models import Models
 from eenet_bench.peers.report import peers_table, write_peers
 from eenet_bench.peers.worker import Watch, serve
-from eenet_bench.process import JsonProcess
 from eenet_runtime.errors import BackendError, DatasetError
-from eenet_runtime.labels import Modality
+from eenet_runtime.volumes.labels import Modality
 from tests.synthetic import TINY, Head, write_case
 
 

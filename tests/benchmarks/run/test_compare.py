@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eenet_bench.bootstrap import Rounds, as_rounds, paired_ratio, unpaired_ratio
-from eenet_bench.compare import ALL_ENGINES, compare_runs, comparison_text
-from eenet_bench.run import SCHEMA_VERSION
-from eenet_bench.run_file import EngineRun, RunFile, read_run
+from eenet_bench.measuring.bootstrap import Rounds, as_rounds, paired_ratio, unpaired_ratio
+from eenet_bench.run.compare import ALL_ENGINES, compare_runs, comparison_text
+from eenet_bench.run.run import SCHEMA_VERSION
+from eenet_bench.run.run_file import EngineRun, RunFile, read_run
 from eenet_runtime.errors import DatasetError
 
 STAGES = {"read": 0.06, "check": 0.02, "prepare": 0.08, "network": 1.0, "restore": 0.02, "clean": 0.004, "write": 0.015}

@@ -12,20 +12,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eenet_bench.parity import (
+from eenet_bench.run.parity import (
     BundleParityRow,
     compare_on_case,
     rebuilt_forms,
     require_bundle_parity,
 )
-from eenet_export.gate import Form
-from eenet_export.parity import KERAS, ORACLE, ParityLimits
+from eenet_export.gate.gate import Form
+from eenet_export.gate.parity import KERAS, ORACLE, ParityLimits
 from eenet_runtime.backends import make_backend
-from eenet_runtime.bundle import MANIFEST_NAME, Artifact, Bundle, Manifest, describe_files, open_bundle
+from eenet_runtime.bundle.manifest import MANIFEST_NAME, Artifact, Bundle, Manifest, describe_files, open_bundle
 from eenet_runtime.errors import ExportError, ParityError
-from eenet_runtime.labels import Label
-from eenet_runtime.presets import GeometryPreset
-from eenet_runtime.segmenter import Segmenter
+from eenet_runtime.segmenter.segmenter import Segmenter
+from eenet_runtime.volumes.labels import Label
+from eenet_runtime.volumes.presets import GeometryPreset
 from tests.synthetic import TINY_2MM, Head, case_files
 
 Volume = NDArray[np.float32]
@@ -98,7 +98,7 @@ def test_a_real_network_agrees_with_its_export_and_not_with_a_graph_that_compute
 ) -> None:
     import keras
 
-    from eenet_train.network import build_eenet
+    from eenet_train.network.network import build_eenet
 
     keras.utils.set_random_seed(1)
     right = open_bundle(_exported(build_eenet(SMALLEST), tmp_path / "right"))
@@ -119,8 +119,8 @@ def test_a_real_network_agrees_with_its_export_and_not_with_a_graph_that_compute
 
 def _exported(model: Any, folder: Path) -> Path:
     """A bundle of a network, without the gate of the export."""
-    from eenet_export.graphs import FP32_FILE, WEIGHTS_FILE, write_fp32
-    from eenet_train.weights import WeightPrecision
+    from eenet_export.graph.graphs import FP32_FILE, WEIGHTS_FILE, write_fp32
+    from eenet_train.network.weights import WeightPrecision
 
     folder.mkdir()
     write_fp32(model, folder, WeightPrecision.FP32)

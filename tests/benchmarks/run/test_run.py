@@ -15,19 +15,19 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from eenet_bench import subjects
-from eenet_bench.latency import OUTSIDE_REPEATS
-from eenet_bench.pages import html_table
-from eenet_bench.replay import Replay
-from eenet_bench.report_files import write_forms
-from eenet_bench.report_table import Table
-from eenet_bench.run import RunReport, RunSettings, run_benchmark
-from eenet_bench.run_page import run_page
-from eenet_bench.run_tables import run_markdown, run_text
-from eenet_bench.spread import spread
-from eenet_runtime.bundle import MANIFEST_NAME, Artifact, describe_files, open_bundle
+from eenet_bench.measuring.spread import spread
+from eenet_bench.pages.pages import html_table
+from eenet_bench.pages.report_files import write_forms
+from eenet_bench.pages.report_table import Table
+from eenet_bench.run import subjects
+from eenet_bench.run.latency import OUTSIDE_REPEATS
+from eenet_bench.run.replay import Replay
+from eenet_bench.run.run import RunReport, RunSettings, run_benchmark
+from eenet_bench.run.run_page import run_page
+from eenet_bench.run.run_tables import run_markdown, run_text
+from eenet_runtime.bundle.manifest import MANIFEST_NAME, Artifact, describe_files, open_bundle
 from eenet_runtime.errors import BackendError, BundleError, DatasetError, OutputError
-from eenet_runtime.machine import Memory
+from eenet_runtime.machine.machine import Memory
 from tests.synthetic import make_head, write_case
 
 STAGES = {"read", "check", "prepare", "network", "restore", "clean", "write"}
@@ -168,7 +168,7 @@ def test_it_is_an_error_if_no_engine_can_run(tiny_bundle: Path, cases: Path) -> 
 def test_an_engine_that_does_not_fit_beside_the_others_is_not_loaded(
     tiny_bundle: Path, cases: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eenet_bench.run.find_memory", lambda: Memory(None, 1 << 20, None))
+    monkeypatch.setattr("eenet_bench.run.run.find_memory", lambda: Memory(None, 1 << 20, None))
     report = run_benchmark(tiny_bundle, cases, replace(QUICK, backends=("onnxruntime", "openvino")))
     assert [result.status for result in report.results] == ["ok", "did not run"]
     assert "0.0 GiB of memory are free beside the other engines" in report.results[1].subject.reason
@@ -252,7 +252,7 @@ def _run(arguments: list[object], monkeypatch: pytest.MonkeyPatch) -> int:
 def test_the_memory_of_the_process_that_measures_is_not_counted() -> None:
     # ru_maxrss, which a new process inherits, would be above 300 MB here.
     ballast = np.ones(300_000_000, dtype=np.uint8)
-    code = "from eenet_bench.latency_worker import peak_rss_bytes; print(peak_rss_bytes())"
+    code = "from eenet_bench.run.latency_worker import peak_rss_bytes; print(peak_rss_bytes())"
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ballast.any()
     assert 5e6 < int(finished.stdout) < 200e6

@@ -9,9 +9,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from eenet_export.bundle.overview import bundle_overview
 from eenet_export.commands.info import info
-from eenet_export.overview import bundle_overview
-from eenet_runtime.bundle import ParityRow, open_bundle
+from eenet_runtime.bundle.manifest import ParityRow, open_bundle
 from tests.synthetic import write_bundle
 
 APP = typer.Typer()

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from eenet_runtime.bundle import open_bundle
+from eenet_runtime.bundle.manifest import open_bundle
+from tests.places import ROOT
 from tests.synthetic import make_head, write_case
 
 pytestmark = [pytest.mark.tf, pytest.mark.slow]
 
-ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("EENET_TEST_KILLS", "4"))
 
 

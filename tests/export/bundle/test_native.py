@@ -12,26 +12,28 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from eenet_export import native, verify
+from eenet_export.bundle import native
+from eenet_export.bundle.native import add_native, native_artifact
 from eenet_export.cli import app
-from eenet_export.gate import Form
-from eenet_export.graphs import FP32_FILE, WEIGHTS_FILE
-from eenet_export.native import add_native, native_artifact
-from eenet_export.parity import KERAS, ORACLE
-from eenet_export.plane import PLANE_FILE, write_plane
-from eenet_export.verify import verify_bundle
+from eenet_export.gate import verify
+from eenet_export.gate.gate import Form
+from eenet_export.gate.parity import KERAS, ORACLE
+from eenet_export.gate.verify import verify_bundle
+from eenet_export.graph.graphs import FP32_FILE, WEIGHTS_FILE
+from eenet_export.graph.plane import PLANE_FILE, write_plane
 from eenet_runtime.backends.native_backend import obstacle
 from eenet_runtime.backends.openvino_backend import OpenVinoBackend
-from eenet_runtime.bundle import MANIFEST_NAME, Artifact, Manifest, ParityRow, describe_files, open_bundle
+from eenet_runtime.bundle.manifest import MANIFEST_NAME, Artifact, Manifest, ParityRow, describe_files, open_bundle
 from eenet_runtime.errors import ExportError, ParityError
-from eenet_runtime.files import sha256_of_file, write_atomically
-from eenet_runtime.presets import EENET_FAST
+from eenet_runtime.files.atomic import sha256_of_file, write_atomically
+from eenet_runtime.volumes.presets import EENET_FAST
 from tests.native_stand_in import Features, install, uninstall
+from tests.places import DEMO_BUNDLE
 from tests.synthetic import make_head, write_case
 
 pytestmark = pytest.mark.slow
 
-DEMO = Path(__file__).parents[2] / "models" / "eenet-fast-phantom"
+DEMO = DEMO_BUNDLE
 needs_extension = pytest.mark.skipif(bool(obstacle()), reason=f"the native engine does not run here: {obstacle()}")
 
 

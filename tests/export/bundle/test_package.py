@@ -13,23 +13,24 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from eenet_export import package
-from eenet_export.gate import keras_function
-from eenet_export.graphs import load_graph, save_graph, write_fp32
-from eenet_export.package import ExportSettings, export_model
-from eenet_export.parity import ParityLimits
-from eenet_export.source import load_model, source_of, source_of_run
-from eenet_export.verify import record, verify_bundle
+from eenet_export.bundle import package
+from eenet_export.bundle.package import ExportSettings, export_model
+from eenet_export.bundle.source import load_model, source_of, source_of_run
+from eenet_export.gate.gate import keras_function
+from eenet_export.gate.parity import ParityLimits
+from eenet_export.gate.verify import record, verify_bundle
+from eenet_export.graph.graphs import load_graph, save_graph, write_fp32
 from eenet_runtime.backends.native_backend import obstacle
-from eenet_runtime.bundle import MANIFEST_NAME, describe_files, open_bundle
-from eenet_runtime.discovery import find_cases
+from eenet_runtime.bundle.manifest import MANIFEST_NAME, describe_files, open_bundle
+from eenet_runtime.cases.discovery import find_cases
 from eenet_runtime.errors import ExportError, ParityError, TrainingError
-from eenet_runtime.labels import CHANNEL_ORDER, Modality
-from eenet_runtime.normalization import NORMALIZATION
-from eenet_runtime.segmenter import Segmenter
-from eenet_train.run_folder import RegionScores, RunFolder, RunRecord, Versions, write_record
-from eenet_train.weights import WeightPrecision
+from eenet_runtime.segmenter.segmenter import Segmenter
+from eenet_runtime.volumes.labels import CHANNEL_ORDER, Modality
+from eenet_runtime.volumes.normalization import NORMALIZATION
+from eenet_train.network.weights import WeightPrecision
+from eenet_train.runs.run_folder import RegionScores, RunFolder, RunRecord, Versions, write_record
 from tests.native_stand_in import install, uninstall
+from tests.places import ROOT
 from tests.synthetic import TINY_2MM, make_head, write_case
 
 pytestmark = [pytest.mark.tf, pytest.mark.slow]
@@ -54,7 +55,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with a network of random weights."""
     import keras
 
-    from eenet_train.network import build_eenet
+    from eenet_train.network.network import build_eenet
 
     keras.utils.set_random_seed(1)
     folder = RunFolder(tmp_path_factory.mktemp("run"))
@@ -144,7 +145,7 @@ def test_the_manifest_says_what_was_proved_and_where_the_weights_came_from(bundl
 
 def test_no_path_of_this_machine_is_in_the_bundle(bundle: Path, run: Path, cases: Path) -> None:
     content = b"".join(path.read_bytes() for path in bundle.iterdir())
-    for path in (str(run), str(cases), str(Path(__file__).parents[2]), str(Path.home())):
+    for path in (str(run), str(cases), str(ROOT), str(Path.home())):
         assert path.encode() not in content or path == "/"
 
 

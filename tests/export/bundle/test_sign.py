@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
-from eenet_export import signing
+from eenet_export.bundle import signing
+from eenet_export.bundle.signing import new_key_pair, sign_bundle
 from eenet_export.commands.sign import sign
-from eenet_export.signing import new_key_pair, sign_bundle
-from eenet_runtime.bundle import open_bundle
+from eenet_runtime.bundle.manifest import open_bundle
 from eenet_runtime.errors import BundleError, ExportError, OutputError
 
 APP = typer.Typer()

@@ -16,10 +16,17 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from eenet_export.bundle.triton import write_repository
 from eenet_export.commands.triton import triton
-from eenet_export.triton import write_repository
-from eenet_runtime.bundle import MANIFEST_NAME, Artifact, Bundle, BundleFile, describe_files, open_bundle
-from eenet_runtime.engine_file import AMPERE_PLUS, EngineFlags, EngineSidecar, EngineTensor, LayerSummary, sidecar_name
+from eenet_runtime.bundle.engine_file import (
+    AMPERE_PLUS,
+    EngineFlags,
+    EngineSidecar,
+    EngineTensor,
+    LayerSummary,
+    sidecar_name,
+)
+from eenet_runtime.bundle.manifest import MANIFEST_NAME, Artifact, Bundle, BundleFile, describe_files, open_bundle
 from eenet_runtime.errors import BundleError, ExportError, OutputError
 from tests.synthetic import MODEL_NAME, TINY, WEIGHTS_NAME
 
@@ -222,7 +229,7 @@ def test_weights_outside_the_bundle_are_refused(folder: Path, tmp_path: Path) ->
 
 def open_manifest_again(folder: Path) -> Any:
     """The manifest with the hashes of the files as they are now."""
-    from eenet_runtime.bundle import Manifest
+    from eenet_runtime.bundle.manifest import Manifest
 
     manifest = Manifest.from_json((folder / MANIFEST_NAME).read_text(), "manifest")
     return replace(manifest, files=describe_files(folder, tuple(entry.path for entry in manifest.files)))

@@ -9,8 +9,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from eenet_runtime.bundle import MANIFEST_NAME, Artifact, Manifest, describe_files
-from eenet_runtime.presets import GeometryPreset
+from eenet_runtime.bundle.manifest import MANIFEST_NAME, Artifact, Manifest, describe_files
+from eenet_runtime.volumes.presets import GeometryPreset
 from tests.synthetic import TINY
 
 WEIGHTS_NAME = "weights.data"

@@ -18,10 +18,10 @@ from eenet_export.engines.build import BuildTarget, BuiltEngine, build_engine, f
 from eenet_export.engines.flavour import Flavour
 from eenet_export.engines.into_bundle import engine_tensors
 from eenet_export.engines.settings import EngineSettings
-from eenet_runtime.bundle import Artifact
-from eenet_runtime.engine_file import TENSORRT, TENSORRT_RTX, BuildGpu, EngineTensor
+from eenet_runtime.bundle.engine_file import TENSORRT, TENSORRT_RTX, BuildGpu, EngineTensor
+from eenet_runtime.bundle.manifest import Artifact
 from eenet_runtime.errors import ExportError
-from tests.export.engine_graphs import engine_graph
+from tests.export.engines.engine_graphs import engine_graph
 from tests.synthetic import TINY, TINY_2MM
 
 trt_rtx = pytest.importorskip("tensorrt_rtx", reason='needs pip install "eenet[rtx]"')

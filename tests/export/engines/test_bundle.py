@@ -19,10 +19,10 @@ from eenet_export.commands.engine import engine
 from eenet_export.engines import EngineSettings, add_engine, into_bundle
 from eenet_export.engines import flavour as flavour_module
 from eenet_export.engines.source import read_source
-from eenet_runtime.bundle import ParityRow, open_bundle
-from eenet_runtime.engine_file import TENSORRT, TENSORRT_RTX, EngineSidecar, check_engine
+from eenet_runtime.bundle.engine_file import TENSORRT, TENSORRT_RTX, EngineSidecar, check_engine
+from eenet_runtime.bundle.manifest import ParityRow, open_bundle
 from eenet_runtime.errors import BundleError, ExportError
-from tests.export.engine_graphs import write_engine_bundle
+from tests.export.engines.engine_graphs import write_engine_bundle
 from tests.synthetic import edit_manifest
 
 trt_rtx = pytest.importorskip("tensorrt_rtx", reason='needs pip install "eenet[rtx]"')

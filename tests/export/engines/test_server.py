@@ -9,8 +9,8 @@ import pytest
 
 from eenet_export.engines import EngineSettings, add_engine
 from eenet_runtime.backends.cuda import find_gpu
-from eenet_runtime.engine_file import TENSORRT
-from tests.export.engine_graphs import write_engine_bundle
+from eenet_runtime.bundle.engine_file import TENSORRT
+from tests.export.engines.engine_graphs import write_engine_bundle
 
 pytestmark = pytest.mark.gpu
 

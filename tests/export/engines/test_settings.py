@@ -23,7 +23,7 @@ from eenet_export.engines.names import plan_name
 from eenet_export.engines.settings import EngineSettings
 from eenet_export.engines.watch import Fractions
 from eenet_runtime.backends import cuda
-from eenet_runtime.engine_file import AMPERE_PLUS, SAME_COMPUTE_CAPABILITY, TENSORRT, TENSORRT_RTX, BuildGpu
+from eenet_runtime.bundle.engine_file import AMPERE_PLUS, SAME_COMPUTE_CAPABILITY, TENSORRT, TENSORRT_RTX, BuildGpu
 from eenet_runtime.errors import BackendError, ExportError
 
 GPU = BuildGpu("NVIDIA L4", "8.9", 58, "13.0")

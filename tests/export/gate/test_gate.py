@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from eenet_export.gate import artifact_forms, unproved_bundle
-from eenet_runtime.bundle import Artifact, Bundle, open_bundle
-from eenet_runtime.engine_file import FLAVOURS
+from eenet_export.gate.gate import artifact_forms, unproved_bundle
+from eenet_runtime.bundle.engine_file import FLAVOURS
+from eenet_runtime.bundle.manifest import Artifact, Bundle, open_bundle
 from eenet_runtime.errors import BackendError, BundleError
-from tests.runtime.engine_site import Site, make_site
+from tests.runtime.backends.engine_site import Site, make_site
 from tests.synthetic import TINY
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eenet_export.golden import POSITIONS, describe_golden, draw_head, make_golden, write_golden
-from eenet_runtime.bundle import TIE
+from eenet_export.gate.golden import POSITIONS, describe_golden, draw_head, make_golden, write_golden
+from eenet_runtime.bundle.manifest import TIE
 from eenet_runtime.errors import ExportError, OutputError
-from eenet_runtime.golden import STEPS_PER_UNIT, expand, golden_from_bytes
-from eenet_runtime.labels import CHANNEL_ORDER, Label, Modality
-from eenet_runtime.presets import EENET_108, EENET_144, EENET_FAST, GeometryPreset
+from eenet_runtime.selftest.golden import STEPS_PER_UNIT, expand, golden_from_bytes
+from eenet_runtime.volumes.labels import CHANNEL_ORDER, Label, Modality
+from eenet_runtime.volumes.presets import EENET_108, EENET_144, EENET_FAST, GeometryPreset
 from tests.golden import add_golden
 from tests.synthetic import BIAS, CLASSIFIER, TINY, write_bundle
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eenet_export.parity import (
+from eenet_export.gate.parity import (
     KERAS,
     ORACLE,
     UNROUNDED,
@@ -21,9 +21,9 @@ from eenet_export.parity import (
     parity_table,
     require_parity,
 )
-from eenet_runtime.bundle import ParityRow
+from eenet_runtime.bundle.manifest import ParityRow
 from eenet_runtime.errors import ParityError
-from eenet_runtime.labels import Label
+from eenet_runtime.volumes.labels import Label
 from tests.synthetic import TINY, Head, case_files
 
 LIMITS = ParityLimits()

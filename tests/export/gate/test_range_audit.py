@@ -9,10 +9,10 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from eenet_export.gate.range_audit import LARGEST, SQUARE_FITS, audit_ranges
 from eenet_export.passes.float16 import Float16, Policy
-from eenet_export.range_audit import LARGEST, SQUARE_FITS, audit_ranges
 from eenet_runtime.errors import ParityError
-from tests.export.onnx_graphs import copy_of, graph, node, numbers, op, run
+from tests.export.passes.onnx_graphs import copy_of, graph, node, numbers, op, run
 
 SHAPE = (1, 4, 6, 5, 3)
 

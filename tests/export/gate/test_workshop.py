@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eenet_export.workshop import Workshop
+from eenet_export.gate.workshop import Workshop
 from eenet_runtime.errors import ExportError, OutputError, ParityError
 
 

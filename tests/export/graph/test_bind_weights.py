@@ -14,11 +14,11 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from eenet_export.graph.weights import bind_weights, folded, stored_tensors
 from eenet_export.passes.convolutions import BatchNorms, Biases, WeightNames
 from eenet_export.passes.float16 import Float16, Policy
-from eenet_export.weights import bind_weights, folded, stored_tensors
 from eenet_runtime.errors import ExportError
-from tests.export.onnx_graphs import copy_of, graph, numbers, op, run
+from tests.export.passes.onnx_graphs import copy_of, graph, numbers, op, run
 
 SHAPE = (1, 3, 5, 4)
 VOLUME = numbers(*SHAPE, seed=9)

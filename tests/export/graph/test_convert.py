@@ -10,10 +10,10 @@ import onnxruntime
 import pytest
 import tensorflow as tf
 
-from eenet_export.convert import convert_to_onnx
+from eenet_export.graph.convert import convert_to_onnx
 from eenet_runtime.errors import ExportError
-from eenet_train.normalization import StagedGroupNormalization
-from eenet_train.weights import named_weights
+from eenet_train.network.normalization import StagedGroupNormalization
+from eenet_train.network.weights import named_weights
 
 pytestmark = pytest.mark.tf
 

@@ -16,15 +16,15 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from eenet_export.canonicalise import NetworkCounts, canonicalise
-from eenet_export.convert import convert_to_onnx
-from eenet_export.graphs import FP16_FILE, FP32_FILE, WEIGHTS_FILE, write_fp16, write_fp32
+from eenet_export.graph.canonicalise import NetworkCounts, canonicalise
+from eenet_export.graph.convert import convert_to_onnx
+from eenet_export.graph.graphs import FP16_FILE, FP32_FILE, WEIGHTS_FILE, write_fp16, write_fp32
+from eenet_export.graph.weights import folded, stored_tensors
 from eenet_export.passes.float16 import HalfReport
-from eenet_export.weights import folded, stored_tensors
 from eenet_runtime.errors import ExportError, OutputError
-from eenet_runtime.presets import GeometryPreset
-from eenet_train.network import build_eenet
-from eenet_train.weights import WeightPrecision, load_weights, named_weights, round_weights
+from eenet_runtime.volumes.presets import GeometryPreset
+from eenet_train.network.network import build_eenet
+from eenet_train.network.weights import WeightPrecision, load_weights, named_weights, round_weights
 
 pytestmark = [pytest.mark.tf, pytest.mark.slow]
 

@@ -13,15 +13,15 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from eenet_export.calibration import FRACTIONS, calibrate, quantise
+from eenet_export.graph.calibration import FRACTIONS, calibrate, quantise
 from eenet_export.passes.counted import constant
 from eenet_export.passes.float16 import Policy
 from eenet_export.passes.int8 import LARGEST, Int8, default_policy, quantised_convolutions
 from eenet_runtime.backends.onnxruntime_backend import OnnxRuntimeBackend
 from eenet_runtime.backends.openvino_backend import OpenVinoBackend
-from eenet_runtime.bundle import Artifact
+from eenet_runtime.bundle.manifest import Artifact
 from eenet_runtime.errors import ExportError
-from eenet_runtime.presets import GeometryPreset
+from eenet_runtime.volumes.presets import GeometryPreset
 
 SMALL = GeometryPreset("small", (64, 64, 24), 3.0, (2, 2, 2))
 SHAPE = (1, 4, 24, 24, 16)
@@ -236,10 +236,10 @@ def network() -> ir.Model:
     """The canonical FP32 graph."""
     import keras
 
-    from eenet_export.canonicalise import NetworkCounts, canonicalise
-    from eenet_export.convert import convert_to_onnx
-    from eenet_train.network import build_eenet
-    from eenet_train.weights import named_weights
+    from eenet_export.graph.canonicalise import NetworkCounts, canonicalise
+    from eenet_export.graph.convert import convert_to_onnx
+    from eenet_train.network.network import build_eenet
+    from eenet_train.network.weights import named_weights
 
     keras.utils.set_random_seed(0)
     model = build_eenet(SMALL)

@@ -13,12 +13,13 @@ import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
 
-from eenet_export.graphs import FP32_FILE, WEIGHTS_FILE
-from eenet_export.plane import PLANE_FILE, write_plane
+from eenet_export.graph.graphs import FP32_FILE, WEIGHTS_FILE
+from eenet_export.graph.plane import PLANE_FILE, write_plane
 from eenet_runtime.backends.onnxruntime_backend import load_onnxruntime
 from eenet_runtime.errors import ExportError
+from tests.places import DEMO_BUNDLE
 
-BUNDLE = Path(__file__).parents[2] / "models" / "eenet-fast-phantom"
+BUNDLE = DEMO_BUNDLE
 BORDERS = ("Slices_To_Channels/Reshape", "L1_Dec/Reshape/Transpose")
 """The tensors of the demo bundle's graph between which its 2D network lies."""
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from eenet_export.passes.channels_first import ChannelsFirst
 from eenet_runtime.errors import ExportError
-from tests.export.onnx_graphs import channels_first, graph, nodes, numbers, op, run, valid
+from tests.export.passes.onnx_graphs import channels_first, graph, nodes, numbers, op, run, valid
 
 SHAPE = (1, 4, 3, 2, 5)
 """A volume, channels last; every axis has its own size, so that none can be taken for another."""

@@ -13,7 +13,7 @@ import pytest
 from eenet_export.passes.convolutions import BatchNorms, Biases, WeightNames
 from eenet_export.passes.counted import constant
 from eenet_runtime.errors import ExportError
-from tests.export.onnx_graphs import graph, node, nodes, numbers, op, run, valid
+from tests.export.passes.onnx_graphs import graph, node, nodes, numbers, op, run, valid
 
 SHAPE = (1, 3, 5, 4)
 CHANNELS = 6

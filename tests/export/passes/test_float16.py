@@ -18,7 +18,7 @@ from eenet_export.passes.counted import constant
 from eenet_export.passes.float16 import Float16, HalfReport, Policy, shrink_before_norms
 from eenet_export.passes.outputs import Outputs
 from eenet_runtime.errors import ExportError
-from tests.export.onnx_graphs import copy_of, graph, group_norm, node, nodes, numbers, op, run, valid
+from tests.export.passes.onnx_graphs import copy_of, graph, group_norm, node, nodes, numbers, op, run, valid
 
 SHAPE = (1, 4, 6, 5, 3)
 HALF, SINGLE = ir.DataType.FLOAT16, ir.DataType.FLOAT

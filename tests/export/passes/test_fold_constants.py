@@ -8,7 +8,7 @@ import pytest
 
 from eenet_export.passes.counted import constant
 from eenet_export.passes.fold_constants import FoldConstants
-from tests.export.onnx_graphs import copy_of, graph, node, numbers, op, reference, valid
+from tests.export.passes.onnx_graphs import copy_of, graph, node, numbers, op, reference, valid
 
 VOLUME = numbers(1, 2, 3, 4)
 

@@ -16,7 +16,7 @@ from eenet_export.passes.counted import constant
 from eenet_export.passes.fold_constants import FoldConstants
 from eenet_export.passes.group_norms import GroupNorms
 from eenet_runtime.errors import ExportError
-from tests.export.onnx_graphs import (
+from tests.export.passes.onnx_graphs import (
     channels_first,
     graph,
     group_norm,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from eenet_export.passes.float16 import Float16, Policy
 from eenet_export.passes.outputs import Outputs
 from eenet_runtime.errors import ExportError
-from tests.export.onnx_graphs import graph, node, nodes, numbers, op, reference, run, valid
+from tests.export.passes.onnx_graphs import graph, node, nodes, numbers, op, reference, run, valid
 
 SHAPE = (1, 4, 4, 3, 2)
 

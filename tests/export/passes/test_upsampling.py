@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from eenet_export.passes.upsampling import Upsampling
 from eenet_runtime.errors import ExportError
-from tests.export.onnx_graphs import graph, node, nodes, numbers, op, reference, run, valid
+from tests.export.passes.onnx_graphs import graph, node, nodes, numbers, op, reference, run, valid
 
 SHAPE = (1, 2, 3, 4, 5)
 SIZES = st.integers(1, 4)

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from eenet_runtime.backends.base import Backend
 from eenet_runtime.backends.tensorrt_backend import TensorRTBackend
 from eenet_runtime.backends.tensorrt_rtx_backend import TensorRTRTXBackend
-from eenet_runtime.bundle import Artifact, BundleFile
-from eenet_runtime.engine_file import (
+from eenet_runtime.bundle.engine_file import (
     TENSORRT_RTX,
     BuildGpu,
     EngineFlags,
@@ -26,9 +25,10 @@ from eenet_runtime.engine_file import (
     LayerSummary,
     sidecar_name,
 )
+from eenet_runtime.bundle.manifest import Artifact, BundleFile
 from eenet_runtime.errors import BackendError
-from tests.runtime.fake_cuda import FakeCuda
-from tests.runtime.fake_tensorrt import FakeTensorRT, Tensor, fake_plan, softmax
+from tests.runtime.backends.fake_cuda import FakeCuda
+from tests.runtime.backends.fake_tensorrt import FakeTensorRT, Tensor, fake_plan, softmax
 from tests.synthetic import TINY
 
 SHAPE: Final = TINY.shape

@@ -1,4 +1,4 @@
-"""TensorRT for a GPU that is not there, over `tests.runtime.fake_cuda`.
+"""TensorRT for a GPU that is not there, over `tests.runtime.backends.fake_cuda`.
 
 Its network is a softmax over the four channels of the input, and its labels are their argmax. A plan of it is JSON.
 """
@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.runtime.fake_cuda import FakeCuda
+from tests.runtime.backends.fake_cuda import FakeCuda
 
 DataType = IntEnum("DataType", {"FLOAT": 0, "HALF": 1, "INT64": 2, "UINT8": 3})
 TensorIOMode = IntEnum("TensorIOMode", {"NONE": 0, "INPUT": 1, "OUTPUT": 2})

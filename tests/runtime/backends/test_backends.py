@@ -16,7 +16,7 @@ import pytest
 from eenet_runtime.backends import BACKEND_NAMES, choice, choose, make_backend
 from eenet_runtime.backends.onnxruntime_backend import OnnxRuntimeBackend
 from eenet_runtime.backends.openvino_backend import OpenVinoBackend
-from eenet_runtime.bundle import Artifact, Bundle, BundleFile, Manifest, open_bundle
+from eenet_runtime.bundle.manifest import Artifact, Bundle, BundleFile, Manifest, open_bundle
 from eenet_runtime.errors import BackendError
 from tests.synthetic import TINY
 
@@ -160,7 +160,7 @@ def test_a_gpu_engine_gets_its_plan_the_device_and_the_hash_of_the_manifest(
 def test_choosing_imports_no_engine(tiny_bundle: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from eenet_runtime.backends import choose; "
-        "from eenet_runtime.bundle import open_bundle; choose(open_bundle(Path(sys.argv[1]))); "
+        "from eenet_runtime.bundle.manifest import open_bundle; choose(open_bundle(Path(sys.argv[1]))); "
         "print(sorted({'openvino', 'onnxruntime', 'tensorrt', 'tensorrt_rtx', 'cuda'} & set(sys.modules)))"
     )
     finished = subprocess.run(

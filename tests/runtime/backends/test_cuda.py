@@ -10,7 +10,7 @@ import pytest
 
 from eenet_runtime.backends.cuda import CudaSession, count_gpus, find_gpu
 from eenet_runtime.errors import BackendError
-from tests.runtime.fake_cuda import GIB, CaptureMode, CopyKind, CudaStatus, FakeCuda
+from tests.runtime.backends.fake_cuda import GIB, CaptureMode, CopyKind, CudaStatus, FakeCuda
 
 MODULE = "cuda.bindings.runtime"
 

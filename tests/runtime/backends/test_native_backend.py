@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from eenet_runtime.backends import choose, make_backend
 from eenet_runtime.backends.native_backend import NativeBackend, obstacle, processor_obstacle
-from eenet_runtime.bundle import MANIFEST_NAME, open_bundle
+from eenet_runtime.bundle.manifest import MANIFEST_NAME, open_bundle
+from eenet_runtime.bundle.weights_file import WEIGHTS_FILE
 from eenet_runtime.errors import BackendError, BundleError, SelfTestError
-from eenet_runtime.presets import EENET_144, EENET_FAST, GeometryPreset
-from eenet_runtime.segmenter import Segmenter
-from eenet_runtime.selftest import must_be_tested
-from eenet_runtime.weights_file import WEIGHTS_FILE
+from eenet_runtime.segmenter.segmenter import Segmenter
+from eenet_runtime.selftest.selftest import must_be_tested
+from eenet_runtime.volumes.presets import EENET_144, EENET_FAST, GeometryPreset
 from tests.golden import add_golden
 from tests.native_stand_in import (
     ARTIFACT,

@@ -10,9 +10,9 @@ import pytest
 
 from eenet_runtime.backends import Choice, load, onnxruntime_backend
 from eenet_runtime.backends.onnxruntime_backend import OnnxRuntimeBackend, load_onnxruntime
-from eenet_runtime.bundle import open_bundle
-from eenet_runtime.devices import Device
+from eenet_runtime.bundle.manifest import open_bundle
 from eenet_runtime.errors import BackendError
+from eenet_runtime.machine.devices import Device
 from tests.synthetic import TINY
 
 CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from eenet_runtime.backends.onnxruntime_backend import OnnxRuntimeBackend
 from eenet_runtime.backends.openvino_backend import OpenVinoBackend
-from eenet_runtime.bundle import Artifact
+from eenet_runtime.bundle.manifest import Artifact
 from eenet_runtime.errors import BackendError
 from tests.synthetic import BIAS, CLASSIFIER, MODEL_NAME, TINY, TINY_2MM
 
@@ -28,8 +28,8 @@ import sys
 import numpy as np
 from pathlib import Path
 from eenet_runtime.backends.openvino_backend import OpenVinoBackend
-from eenet_runtime.bundle import Artifact
-from eenet_runtime.presets import GeometryPreset
+from eenet_runtime.bundle.manifest import Artifact
+from eenet_runtime.volumes.presets import GeometryPreset
 preset = GeometryPreset({TINY.name!r}, {TINY.shape!r}, 1.0, {TINY.depth_strides!r})
 backend = OpenVinoBackend(Path(sys.argv[1]), Artifact("onnx", {MODEL_NAME!r}, "fp32", "fp32"), preset, 1)
 backend(np.zeros((*preset.shape, 4), dtype=np.float32))

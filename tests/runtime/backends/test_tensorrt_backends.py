@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eenet_runtime.engine_file import FLAVOURS, TENSORRT, TENSORRT_RTX
+from eenet_runtime.bundle.engine_file import FLAVOURS, TENSORRT, TENSORRT_RTX
 from eenet_runtime.errors import BackendError
-from tests.runtime.engine_site import SHAPE, VOXELS, Site, expected_probabilities, make_site, make_volume
-from tests.runtime.fake_cuda import CudaStatus, FakeCuda
+from tests.runtime.backends.engine_site import SHAPE, VOXELS, Site, expected_probabilities, make_site, make_volume
+from tests.runtime.backends.fake_cuda import CudaStatus, FakeCuda
 
 
 @pytest.fixture(params=FLAVOURS)

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from eenet_runtime import bundle
 from eenet_runtime.backends.engine_runner import deserialise
 from eenet_runtime.backends.tensorrt_rtx_backend import load_tensorrt_rtx
-from eenet_runtime.engine_file import FLAVOURS, TENSORRT, TENSORRT_RTX, EngineSidecar, EngineTensor, sidecar_name
+from eenet_runtime.bundle import manifest as bundle
+from eenet_runtime.bundle.engine_file import FLAVOURS, TENSORRT, TENSORRT_RTX, EngineSidecar, EngineTensor, sidecar_name
 from eenet_runtime.errors import BackendError, BundleError
-from tests.runtime.engine_site import SHAPE, Site, described, make_site
-from tests.runtime.fake_cuda import CudaStatus, FakeCuda
-from tests.runtime.fake_tensorrt import FakeTensorRT, Tensor
+from tests.runtime.backends.engine_site import SHAPE, Site, described, make_site
+from tests.runtime.backends.fake_cuda import CudaStatus, FakeCuda
+from tests.runtime.backends.fake_tensorrt import FakeTensorRT, Tensor
 
 
 @pytest.fixture(params=FLAVOURS)

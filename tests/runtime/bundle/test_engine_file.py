@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from eenet_runtime.bundle import BundleFile
-from eenet_runtime.engine_file import (
+from eenet_runtime.bundle.engine_file import (
     AMPERE_PLUS,
     SAME_COMPUTE_CAPABILITY,
     TENSORRT,
@@ -23,6 +22,7 @@ from eenet_runtime.engine_file import (
     LayerSummary,
     check_engine,
 )
+from eenet_runtime.bundle.manifest import BundleFile
 from eenet_runtime.errors import BackendError, BundleError
 
 PLAN = b"not really a plan"

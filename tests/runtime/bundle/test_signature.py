@@ -13,12 +13,12 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from eenet_export.signing import KeyPair, new_key_pair, sign_bundle
-from eenet_runtime.bundle import open_bundle
+from eenet_export.bundle.signing import KeyPair, new_key_pair, sign_bundle
+from eenet_runtime.bundle.manifest import open_bundle
+from eenet_runtime.commands.machine_info import bundle_as_dict, describe_bundle
 from eenet_runtime.errors import BundleError
-from eenet_runtime.info import bundle_as_dict, describe_bundle
-from eenet_runtime.results import ResultPaths, segment_to_files
-from eenet_runtime.segmenter import Segmenter
+from eenet_runtime.results.result_files import ResultPaths, segment_to_files
+from eenet_runtime.segmenter.segmenter import Segmenter
 from tests.synthetic import case_files, edit_manifest, make_head
 
 SIGNATURE = "manifest.json.sig"

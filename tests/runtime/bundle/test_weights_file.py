@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from eenet_runtime.bundle.weights_file import WEIGHTS_FILE, map_weights, stored_tensors
 from eenet_runtime.errors import BundleError
-from eenet_runtime.weights_file import WEIGHTS_FILE, map_weights, stored_tensors
 
 METADATA = {"kernels": "onnx"}
 

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eenet_runtime.content_checks import RULES, CheckPolicy, Finding, Severity, find_problems, judge
+from eenet_runtime.cases.content_checks import RULES, CheckPolicy, Finding, Severity, find_problems, judge
+from eenet_runtime.cases.preprocessing import CaseImages
 from eenet_runtime.errors import CaseError
-from eenet_runtime.labels import CHANNEL_ORDER, Modality
-from eenet_runtime.preprocessing import CaseImages
-from eenet_runtime.presets import EENET_144
+from eenet_runtime.volumes.labels import CHANNEL_ORDER, Modality
+from eenet_runtime.volumes.presets import EENET_144
 from tests.brain import make_brain, volume, with_affine, with_data, with_names
 from tests.synthetic import TINY
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from eenet_runtime.dataset_json import DatasetDescription, read_dataset_json
+from eenet_runtime.cases.dataset_json import DatasetDescription, read_dataset_json
 from eenet_runtime.errors import DatasetError
-from eenet_runtime.labels import MSD, Modality
+from eenet_runtime.volumes.labels import MSD, Modality
 
 CHANNELS = {"0": "T1", "1": "T1ce", "2": "T2", "3": "Flair"}
 DECATHLON_LABELS = {"0": "background", "1": "edema", "2": "non-enhancing tumor", "3": "enhancing tumour"}

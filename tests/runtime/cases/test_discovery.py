@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from eenet_runtime.case_files import CaseFiles, split_name
-from eenet_runtime.discovery import Discovery, find_cases
+from eenet_runtime.cases.case_files import CaseFiles, split_name
+from eenet_runtime.cases.discovery import Discovery, find_cases
 from eenet_runtime.errors import DatasetError
-from eenet_runtime.labels import BRATS2020, BRATS2023, MSD, Modality
+from eenet_runtime.volumes.labels import BRATS2020, BRATS2023, MSD, Modality
 from tests.synthetic import LAYOUT_SCHEMES, LAYOUTS, Head, write_case, write_dataset_json
 
 BRATS2020_NAMES = ("t1", "t1ce", "t2", "flair")

@@ -11,10 +11,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from eenet_runtime.cases.inputs import ImageArray, ImageInput
 from eenet_runtime.errors import CaseError, OutputError
-from eenet_runtime.inputs import ImageArray, ImageInput
-from eenet_runtime.labels import BRATS2020, BRATS2023, MSD, Modality
-from eenet_runtime.segmenter import Segmenter
+from eenet_runtime.segmenter.segmenter import Segmenter
+from eenet_runtime.volumes.labels import BRATS2020, BRATS2023, MSD, Modality
 from tests.synthetic import Head, case_files, make_head, write_volume
 
 OBLIQUE = np.array([[-0.9, 0.1, 0, 20], [-0.1, -0.9, 0.05, 31], [0, 0.05, 1, -7], [0, 0, 0, 1]])

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eenet_runtime.bundle import Manifest, open_bundle
-from eenet_runtime.case_files import case_from_paths
-from eenet_runtime.discovery import find_cases
+from eenet_runtime.bundle.manifest import Manifest, open_bundle
+from eenet_runtime.cases.case_files import case_from_paths
+from eenet_runtime.cases.discovery import find_cases
+from eenet_runtime.cases.missing_modality import MAY_BE_MISSING, missing_warnings, require_modalities
+from eenet_runtime.cases.preprocessing import prepare, read_case
 from eenet_runtime.errors import BundleError, CaseError
-from eenet_runtime.labels import CHANNEL_ORDER, Label, Modality
-from eenet_runtime.missing_modality import MAY_BE_MISSING, missing_warnings, require_modalities
-from eenet_runtime.preprocessing import prepare, read_case
-from eenet_runtime.segmenter import Segmenter
+from eenet_runtime.segmenter.segmenter import Segmenter
+from eenet_runtime.volumes.labels import CHANNEL_ORDER, Label, Modality
 from tests.synthetic import TINY, Head, case_files, edit_manifest, write_bundle, write_case
 
 T1, T1CE, T2, FLAIR = CHANNEL_ORDER

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eenet_runtime.case_files import CaseFiles, ImageSource
-from eenet_runtime.discovery import find_cases
+from eenet_runtime.cases.case_files import CaseFiles, ImageSource
+from eenet_runtime.cases.discovery import find_cases
+from eenet_runtime.cases.preprocessing import CaseImages, prepare, read_case, read_label
 from eenet_runtime.errors import CaseError
-from eenet_runtime.grid import to_network_axes
-from eenet_runtime.labels import CHANNEL_ORDER, Modality
-from eenet_runtime.nifti import Volume, read_volume
-from eenet_runtime.preprocessing import CaseImages, prepare, read_case, read_label
-from eenet_runtime.presets import GeometryPreset
+from eenet_runtime.files.nifti import Volume, read_volume
+from eenet_runtime.volumes.grid import to_network_axes
+from eenet_runtime.volumes.labels import CHANNEL_ORDER, Modality
+from eenet_runtime.volumes.presets import GeometryPreset
 from tests.synthetic import (
     LAYOUTS,
     TINY,
@@ -231,7 +231,7 @@ def test_each_file_is_read_once(tmp_path: Path, head: Head, monkeypatch: pytest.
         read.append(path)
         return read_volume(path)
 
-    monkeypatch.setattr("eenet_runtime.preprocessing.read_volume", counted)
+    monkeypatch.setattr("eenet_runtime.cases.preprocessing.read_volume", counted)
     write_case(tmp_path, "BRATS_001", head, "msd")
     (files,) = find_cases(tmp_path).cases
     read_case(files)

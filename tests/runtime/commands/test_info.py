@@ -12,12 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from eenet_runtime import info
-from eenet_runtime.bundle import Artifact, open_bundle
-from eenet_runtime.cgroup import Cgroups
-from eenet_runtime.devices import GpuInfo, GpuSurvey
-from eenet_runtime.info import describe_bundle, describe_serving, describe_system, serving_info, system_info
-from eenet_runtime.machine import Processor, find_memory, find_processor, free_disk_bytes
+from eenet_runtime.bundle.manifest import Artifact, open_bundle
+from eenet_runtime.commands import machine_info as info
+from eenet_runtime.commands.machine_info import (
+    describe_bundle,
+    describe_serving,
+    describe_system,
+    serving_info,
+    system_info,
+)
+from eenet_runtime.machine.cgroup import Cgroups
+from eenet_runtime.machine.devices import GpuInfo, GpuSurvey
+from eenet_runtime.machine.machine import Processor, find_memory, find_processor, free_disk_bytes
 from tests.synthetic import write_bundle
 
 CPUINFO = """processor\t: 0
@@ -37,7 +43,7 @@ def run(*arguments: object) -> str:
 
 def test_it_takes_less_than_a_second_and_imports_no_engine() -> None:
     code = (
-        "import sys, eenet_runtime.info as info; info.describe_system(info.system_info()); "
+        "import sys, eenet_runtime.commands.machine_info as info; info.describe_system(info.system_info()); "
         "print(sorted({'numpy', 'nibabel', 'openvino', 'onnxruntime', 'cuda', 'tensorrt_rtx'} & set(sys.modules)))"
     )
     finished = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)

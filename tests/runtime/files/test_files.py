@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eenet_runtime.errors import OutputError
-from eenet_runtime.files import is_leftover, open_for_replace, remove_leftovers, sha256_of_file, write_atomically
+from eenet_runtime.files.atomic import is_leftover, open_for_replace, remove_leftovers, sha256_of_file, write_atomically
 
 
 def test_a_write_that_fails_leaves_the_file_before_it_and_nothing_else(tmp_path: Path) -> None:

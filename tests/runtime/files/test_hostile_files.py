@@ -21,11 +21,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from eenet_runtime.dataset_json import read_dataset_json
-from eenet_runtime.discovery import find_cases
+from eenet_runtime.cases.dataset_json import read_dataset_json
+from eenet_runtime.cases.discovery import find_cases
 from eenet_runtime.errors import CaseError, DatasetError, EENetError
-from eenet_runtime.input_file import ReadLimits, open_input
-from eenet_runtime.nifti import read_header, read_volume
+from eenet_runtime.files.input_file import ReadLimits, open_input
+from eenet_runtime.files.nifti import read_header, read_volume
 from eenet_runtime.printable import printable
 from tests.synthetic import make_head, write_case, write_volume
 

@@ -1,6 +1,6 @@
 """Thousands of damaged and absurd files, from reading to a mask: refused in one line, or read as they stand.
 
-`EENET_MUTATIONS=10000 pytest tests/runtime/test_hostile_mutations.py -s` makes them all; the suite makes fewer.
+`EENET_MUTATIONS=10000 pytest tests/runtime/files/test_hostile_mutations.py -s` makes them all; the suite makes fewer.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eenet_runtime.case_files import CaseFiles, ImageSource
+from eenet_runtime.cases.case_files import CaseFiles, ImageSource
+from eenet_runtime.cases.preprocessing import CaseImages, prepare, read_case
 from eenet_runtime.errors import CaseError
-from eenet_runtime.labels import BRATS2020, CHANNEL_ORDER, Modality
-from eenet_runtime.nifti import labels_to_bytes, read_volume
-from eenet_runtime.postprocessing import restore, restore_labels
-from eenet_runtime.preprocessing import CaseImages, prepare, read_case
-from eenet_runtime.presets import GeometryPreset
-from tests.runtime.mutations import Mutant, Original, mutate
+from eenet_runtime.files.nifti import labels_to_bytes, read_volume
+from eenet_runtime.segmenter.postprocessing import restore, restore_labels
+from eenet_runtime.volumes.labels import BRATS2020, CHANNEL_ORDER, Modality
+from eenet_runtime.volumes.presets import GeometryPreset
+from tests.runtime.files.mutations import Mutant, Original, mutate
 from tests.synthetic import BIAS, CLASSIFIER, Head, make_head
 
 MUTANTS = int(os.environ.get("EENET_MUTATIONS", "1500"))

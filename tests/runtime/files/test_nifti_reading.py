@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from eenet_runtime.errors import CaseError
-from eenet_runtime.input_file import ReadLimits
-from eenet_runtime.nifti import is_nifti_name, nifti_stem, read_header, read_volume, sha256_of_image, write_labels
+from eenet_runtime.files.input_file import ReadLimits
+from eenet_runtime.files.nifti import is_nifti_name, nifti_stem, read_header, read_volume, sha256_of_image, write_labels
 from tests.synthetic import write_volume
 
 AFFINE = np.array([[-1.0, 0, 0, 3], [0, -1.5, 0, 20], [0, 0, 2.0, -7], [0, 0, 0, 1]])
@@ -252,7 +252,7 @@ def test_reading_reserves_no_more_memory_than_the_file_needs(volume_file: Path) 
     program = f"""
 import resource
 from pathlib import Path
-from eenet_runtime.nifti import read_volume
+from eenet_runtime.files.nifti import read_volume
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 200 * 2**20,) * 2)
 read_volume(Path({str(volume_file)!r}))

@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.runtime.folder_stand_in import LOADED
-
-ROOT = Path(__file__).parents[2]
+from tests.places import ROOT
+from tests.runtime.folders.folder_stand_in import LOADED
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class FolderProcess:
 
     def start(self) -> subprocess.Popen[str]:
         """Start it and wait until the model is loaded."""
-        program = [sys.executable, "-m", "tests.runtime.folder_stand_in", str(self.log), str(self.seconds)]
+        program = [sys.executable, "-m", "tests.runtime.folders.folder_stand_in", str(self.log), str(self.seconds)]
         arguments = ["infer", "folder", str(self.cases), str(self.output), "--model", str(self.bundle)]
         process = subprocess.Popen(
             [*program, *arguments, *self.options],

@@ -1,8 +1,8 @@
 """`eenet-run` with a stand-in for the network: slow enough to be hit at any moment, and it keeps a log.
 
-Run as `python -m tests.runtime.folder_stand_in LOG SECONDS ARGUMENTS...`. Each inference writes the name of its case
-into LOG when it begins, and takes SECONDS. Every flush to the disk takes a little longer, too, so that a kill now and
-then falls between the writing of a file and its final name. When the model is loaded a line is printed.
+Run as `python -m tests.runtime.folders.folder_stand_in LOG SECONDS ARGUMENTS...`. Each inference writes the name of its
+case into LOG when it begins, and takes SECONDS. Every flush to the disk takes a little longer, too, so that a kill now
+and then falls between the writing of a file and its final name. When the model is loaded a line is printed.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime import files, serving
 from eenet_runtime.backends import Choice
-from eenet_runtime.bundle import Artifact, Bundle
-from eenet_runtime.segmenter import ComputedCase, PreparedCase, Segmenter
+from eenet_runtime.bundle.manifest import Artifact, Bundle
+from eenet_runtime.files import atomic as files
+from eenet_runtime.segmenter.segmenter import ComputedCase, PreparedCase, Segmenter
+from eenet_runtime.selftest import serving
 from tests.synthetic import BIAS, CLASSIFIER
 
 LOADED = "loaded"

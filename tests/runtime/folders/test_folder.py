@@ -13,14 +13,14 @@ from typing import Any
 import nibabel as nib
 import pytest
 
-from eenet_runtime import folder as folder_module
-from eenet_runtime.discovery import find_cases
+from eenet_runtime.cases.discovery import find_cases
 from eenet_runtime.errors import BackendError, DatasetError, OutputError
-from eenet_runtime.folder import FolderSettings, segment_folder
-from eenet_runtime.labels import Modality
-from eenet_runtime.outcomes import CaseOutcome, outcome_table
-from eenet_runtime.results import ResultPaths, segment_to_files
-from eenet_runtime.segmenter import Segmenter
+from eenet_runtime.folders import folder as folder_module
+from eenet_runtime.folders.folder import FolderSettings, segment_folder
+from eenet_runtime.folders.outcomes import CaseOutcome, outcome_table
+from eenet_runtime.results.result_files import ResultPaths, segment_to_files
+from eenet_runtime.segmenter.segmenter import Segmenter
+from eenet_runtime.volumes.labels import Modality
 from tests.synthetic import Head, make_head, write_case
 
 NO_PREVIEW = FolderSettings(preview=False)

@@ -1,6 +1,6 @@
 """Folder runs that are killed, or lose their disk, at any moment: the same command again ends as if nothing had been.
 
-Ten kills by default; `EENET_KILLS=50 pytest tests/runtime/test_folder_killed.py` makes as many as it says.
+Ten kills by default; `EENET_KILLS=50 pytest tests/runtime/folders/test_folder_killed.py` makes as many as it says.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from eenet_runtime.files import is_leftover
-from tests.runtime.folder_process import FolderProcess, hidden, reported, results_of
+from eenet_runtime.files.atomic import is_leftover
+from tests.runtime.folders.folder_process import FolderProcess, hidden, reported, results_of
 from tests.synthetic import make_head, write_case
 
 KILLS = int(os.environ.get("EENET_KILLS", "10"))

@@ -16,14 +16,14 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 import pytest
 
-from eenet_runtime.discovery import find_cases
+from eenet_runtime.cases.discovery import find_cases
 from eenet_runtime.errors import DatasetError, OutputError
-from eenet_runtime.folder import FolderSettings, segment_folder
-from eenet_runtime.folder_page import PAGE_NAME, write_folder_page
-from eenet_runtime.outcomes import CaseOutcome
-from eenet_runtime.report import REPORT_SCHEMA_VERSION
-from eenet_runtime.results import ResultPaths, segment_to_files
-from eenet_runtime.segmenter import Segmenter
+from eenet_runtime.folders.folder import FolderSettings, segment_folder
+from eenet_runtime.folders.folder_page import PAGE_NAME, write_folder_page
+from eenet_runtime.folders.outcomes import CaseOutcome
+from eenet_runtime.results.report import REPORT_SCHEMA_VERSION
+from eenet_runtime.results.result_files import ResultPaths, segment_to_files
+from eenet_runtime.segmenter.segmenter import Segmenter
 from tests.synthetic import Head, write_case
 
 HOSTILE = (

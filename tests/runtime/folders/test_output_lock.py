@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from eenet_runtime.errors import OutputError
-from eenet_runtime.output_lock import sole_run
-from eenet_runtime.shards import WHOLE, Shard
-from tests.runtime.folder_process import FolderProcess, hidden, reported
+from eenet_runtime.folders.output_lock import sole_run
+from eenet_runtime.folders.shards import WHOLE, Shard
+from tests.runtime.folders.folder_process import FolderProcess, hidden, reported
 from tests.synthetic import make_head, write_case
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="locks and kills of POSIX")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eenet_runtime.pipeline import overlapped
+from eenet_runtime.folders.pipeline import overlapped
 
 
 @dataclass

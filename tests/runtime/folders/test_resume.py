@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from eenet_runtime.bundle import PostprocessingSettings
-from eenet_runtime.content_checks import CheckPolicy
-from eenet_runtime.folder import FolderSettings, plan_folder, segment_folder
-from eenet_runtime.labels import MSD, Modality
-from eenet_runtime.mask_settings import MaskSettings
-from eenet_runtime.outcomes import FolderRun, Status
-from eenet_runtime.report import CaseReport, read_report
-from eenet_runtime.segmenter import Segmenter
+from eenet_runtime.bundle.manifest import PostprocessingSettings
+from eenet_runtime.cases.content_checks import CheckPolicy
+from eenet_runtime.folders.folder import FolderSettings, plan_folder, segment_folder
+from eenet_runtime.folders.outcomes import FolderRun, Status
+from eenet_runtime.results.mask_settings import MaskSettings
+from eenet_runtime.results.report import CaseReport, read_report
+from eenet_runtime.segmenter.segmenter import Segmenter
+from eenet_runtime.volumes.labels import MSD, Modality
 from tests.synthetic import Head, write_case, write_volume
 
 PLAIN = FolderSettings(preview=False)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.runtime.folder_process import FolderProcess, hidden, reported, results_of
+from tests.runtime.folders.folder_process import FolderProcess, hidden, reported, results_of
 from tests.synthetic import make_head, write_case
 
 NAMES = [f"Case_{index}" for index in range(4)]

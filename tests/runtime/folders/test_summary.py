@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eenet_runtime.errors import DatasetError
-from eenet_runtime.folder import FolderSettings, segment_folder
-from eenet_runtime.outcomes import CaseOutcome, FolderRun
-from eenet_runtime.segmenter import Segmenter
-from eenet_runtime.shards import Shard
-from eenet_runtime.summary import gather_summary, is_summary_name, spreadsheet_text, summary_name, write_summary
+from eenet_runtime.folders.folder import FolderSettings, segment_folder
+from eenet_runtime.folders.outcomes import CaseOutcome, FolderRun
+from eenet_runtime.folders.shards import Shard
+from eenet_runtime.folders.summary import gather_summary, is_summary_name, spreadsheet_text, summary_name, write_summary
+from eenet_runtime.segmenter.segmenter import Segmenter
 from tests.synthetic import Head, write_case
 
 HOSTILE = [

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from eenet_runtime.case_files import CaseFiles
+from eenet_runtime.cases.case_files import CaseFiles
 from eenet_runtime.errors import CaseError
-from eenet_runtime.folder import FolderSettings, segment_folder
-from eenet_runtime.labels import Modality
-from eenet_runtime.outcomes import CaseOutcome, Status
-from eenet_runtime.segmenter import ComputedCase, PreparedCase, Segmenter
-from eenet_runtime.stopping import StopRequest
-from eenet_runtime.watch import DropFolder, WatchSettings, watch_cases
+from eenet_runtime.folders.folder import FolderSettings, segment_folder
+from eenet_runtime.folders.outcomes import CaseOutcome, Status
+from eenet_runtime.folders.stopping import StopRequest
+from eenet_runtime.folders.watch import DropFolder, WatchSettings, watch_cases
+from eenet_runtime.segmenter.segmenter import ComputedCase, PreparedCase, Segmenter
+from eenet_runtime.volumes.labels import Modality
 from tests.synthetic import Head, write_case
 
 SETTLE = 10.0

@@ -10,12 +10,9 @@ from typing import Any
 
 import pytest
 
-from eenet_runtime import devices
 from eenet_runtime.backends import choice
 from eenet_runtime.backends.choice import Candidates, candidates, choose
-from eenet_runtime.bundle import Artifact, Bundle, BundleFile, Manifest
-from eenet_runtime.devices import CPU, Device, GpuInfo, GpuSurvey, find_gpus, parse_device
-from eenet_runtime.engine_file import (
+from eenet_runtime.bundle.engine_file import (
     BuildGpu,
     EngineFlags,
     EngineSidecar,
@@ -23,7 +20,10 @@ from eenet_runtime.engine_file import (
     LayerSummary,
     sidecar_name,
 )
+from eenet_runtime.bundle.manifest import Artifact, Bundle, BundleFile, Manifest
 from eenet_runtime.errors import BackendError
+from eenet_runtime.machine import devices
+from eenet_runtime.machine.devices import CPU, Device, GpuInfo, GpuSurvey, find_gpus, parse_device
 from tests.synthetic import TINY
 
 FP32 = Artifact("onnx", "model.onnx", "fp32", "fp16")

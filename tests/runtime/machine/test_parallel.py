@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from eenet_runtime.parallel import map_in_threads
+from eenet_runtime.machine.parallel import map_in_threads
 
 
 @pytest.mark.parametrize("threads", [None, 1, 2, 9])

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from eenet_runtime.cgroup import Cgroups
-from eenet_runtime.threads import CpuBudget, cpu_budget, usable_cpus
+from eenet_runtime.machine.cgroup import Cgroups
+from eenet_runtime.machine.threads import CpuBudget, cpu_budget, usable_cpus
 
 NO_LIMIT_V1 = "9223372036854771712"
 
@@ -106,7 +106,7 @@ def test_the_budget_says_where_it_comes_from(tmp_path: Path) -> None:
 def test_an_affinity_mask_is_followed() -> None:
     code = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
-        "from eenet_runtime.threads import usable_cpus; print(usable_cpus())"
+        "from eenet_runtime.machine.threads import usable_cpus; print(usable_cpus())"
     )
     finished = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert finished.stdout.strip() == "1"

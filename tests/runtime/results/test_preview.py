@@ -13,11 +13,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from eenet_runtime.grid import Grid
-from eenet_runtime.labels import Label, Modality, Region
-from eenet_runtime.preview import draw_preview, render_preview
-from eenet_runtime.preview_sheet import REGION_COLOURS, _drawable
-from eenet_runtime.segmenter import Segmenter
+from eenet_runtime.results.preview import draw_preview, render_preview
+from eenet_runtime.results.preview_sheet import REGION_COLOURS, _drawable
+from eenet_runtime.segmenter.segmenter import Segmenter
+from eenet_runtime.volumes.grid import Grid
+from eenet_runtime.volumes.labels import Label, Modality, Region
 from tests.synthetic import ORIENTATIONS, Head, case_files, make_head
 
 VOLUMES = {Region.ET: 1.25, Region.TC: 20.0, Region.WT: 300.5}

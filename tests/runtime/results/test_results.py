@@ -15,13 +15,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from eenet_runtime.case_files import CaseFiles, ImageSource
-from eenet_runtime.discovery import find_cases
+from eenet_runtime.cases.case_files import CaseFiles, ImageSource
+from eenet_runtime.cases.discovery import find_cases
 from eenet_runtime.errors import CaseError, EENetError, OutputError
-from eenet_runtime.labels import BRATS2020, BRATS2023, MSD, Label, Modality
-from eenet_runtime.nifti import labels_to_bytes, read_volume, write_labels
-from eenet_runtime.results import ResultPaths, segment_to_files
-from eenet_runtime.segmenter import Segmenter
+from eenet_runtime.files.nifti import labels_to_bytes, read_volume, write_labels
+from eenet_runtime.results.result_files import ResultPaths, segment_to_files
+from eenet_runtime.segmenter.segmenter import Segmenter
+from eenet_runtime.volumes.labels import BRATS2020, BRATS2023, MSD, Label, Modality
 from tests.synthetic import LAYOUT_SCHEMES, LAYOUTS, Head, case_files, make_head, write_case, write_volume
 
 
@@ -152,7 +152,7 @@ def test_a_failure_after_the_mask_takes_the_mask_along(
         assert paths.mask.exists()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"eenet_runtime.results.{step}", fail)
+    monkeypatch.setattr(f"eenet_runtime.results.result_files.{step}", fail)
     with pytest.raises(KeyboardInterrupt):
         segment_to_files(segmenter, case_files(tmp_path, "A", head), paths)
     assert content_of(tmp_path / "out") == set()

@@ -19,10 +19,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from eenet_runtime.segmenter import Segmenter
+from eenet_runtime.segmenter.segmenter import Segmenter
+from tests.places import ROOT
 from tests.synthetic import Head, case_files
 
-ROOT = Path(__file__).parents[2]
 LINES_OF_A_GATEWAY = 30
 
 # Runs in a process of its own: two cases in memory and one in files, with every audit event that changes or reaches

@@ -19,13 +19,13 @@ ONE_CASE = """
 import sys
 from pathlib import Path
 import numpy as np
-from eenet_bench.latency_worker import peak_rss_bytes
-from eenet_runtime.bundle import PostprocessingSettings
-from eenet_runtime.discovery import find_cases
-from eenet_runtime.nifti import write_labels
-from eenet_runtime.postprocessing import clean, restore, restore_labels
-from eenet_runtime.preprocessing import prepare, read_case
-from eenet_runtime.presets import preset_by_name
+from eenet_bench.run.latency_worker import peak_rss_bytes
+from eenet_runtime.bundle.manifest import PostprocessingSettings
+from eenet_runtime.cases.discovery import find_cases
+from eenet_runtime.files.nifti import write_labels
+from eenet_runtime.segmenter.postprocessing import clean, restore, restore_labels
+from eenet_runtime.cases.preprocessing import prepare, read_case
+from eenet_runtime.volumes.presets import preset_by_name
 
 folder, preset = Path(sys.argv[1]), preset_by_name(sys.argv[2])
 (files,) = find_cases(folder).cases

@@ -8,8 +8,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from eenet_runtime.results import ResultPaths, segment_to_files
-from eenet_runtime.segmenter import Segmenter
+from eenet_runtime.results.result_files import ResultPaths, segment_to_files
+from eenet_runtime.segmenter.segmenter import Segmenter
 from tests.synthetic import ORIENTATIONS, Head, case_files, make_head
 
 

@@ -12,11 +12,11 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from eenet_runtime.bundle import PostprocessingSettings
-from eenet_runtime.grid import Grid, to_network_axes
-from eenet_runtime.labels import Label, Region
-from eenet_runtime.placement import place_box
-from eenet_runtime.postprocessing import clean, restore, restore_labels
+from eenet_runtime.bundle.manifest import PostprocessingSettings
+from eenet_runtime.segmenter.postprocessing import clean, restore, restore_labels
+from eenet_runtime.volumes.grid import Grid, to_network_axes
+from eenet_runtime.volumes.labels import Label, Region
+from eenet_runtime.volumes.placement import place_box
 from tests.synthetic import ORIENTATIONS, TINY, make_head
 
 NOTHING = PostprocessingSettings()

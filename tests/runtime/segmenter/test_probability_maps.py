@@ -18,13 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from eenet_runtime.grid import Grid, to_network_axes
-from eenet_runtime.labels import Label
-from eenet_runtime.nifti import Volume, read_volume
-from eenet_runtime.placement import AxisPlacement, Placement
-from eenet_runtime.probability_maps import MAP_LABELS, MAPS_SUFFIX, SCALE, probability_maps_to_bytes
-from eenet_runtime.segmentation import NetworkProbabilities
-from eenet_runtime.segmenter import Segmenter
+from eenet_runtime.files.nifti import Volume, read_volume
+from eenet_runtime.segmenter.probability_maps import MAP_LABELS, MAPS_SUFFIX, SCALE, probability_maps_to_bytes
+from eenet_runtime.segmenter.segmentation import NetworkProbabilities
+from eenet_runtime.segmenter.segmenter import Segmenter
+from eenet_runtime.volumes.grid import Grid, to_network_axes
+from eenet_runtime.volumes.labels import Label
+from eenet_runtime.volumes.placement import AxisPlacement, Placement
+from tests.places import ROOT
 from tests.synthetic import ORIENTATIONS, Head, case_files, make_head, write_volume
 
 HALF_A_STEP = 0.5 / SCALE + 1e-7
@@ -185,7 +186,7 @@ def test_arrays_that_do_not_fit_together_are_a_bug(tmp_path: Path) -> None:
 
 
 def test_the_snippet_in_the_documentation_gives_the_regions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "outputs.md").read_text()
+    text = (ROOT / "docs" / "outputs.md").read_text()
     snippet = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
     values = random_probabilities((5, 4, 6))
     kept = NetworkProbabilities(values, copying((0, 5, 5), (0, 4, 4), (0, 6, 6)))
@@ -202,11 +203,11 @@ def test_the_snippet_in_the_documentation_gives_the_regions(tmp_path: Path, monk
 
 PEAK = """
 import numpy as np
-from eenet_runtime.grid import Grid
-from eenet_runtime.nifti import Volume
-from eenet_runtime.placement import AxisPlacement, Placement
-from eenet_runtime.probability_maps import probability_maps_to_bytes
-from eenet_runtime.segmentation import NetworkProbabilities
+from eenet_runtime.volumes.grid import Grid
+from eenet_runtime.files.nifti import Volume
+from eenet_runtime.volumes.placement import AxisPlacement, Placement
+from eenet_runtime.segmenter.probability_maps import probability_maps_to_bytes
+from eenet_runtime.segmenter.segmentation import NetworkProbabilities
 import nibabel as nib
 
 def peak():

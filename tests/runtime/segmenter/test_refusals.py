@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eenet_runtime.labels import Modality
+from eenet_runtime.volumes.labels import Modality
 from tests.synthetic import Head, edit_manifest, make_head, write_bundle, write_case, write_volume
 
 PROGRAM = Path(sys.executable).with_name("eenet-run")

@@ -16,14 +16,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eenet_runtime import inputs, postprocessing
 from eenet_runtime.backends import BACKEND_NAMES
 from eenet_runtime.backends.base import Backend
-from eenet_runtime.case_files import CaseFiles, ImageSource
+from eenet_runtime.cases import inputs
+from eenet_runtime.cases.case_files import CaseFiles, ImageSource
 from eenet_runtime.errors import BackendError, CaseCancelledError, CaseError, CaseTimeoutError, EENetError
-from eenet_runtime.labels import Modality, Region
-from eenet_runtime.limits import Cancellation, Limits
-from eenet_runtime.segmenter import Segmenter
+from eenet_runtime.segmenter import postprocessing
+from eenet_runtime.segmenter.limits import Cancellation, Limits
+from eenet_runtime.segmenter.segmenter import Segmenter
+from eenet_runtime.volumes.labels import Modality, Region
 from tests.synthetic import Head, case_files, make_head
 
 STAGES = ("read", "check", "prepare", "network", "restore", "clean")
@@ -155,8 +156,8 @@ def test_cases_in_flight_never_exceed_the_stated_number(
         change(-1)
         return finish(*arguments)
 
-    monkeypatch.setattr("eenet_runtime.segmenter.load_case", load_case)
-    monkeypatch.setattr("eenet_runtime.segmenter.clean", cleaned)
+    monkeypatch.setattr("eenet_runtime.segmenter.segmenter.load_case", load_case)
+    monkeypatch.setattr("eenet_runtime.segmenter.segmenter.clean", cleaned)
     loaded = watch(max_cases_in_flight=2).segmenter
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(loaded.segment, cases * 3))

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eenet_runtime import golden
 from eenet_runtime.backends import make_backend
-from eenet_runtime.bundle import Artifact, open_bundle
+from eenet_runtime.bundle.manifest import Artifact, open_bundle
 from eenet_runtime.errors import BackendError, BundleError
-from eenet_runtime.golden import (
+from eenet_runtime.selftest import golden
+from eenet_runtime.selftest.golden import (
     GOLDEN_NAME,
     LIMITS,
     STEPS_PER_UNIT,
@@ -27,7 +27,7 @@ from eenet_runtime.golden import (
     read_golden,
     run_golden,
 )
-from eenet_runtime.labels import Label, Region
+from eenet_runtime.volumes.labels import Label, Region
 from tests.golden import add_golden
 from tests.synthetic import CLASSIFIER, TINY, TINY_2MM, write_bundle
 

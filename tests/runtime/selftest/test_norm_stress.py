@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from eenet_runtime.errors import BackendError
-from eenet_runtime.norm_stress import EPSILON, GROUPS, LIMIT, norm_stress, norm_stress_of_plan
-from tests.runtime.fake_cuda import FakeCuda
-from tests.runtime.fake_tensorrt import FakeTensorRT, fake_plan
+from eenet_runtime.selftest.norm_stress import EPSILON, GROUPS, LIMIT, norm_stress, norm_stress_of_plan
+from tests.runtime.backends.fake_cuda import FakeCuda
+from tests.runtime.backends.fake_tensorrt import FakeTensorRT, fake_plan
 
 Half = NDArray[np.float16]
 

@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eenet_runtime import segmenter as segmenter_module
-from eenet_runtime import selftest as selftest_module
-from eenet_runtime import serving
 from eenet_runtime.backends import Candidates, Choice, make_backend
-from eenet_runtime.bundle import Artifact, Bundle, describe_files, open_bundle
-from eenet_runtime.devices import Device
+from eenet_runtime.bundle.manifest import Artifact, Bundle, describe_files, open_bundle
 from eenet_runtime.errors import BackendError, BundleError, SelfTestError
-from eenet_runtime.golden import GoldenCase, read_golden
-from eenet_runtime.norm_stress import LIMIT, StressResult
-from eenet_runtime.results import ResultPaths, segment_to_files
-from eenet_runtime.segmenter import Segmenter
-from eenet_runtime.selftest import Check, describe_self_test, require_passed, self_test
+from eenet_runtime.machine.devices import Device
+from eenet_runtime.results.result_files import ResultPaths, segment_to_files
+from eenet_runtime.segmenter import segmenter as segmenter_module
+from eenet_runtime.segmenter.segmenter import Segmenter
+from eenet_runtime.selftest import selftest as selftest_module
+from eenet_runtime.selftest import serving
+from eenet_runtime.selftest.golden import GoldenCase, read_golden
+from eenet_runtime.selftest.norm_stress import LIMIT, StressResult
+from eenet_runtime.selftest.selftest import Check, describe_self_test, require_passed, self_test
 from tests.golden import add_golden
 from tests.synthetic import CLASSIFIER, case_files, edit_manifest, make_head, write_bundle, write_case
 

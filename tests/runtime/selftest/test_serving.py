@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eenet_runtime import serving
 from eenet_runtime.backends import Backend, Candidates, Choice, candidates, load
-from eenet_runtime.bundle import Artifact, Bundle, open_bundle
-from eenet_runtime.devices import Device
+from eenet_runtime.bundle.manifest import Artifact, Bundle, open_bundle
 from eenet_runtime.errors import BackendError, BundleError, SelfTestError
-from eenet_runtime.golden import read_golden
-from eenet_runtime.serving import serve
+from eenet_runtime.machine.devices import Device
+from eenet_runtime.selftest import serving
+from eenet_runtime.selftest.golden import read_golden
+from eenet_runtime.selftest.serving import serve
 from tests.golden import add_golden
 from tests.synthetic import write_bundle
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-import eenet_runtime.boxes as box_module
-from eenet_runtime.boxes import (
+import eenet_runtime.volumes.boxes as box_module
+from eenet_runtime.volumes.boxes import (
     Box,
     bounding_box,
     contiguous,

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from eenet_runtime.dice import dice, dice_by_region
-from eenet_runtime.labels import Label, Region
+from eenet_runtime.volumes.dice import dice, dice_by_region
+from eenet_runtime.volumes.labels import Label, Region
 
 LABELS = arrays(np.uint8, (4, 5, 3), elements=st.sampled_from([0, 0, 0, 0, 0, 1, 2, 3]))
 

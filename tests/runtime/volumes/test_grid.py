@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from eenet_runtime.boxes import bounding_box
 from eenet_runtime.errors import CaseError
-from eenet_runtime.grid import (
+from eenet_runtime.volumes.boxes import bounding_box
+from eenet_runtime.volumes.grid import (
     GRID_TOLERANCE,
     Grid,
     box_to_network_axes,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eenet_runtime.errors import CaseError
-from eenet_runtime.labels import BRATS2020, LABEL_SCHEMES, Label, LabelScheme
+from eenet_runtime.volumes.labels import BRATS2020, LABEL_SCHEMES, Label, LabelScheme
 
 CLASSES = np.random.default_rng(0).integers(0, 4, (5, 6, 7)).astype(np.uint8)
 

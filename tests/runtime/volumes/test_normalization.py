@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from eenet_runtime.errors import CaseError
-from eenet_runtime.normalization import measure_intensities
+from eenet_runtime.volumes.normalization import measure_intensities
 from tests.synthetic import zscore
 
 VOLUMES = hnp.arrays(np.int16, hnp.array_shapes(min_dims=3, max_dims=3, max_side=6), elements=st.integers(-999, 999))

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from eenet_runtime.boxes import Box, bounding_box
-from eenet_runtime.labels import NUM_CLASSES
-from eenet_runtime.placement import AxisPlacement, Placement, Triple, most_probable, place_box
-from eenet_runtime.presets import GeometryPreset
+from eenet_runtime.volumes.boxes import Box, bounding_box
+from eenet_runtime.volumes.labels import NUM_CLASSES
+from eenet_runtime.volumes.placement import AxisPlacement, Placement, Triple, most_probable, place_box
+from eenet_runtime.volumes.presets import GeometryPreset
 
 BOX_1MM = GeometryPreset("box", (32, 32, 12), 1.0, (1, 2, 2))
 BOX_2MM = GeometryPreset("box-2mm", (32, 32, 12), 2.0, (1, 2, 2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from eenet_runtime.errors import GeometryError
-from eenet_runtime.presets import PRESETS, GeometryPreset, preset_by_name
+from eenet_runtime.volumes.presets import PRESETS, GeometryPreset, preset_by_name
 
 
 def test_the_three_presets_are_those_of_the_paper_the_code_and_ours() -> None:

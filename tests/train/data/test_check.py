@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from eenet_runtime.errors import DatasetError, TrainingError
-from eenet_runtime.labels import Label, Modality
-from eenet_train import check as check_module
-from eenet_train.check import MOST_LABEL_VALUES, PASSED_OVER, CheckedCase, DatasetCheck, check_dataset
-from eenet_train.check_table import check_json, check_table
+from eenet_runtime.volumes.labels import Label, Modality
+from eenet_train.data import check as check_module
+from eenet_train.data.check import MOST_LABEL_VALUES, PASSED_OVER, CheckedCase, DatasetCheck, check_dataset
+from eenet_train.data.check_table import check_json, check_table
 from tests.synthetic import (
     LAYOUT_SCHEMES,
     LAYOUTS,

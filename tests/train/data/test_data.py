@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from eenet_runtime.errors import CaseError, OutputError, TrainingError
-from eenet_runtime.labels import Label, Modality
-from eenet_runtime.placement import place_box
-from eenet_train.data import (
+from eenet_runtime.volumes.labels import Label, Modality
+from eenet_runtime.volumes.placement import place_box
+from eenet_train.data.data import (
     FULL,
     PreparedCase,
     label_fractions,

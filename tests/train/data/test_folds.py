@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eenet_runtime.errors import DatasetError, TrainingError
-from eenet_train.folds import assign_folds, grades, stratified_by_grade
+from eenet_train.data.folds import assign_folds, grades, stratified_by_grade
 
 MODALITY_WORDS = ("t1", "t1ce", "t2", "flair")
 HEADER_2020 = (

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eenet_train import samples
-from eenet_train.data import FULL, PreparedCase
-from eenet_train.recipe import Augmentation
-from eenet_train.samples import centred_sample, training_sample
+from eenet_train.data import samples
+from eenet_train.data.data import FULL, PreparedCase
+from eenet_train.data.samples import centred_sample, training_sample
+from eenet_train.recipe.recipe import Augmentation
 
 SHAPE = (64, 64, 24)
 VARIED = Augmentation(flip=0.5, scale=0.1, shift=0.1)

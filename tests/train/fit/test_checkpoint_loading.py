@@ -14,14 +14,15 @@ import numpy as np
 import pytest
 
 from eenet_runtime.errors import TrainingError
-from eenet_runtime.presets import GeometryPreset
+from eenet_runtime.volumes.presets import GeometryPreset
+from tests.places import DEMO_BUNDLE
 
 pytestmark = [pytest.mark.tf, pytest.mark.slow]
 
 SMALL = GeometryPreset("small", (64, 64, 24), 1.0, (2, 2, 2))
 PUBLISHED_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 PUBLISHED_STD = np.array([0.229, 0.224, 0.225], np.float32)
-BUNDLE = Path(__file__).parents[2] / "models" / "eenet-fast-phantom"
+BUNDLE = DEMO_BUNDLE
 
 Weights = dict[str, dict[str, np.ndarray]]
 """Layer, variable, values."""
@@ -32,7 +33,7 @@ Groups = list[tuple[str, list[tuple[str, np.ndarray]]]]
 @pytest.fixture(scope="module")
 def network() -> Any:
     """One network for the module; every test finds it with all weights at zero."""
-    from eenet_train.network import build_eenet
+    from eenet_train.network.network import build_eenet
 
     return build_eenet(SMALL)
 
@@ -131,7 +132,7 @@ def _write_keras2(path: Path, groups: Groups, config: object = None, unweighted:
 
 
 def test_a_checkpoint_with_models_in_the_model_is_loaded_whole(network: Any, weights: Weights, tmp_path: Path) -> None:
-    from eenet_train.checkpoint_loading import LayerStatus, load_by_name, load_table
+    from eenet_train.fit.checkpoint_loading import LayerStatus, load_by_name, load_table
 
     path = _write_keras2(tmp_path / "published.h5", _published_layout(weights))
     report = load_by_name(network, path, strict=True)
@@ -149,7 +150,7 @@ def test_a_checkpoint_with_models_in_the_model_is_loaded_whole(network: Any, wei
 def test_the_normalization_computes_with_the_loaded_values_at_once(
     network: Any, weights: Weights, tmp_path: Path
 ) -> None:
-    from eenet_train.checkpoint_loading import load_by_name
+    from eenet_train.fit.checkpoint_loading import load_by_name
 
     load_by_name(network, _write_keras2(tmp_path / "published.h5", _published_layout(weights)))
     layer = network.get_layer("normalization")
@@ -158,7 +159,7 @@ def test_the_normalization_computes_with_the_loaded_values_at_once(
 
 
 def test_counted_names_are_matched_in_order_within_their_kind(network: Any, weights: Weights, tmp_path: Path) -> None:
-    from eenet_train.checkpoint_loading import LayerStatus, load_by_name
+    from eenet_train.fit.checkpoint_loading import LayerStatus, load_by_name
 
     norms = [name for name in weights if name.startswith("GroupNorm")]
     rename = {name: f"group_normalization_{index + 9}" for index, name in enumerate(norms)}
@@ -169,7 +170,7 @@ def test_counted_names_are_matched_in_order_within_their_kind(network: Any, weig
 
 
 def test_counted_names_out_of_order_are_left_alone(network: Any, weights: Weights, tmp_path: Path) -> None:
-    from eenet_train.checkpoint_loading import LayerStatus, load_by_name, load_table
+    from eenet_train.fit.checkpoint_loading import LayerStatus, load_by_name, load_table
 
     norms = [name for name in weights if name.startswith("GroupNorm")]
     rename = {name: f"group_normalization_{len(norms) - index}" for index, name in enumerate(norms)}
@@ -184,7 +185,7 @@ def test_counted_names_out_of_order_are_left_alone(network: Any, weights: Weight
 def test_of_layers_whose_number_differs_only_unique_shapes_are_matched(
     network: Any, weights: Weights, tmp_path: Path
 ) -> None:
-    from eenet_train.checkpoint_loading import LayerStatus, load_by_name
+    from eenet_train.fit.checkpoint_loading import LayerStatus, load_by_name
 
     rename = {"Dec2D_BatchNorm_512": "batch_normalization", "Dec2D_BatchNorm_256": "batch_normalization_1"}
     groups = _flat({n: w for n, w in weights.items() if not n.startswith("Dec2D_BatchNorm")})
@@ -202,7 +203,7 @@ def test_of_layers_whose_number_differs_only_unique_shapes_are_matched(
 def test_layers_with_names_of_their_own_are_never_matched_by_order(
     network: Any, weights: Weights, tmp_path: Path
 ) -> None:
-    from eenet_train.checkpoint_loading import LayerStatus, load_by_name
+    from eenet_train.fit.checkpoint_loading import LayerStatus, load_by_name
 
     config = _config([("Bottleneck", "Conv3D")])
     path = _write_keras2(tmp_path / "own.h5", _flat(weights, {"L4_Dec": "Bottleneck"}), config)
@@ -212,7 +213,7 @@ def test_layers_with_names_of_their_own_are_never_matched_by_order(
 
 
 def test_a_name_that_two_inner_models_share_is_not_trusted(network: Any, weights: Weights, tmp_path: Path) -> None:
-    from eenet_train.checkpoint_loading import LayerStatus, load_by_name
+    from eenet_train.fit.checkpoint_loading import LayerStatus, load_by_name
 
     groups = _flat({name: w for name, w in weights.items() if name not in ("L1_Dec", "L2_Dec")})
     groups += _nested("branch_a", ["L1_Dec", "L2_Dec"], weights) + _nested("branch_b", ["L1_Dec", "L2_Dec"], weights)
@@ -222,7 +223,7 @@ def test_a_name_that_two_inner_models_share_is_not_trusted(network: Any, weights
 
 
 def test_a_layer_that_does_not_fit_is_shown_with_both_shapes(network: Any, weights: Weights, tmp_path: Path) -> None:
-    from eenet_train.checkpoint_loading import LayerStatus, load_by_name, load_table
+    from eenet_train.fit.checkpoint_loading import LayerStatus, load_by_name, load_table
 
     changed: Weights = {**weights, "Input_L1": {"kernel": np.ones((3, 3, 3, 2, 16), np.float32), "bias": np.ones(16)}}
     path = _write_keras2(tmp_path / "two-channels.h5", _flat(changed))
@@ -236,7 +237,7 @@ def test_a_layer_that_does_not_fit_is_shown_with_both_shapes(network: Any, weigh
 
 
 def test_weights_of_other_names_do_not_fit(network: Any, weights: Weights, tmp_path: Path) -> None:
-    from eenet_train.checkpoint_loading import LayerStatus, load_by_name
+    from eenet_train.fit.checkpoint_loading import LayerStatus, load_by_name
 
     norm = weights["GroupNorm_1_L1"]
     scaled = {**weights, "GroupNorm_1_L1": {"offset": norm["beta"], "scale": norm["gamma"]}}
@@ -248,7 +249,7 @@ def test_weights_of_other_names_do_not_fit(network: Any, weights: Weights, tmp_p
 
 
 def test_strict_loading_names_what_is_wrong_and_changes_nothing(network: Any, weights: Weights, tmp_path: Path) -> None:
-    from eenet_train.checkpoint_loading import load_by_name
+    from eenet_train.fit.checkpoint_loading import load_by_name
 
     changed = {name: w for name, w in weights.items() if name != "L4_Dec"}
     changed["Input_L1"] = {"kernel": np.ones((3, 3, 3, 2, 16), np.float32), "bias": np.ones(16)}
@@ -266,7 +267,7 @@ def test_strict_loading_names_what_is_wrong_and_changes_nothing(network: Any, we
 def test_values_that_are_not_finite_are_refused_and_change_nothing(
     network: Any, weights: Weights, tmp_path: Path
 ) -> None:
-    from eenet_train.checkpoint_loading import load_by_name
+    from eenet_train.fit.checkpoint_loading import load_by_name
 
     weights["L4_Dec"]["bias"][:2] = (np.nan, np.inf)
     path = _write_keras2(tmp_path / "diverged.h5", _flat(weights))
@@ -276,7 +277,7 @@ def test_values_that_are_not_finite_are_refused_and_change_nothing(
 
 
 def test_the_weights_of_another_network_are_refused(network: Any, tmp_path: Path) -> None:
-    from eenet_train.checkpoint_loading import load_by_name
+    from eenet_train.fit.checkpoint_loading import load_by_name
 
     path = _write_keras2(tmp_path / "other.h5", [("fc", [("fc/kernel:0", np.ones((4, 4), np.float32))])])
     with pytest.raises(TrainingError, match=r"other\.h5: no layer of small found among 1 layers with weights"):
@@ -292,7 +293,7 @@ def _config(names: Sequence[tuple[str, str]]) -> dict[str, Any]:
 def test_published_statistics_are_mended_where_the_network_rescales_twice(
     whole: bool, network: Any, weights: Weights, tmp_path: Path
 ) -> None:
-    from eenet_train.checkpoint_loading import load_by_name
+    from eenet_train.fit.checkpoint_loading import load_by_name
 
     weights["normalization"].update(mean=PUBLISHED_MEAN, variance=PUBLISHED_STD)
     rescalings = ["rescaling_4", "rescaling_5"]
@@ -315,7 +316,7 @@ def test_published_statistics_are_mended_where_the_network_rescales_twice(
 def test_published_statistics_are_remarked_on_where_the_file_cannot_tell(
     network: Any, weights: Weights, tmp_path: Path
 ) -> None:
-    from eenet_train.checkpoint_loading import load_by_name, load_table
+    from eenet_train.fit.checkpoint_loading import load_by_name, load_table
 
     weights["normalization"].update(mean=PUBLISHED_MEAN, variance=PUBLISHED_STD)
     report = load_by_name(network, _write_keras2(tmp_path / "published.h5", _published_layout(weights)), strict=True)
@@ -325,8 +326,8 @@ def test_published_statistics_are_remarked_on_where_the_file_cannot_tell(
 
 @pytest.mark.parametrize("name", ["w.weights.h5", "m.h5", "m.keras", "run", "bundle", "w.safetensors"])
 def test_what_this_toolkit_writes_is_loaded_whole(name: str, network: Any, weights: Weights, tmp_path: Path) -> None:
-    from eenet_train.checkpoint_loading import load_by_name
-    from eenet_train.weights import WeightPrecision, save_weights
+    from eenet_train.fit.checkpoint_loading import load_by_name
+    from eenet_train.network.weights import WeightPrecision, save_weights
 
     path = tmp_path / name
     _set_named(network, weights)
@@ -362,7 +363,7 @@ def _without_names(file: h5py.File) -> None:
 def test_files_of_keras_versions_that_kept_no_names_are_loaded(
     name: str, network: Any, weights: Weights, tmp_path: Path
 ) -> None:
-    from eenet_train.checkpoint_loading import LayerStatus, load_by_name
+    from eenet_train.fit.checkpoint_loading import LayerStatus, load_by_name
 
     _set_named(network, weights)
     path, inner = tmp_path / name, tmp_path / "inner.weights.h5"
@@ -385,7 +386,7 @@ def test_files_of_keras_versions_that_kept_no_names_are_loaded(
 def test_a_foreign_network_without_names_gives_nothing(network: Any, tmp_path: Path) -> None:
     import keras
 
-    from eenet_train.checkpoint_loading import load_by_name
+    from eenet_train.fit.checkpoint_loading import load_by_name
 
     inputs = keras.Input((8, 8, 8, 4))
     path = tmp_path / "foreign.weights.h5"
@@ -399,7 +400,7 @@ def test_a_foreign_network_without_names_gives_nothing(network: Any, tmp_path: P
 def test_a_foreign_network_gives_the_layers_that_have_the_same_names(network: Any, tmp_path: Path) -> None:
     import keras
 
-    from eenet_train.checkpoint_loading import LayerStatus, load_by_name
+    from eenet_train.fit.checkpoint_loading import LayerStatus, load_by_name
 
     inputs = keras.Input((8, 8, 8, 4))
     x = keras.layers.Conv3D(16, 3, padding="same", name="Input_L1")(inputs)
@@ -420,7 +421,7 @@ def test_a_foreign_network_gives_the_layers_that_have_the_same_names(network: An
 def test_the_demo_bundle_is_loaded_into_another_geometry(network: Any) -> None:
     import safetensors.numpy
 
-    from eenet_train.checkpoint_loading import load_by_name
+    from eenet_train.fit.checkpoint_loading import load_by_name
 
     report = load_by_name(network, BUNDLE, strict=True)
     assert report.share == 1
@@ -434,7 +435,7 @@ def test_the_demo_bundle_is_loaded_into_another_geometry(network: Any) -> None:
     "name", ["text.h5", "cut.h5", "text.keras", "empty.keras", "text.safetensors", "missing.h5", "folder", "names.h5"]
 )
 def test_what_cannot_be_read_is_refused_in_one_line_with_its_name(name: str, network: Any, tmp_path: Path) -> None:
-    from eenet_train.checkpoint_loading import load_by_name
+    from eenet_train.fit.checkpoint_loading import load_by_name
 
     path = tmp_path / name
     if name.startswith("text"):
@@ -457,7 +458,7 @@ def test_what_cannot_be_read_is_refused_in_one_line_with_its_name(name: str, net
 
 
 def test_class_names_become_kinds_as_keras_spells_them() -> None:
-    from eenet_train.stored_layers import plain_kind
+    from eenet_train.fit.stored_layers import plain_kind
 
     assert plain_kind("Conv2DTranspose") == "conv2d_transpose"
     assert plain_kind("DepthwiseConv2D") == "depthwise_conv2d"

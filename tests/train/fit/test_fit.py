@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from eenet_runtime.errors import TrainingError
-from eenet_runtime.labels import CHANNEL_ORDER
-from eenet_train.data import PreparedDataset, SkippedCase
-from eenet_train.run_folder import RunFolder, read_record
-from eenet_train.settings import read_settings
+from eenet_runtime.volumes.labels import CHANNEL_ORDER
+from eenet_train.data.data import PreparedDataset, SkippedCase
+from eenet_train.recipe.settings import read_settings
+from eenet_train.runs.run_folder import RunFolder, read_record
 from tests.synthetic import TINY_2MM
 from tests.train.stand_in import build_stand_in, read_rows, saved_weights, short_recipe, short_settings
 
@@ -92,9 +92,9 @@ def test_validation_is_done_every_few_epochs_and_after_the_last(finished: RunFol
 def test_what_is_saved_is_the_averaged_network_at_full_geometry(finished: RunFolder) -> None:
     import keras
 
-    from eenet_train.checkpoint import copy_averaged_weights, load_checkpoint
-    from eenet_train.fit import compiled_network
-    from eenet_train.network import copy_weights
+    from eenet_train.fit.checkpoint import copy_averaged_weights, load_checkpoint
+    from eenet_train.fit.fit import compiled_network
+    from eenet_train.network.network import copy_weights
 
     model = keras.saving.load_model(finished.model, compile=False)
     assert model.input_shape == (None, 64, 64, 24, 4)
@@ -115,11 +115,11 @@ def test_what_is_saved_is_the_averaged_network_at_full_geometry(finished: RunFol
 def test_what_was_measured_is_the_network_that_was_saved(finished: RunFolder, dataset: PreparedDataset) -> None:
     import keras
 
-    from eenet_train.fit import split_dataset
-    from eenet_train.losses import build_loss
-    from eenet_train.network import copy_weights
-    from eenet_train.samples import centred_sample
-    from eenet_train.validation import mean_scores, validate
+    from eenet_train.data.samples import centred_sample
+    from eenet_train.fit.fit import split_dataset
+    from eenet_train.network.network import copy_weights
+    from eenet_train.recipe.losses import build_loss
+    from eenet_train.runs.validation import mean_scores, validate
 
     settings, saved = short_settings(), keras.saving.load_model(finished.model, compile=False)
     _, held_out = split_dataset(dataset.cases, settings)
@@ -149,8 +149,8 @@ def test_an_epoch_copies_the_weights_once_into_each_network_that_it_needs(
     changes: dict[str, Any],
     networks: int,
 ) -> None:
-    from eenet_train.fit import fit
-    from eenet_train.network import copy_weights
+    from eenet_train.fit.fit import fit
+    from eenet_train.network.network import copy_weights
 
     copied: list[int] = []
 
@@ -158,7 +158,7 @@ def test_an_epoch_copies_the_weights_once_into_each_network_that_it_needs(
         copied.append(id(target))
         copy_weights(source, target)
 
-    monkeypatch.setattr("eenet_train.callbacks.copy_weights", counted)
+    monkeypatch.setattr("eenet_train.fit.callbacks.copy_weights", counted)
     fit(dataset, tmp_path / "run", short_settings(**{"steps": 4, "validate_every": 1, **changes}))
     assert len(set(copied)) == networks
     assert len(copied) == 2 * networks, "two epochs, both validated"
@@ -167,8 +167,8 @@ def test_an_epoch_copies_the_weights_once_into_each_network_that_it_needs(
 def test_a_recipe_without_averages_saves_the_trained_weights_themselves(
     stand_in: None, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
-    from eenet_train.checkpoint import load_checkpoint
-    from eenet_train.fit import compiled_network, fit
+    from eenet_train.fit.checkpoint import load_checkpoint
+    from eenet_train.fit.fit import compiled_network, fit
 
     run, settings = (
         RunFolder(tmp_path / "run"),
@@ -186,7 +186,7 @@ def test_a_recipe_sets_how_training_drops_and_averages_and_what_is_saved_keeps_i
 ) -> None:
     import keras
 
-    from eenet_train.fit import compiled_network, fit
+    from eenet_train.fit.fit import compiled_network, fit
 
     settings = short_settings(recipe=replace(short_recipe(), dropout=0.5), steps=4)
     trained = compiled_network(settings)
@@ -201,7 +201,7 @@ def test_frozen_batch_norms_stay_as_they_were_while_the_rest_is_trained_and_aver
 ) -> None:
     import keras
 
-    from eenet_train.fit import fit
+    from eenet_train.fit.fit import fit
 
     run = RunFolder(tmp_path / "run")
     recipe = replace(short_recipe(), frozen_batch_norms=True)
@@ -229,7 +229,7 @@ def test_the_best_network_is_the_one_of_the_highest_validation(finished: RunFold
 def test_the_split_names_training_held_out_and_skipped_cases(
     stand_in: None, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
-    from eenet_train.fit import fit
+    from eenet_train.fit.fit import fit
 
     skipped = (SkippedCase("Bad", "Bad_t1.nii.gz: cannot be read"),)
     record = fit(PreparedDataset(dataset.cases, skipped), tmp_path / "run", short_settings(steps=4, folds=3, fold=1))
@@ -240,7 +240,7 @@ def test_the_split_names_training_held_out_and_skipped_cases(
 
 
 def test_every_case_is_held_out_in_exactly_one_fold(dataset: PreparedDataset) -> None:
-    from eenet_train.fit import split_dataset
+    from eenet_train.fit.fit import split_dataset
 
     held_out = [split_dataset(dataset.cases, short_settings(folds=3, fold=fold))[1] for fold in range(3)]
     assert sorted(case.case_id for fold in held_out for case in fold) == [f"Case{index}" for index in range(6)]
@@ -260,7 +260,7 @@ def test_the_share_of_time_spent_waiting_for_samples_is_kept(finished: RunFolder
 def test_a_time_budget_ends_the_run_after_an_epoch_with_a_validation(
     stand_in: None, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
-    from eenet_train.fit import fit
+    from eenet_train.fit.fit import fit
 
     record = fit(dataset, tmp_path / "run", short_settings(), max_minutes=0)
     assert (record.steps_done, record.steps_planned) == (2, 10)
@@ -269,7 +269,7 @@ def test_a_time_budget_ends_the_run_after_an_epoch_with_a_validation(
 
 
 def test_without_validation_cases_no_dice_is_claimed(stand_in: None, dataset: PreparedDataset, tmp_path: Path) -> None:
-    from eenet_train.fit import fit
+    from eenet_train.fit.fit import fit
 
     record = fit(
         dataset, tmp_path / "run", short_settings(validation_cases=0, steps=4, recipe=short_recipe(warmup_steps=0))
@@ -283,7 +283,7 @@ def test_without_validation_cases_no_dice_is_claimed(stand_in: None, dataset: Pr
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_weights(
     stand_in: None, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
-    from eenet_train.fit import fit
+    from eenet_train.fit.fit import fit
 
     run, settings = RunFolder(tmp_path / "run"), short_settings(validation_cases=0, steps=8)
     fit(dataset, run.path, settings, max_minutes=0)
@@ -301,8 +301,8 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_weights(
 def test_weights_that_are_no_numbers_are_not_saved_even_where_the_loss_was_finite(
     stand_in: None, dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from eenet_train import callbacks
-    from eenet_train.fit import fit
+    from eenet_train.fit import callbacks
+    from eenet_train.fit.fit import fit
 
     def spoil(self: Any, epoch: int, logs: dict[str, Any] | None = None) -> None:
         weights = self.model.get_weights()
@@ -318,7 +318,7 @@ def test_weights_that_are_no_numbers_are_not_saved_even_where_the_loss_was_finit
 def test_a_training_that_could_not_begin_leaves_no_settings_behind(
     stand_in: None, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
-    from eenet_train.fit import fit
+    from eenet_train.fit.fit import fit
 
     for change in (
         {"initial_weights": str(tmp_path / "missing")},
@@ -331,7 +331,7 @@ def test_a_training_that_could_not_begin_leaves_no_settings_behind(
 
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> None:
-    from eenet_train.fit import check_run
+    from eenet_train.fit.fit import check_run
 
     (tmp_path / "thesis.tex").write_text("precious")
     for resume in (False, True):
@@ -341,7 +341,7 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> 
 
 
 def test_a_folder_with_nothing_but_prepared_cases_and_leftovers_of_a_kill_counts_as_empty(tmp_path: Path) -> None:
-    from eenet_train.fit import check_run
+    from eenet_train.fit.fit import check_run
 
     (tmp_path / "cache").mkdir()
     (tmp_path / ".eenet-01234567.config.yaml").write_text("preset:")
@@ -350,7 +350,7 @@ def test_a_folder_with_nothing_but_prepared_cases_and_leftovers_of_a_kill_counts
 
 
 def test_a_run_is_not_overwritten(finished: RunFolder, dataset: PreparedDataset) -> None:
-    from eenet_train.fit import fit
+    from eenet_train.fit.fit import fit
 
     with pytest.raises(TrainingError, match="holds a run already; go on with --resume"):
         fit(dataset, finished.path, short_settings())
@@ -359,7 +359,7 @@ def test_a_run_is_not_overwritten(finished: RunFolder, dataset: PreparedDataset)
 def test_neither_record_nor_log_name_the_folder_of_encoder_weights(
     stand_in: None, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
-    from eenet_train.fit import fit
+    from eenet_train.fit.fit import fit
 
     settings = short_settings(encoder_weights=str(tmp_path / "private" / "b0.weights.h5"), steps=4)
     record = fit(dataset, tmp_path / "run", settings)
@@ -373,10 +373,10 @@ def test_eenet_itself_learns_and_is_saved_whole(
 ) -> None:
     import keras
 
-    from eenet_train.fit import fit
-    from eenet_train.network import build_eenet
+    from eenet_train.fit.fit import fit
+    from eenet_train.network.network import build_eenet
 
-    monkeypatch.setattr("eenet_train.fit.build_eenet", build_eenet)
+    monkeypatch.setattr("eenet_train.fit.fit.build_eenet", build_eenet)
     run = RunFolder(tmp_path / "run")
     fit(
         dataset,

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eenet_train.run_folder import RunFolder
+from eenet_train.runs.run_folder import RunFolder
+from tests.places import ROOT
 from tests.train.stand_in import easy_dataset, saved_weights
 
 pytestmark = [pytest.mark.tf, pytest.mark.slow]
 
-ROOT = Path(__file__).parents[2]
 KILLS = 10
 
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from eenet_runtime.errors import TrainingError
-from eenet_train.data import PreparedDataset
-from eenet_train.recipe import Schedule
-from eenet_train.run_folder import RunFolder, read_record
+from eenet_train.data.data import PreparedDataset
+from eenet_train.recipe.recipe import Schedule
+from eenet_train.runs.run_folder import RunFolder, read_record
 from tests.synthetic import TINY_2MM
 from tests.train.stand_in import read_rows, saved_weights, short_recipe, short_settings
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.tf
 def test_a_plateau_divides_the_rate_and_a_resumed_run_remembers_it(
     stand_in: None, dataset: PreparedDataset, tmp_path: Path
 ) -> None:
-    from eenet_train.fit import fit
+    from eenet_train.fit.fit import fit
 
     # A rate at which nothing improves by chance alone is no rate at all: with 1e-12 the loss only wavers.
     plateau = Schedule("plateau", learning_rate=1e-12, patience_epochs=1, divide_by=10)
@@ -65,8 +65,8 @@ def test_a_killed_and_resumed_run_equals_one_that_was_left_alone(
     callback: str,
     epoch: int,
 ) -> None:
-    from eenet_train import callbacks
-    from eenet_train.fit import fit
+    from eenet_train.fit import callbacks
+    from eenet_train.fit.fit import fit
 
     kind = getattr(callbacks, callback)
     regular = kind.on_epoch_end
@@ -98,7 +98,7 @@ def test_a_killed_and_resumed_run_equals_one_that_was_left_alone(
 def test_whatever_the_settings_a_stopped_and_resumed_run_ends_with_the_same_weights(
     stand_in: None, dataset: PreparedDataset, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    from eenet_train.fit import fit
+    from eenet_train.fit.fit import fit
 
     settings = short_settings(**{"steps": 18, "steps_per_epoch": 6, **changes})
     alone, stopped = RunFolder(tmp_path / "alone"), RunFolder(tmp_path / "stopped")
@@ -117,7 +117,7 @@ def test_a_kill_while_the_last_checkpoint_is_written_is_mended_by_resuming(
 ) -> None:
     import keras
 
-    from eenet_train.fit import fit
+    from eenet_train.fit.fit import fit
 
     regular = keras.Model.save_weights
 
@@ -137,7 +137,7 @@ def test_a_kill_while_the_last_checkpoint_is_written_is_mended_by_resuming(
 
 
 def test_resuming_a_finished_run_changes_nothing(finished: RunFolder, dataset: PreparedDataset) -> None:
-    from eenet_train.fit import fit
+    from eenet_train.fit.fit import fit
 
     kept = (finished.model, finished.checkpoint, finished.record, finished.log.path, finished.validation.path)
     before = [path.stat().st_mtime_ns for path in kept]
@@ -148,8 +148,8 @@ def test_resuming_a_finished_run_changes_nothing(finished: RunFolder, dataset: P
 def test_a_checkpoint_whose_optimizer_does_not_fit_is_refused(
     finished: RunFolder, stand_in: None, dataset: PreparedDataset
 ) -> None:
-    from eenet_train.checkpoint import load_checkpoint
-    from eenet_train.fit import compiled_network
+    from eenet_train.fit.checkpoint import load_checkpoint
+    from eenet_train.fit.fit import compiled_network
 
     other = compiled_network(short_settings(recipe=replace(short_recipe(), ema_momentum=0.0)))
     with pytest.raises(TrainingError, match="not a checkpoint of this network"):
@@ -168,7 +168,7 @@ def test_a_checkpoint_whose_optimizer_does_not_fit_is_refused(
 def test_a_resumed_run_keeps_its_settings(
     finished: RunFolder, dataset: PreparedDataset, changes: dict[str, Any], reason: str
 ) -> None:
-    from eenet_train.fit import fit
+    from eenet_train.fit.fit import fit
 
     before = finished.config.read_bytes()
     with pytest.raises(TrainingError, match=reason):
@@ -177,7 +177,7 @@ def test_a_resumed_run_keeps_its_settings(
 
 
 def test_a_resumed_run_keeps_its_cases(finished: RunFolder, dataset: PreparedDataset) -> None:
-    from eenet_train.fit import fit
+    from eenet_train.fit.fit import fit
 
     with pytest.raises(TrainingError, match="4 training and 2 validation cases, the data are now other ones"):
         fit(PreparedDataset(dataset.cases[1:]), finished.path, short_settings(), resume=True)
@@ -185,7 +185,7 @@ def test_a_resumed_run_keeps_its_cases(finished: RunFolder, dataset: PreparedDat
 
 @pytest.mark.parametrize(("text", "reason"), [("{", "not YAML"), ("[1]", "the file: .*, found \\[1\\]")])
 def test_a_run_whose_settings_are_damaged_is_refused(tmp_path: Path, text: str, reason: str) -> None:
-    from eenet_train.fit import check_run
+    from eenet_train.fit.fit import check_run
 
     run = RunFolder(tmp_path)
     run.config.write_text(text)
@@ -197,7 +197,7 @@ def test_a_run_whose_settings_are_damaged_is_refused(tmp_path: Path, text: str, 
 def test_a_damaged_checkpoint_is_refused_with_its_name(
     finished: RunFolder, dataset: PreparedDataset, tmp_path: Path, damage: str
 ) -> None:
-    from eenet_train.fit import fit
+    from eenet_train.fit.fit import fit
 
     run = RunFolder(tmp_path / "run")
     run.checkpoint.parent.mkdir(parents=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from eenet_runtime.errors import TrainingError
-from eenet_runtime.presets import GeometryPreset
+from eenet_runtime.volumes.presets import GeometryPreset
 
 pytestmark = [pytest.mark.tf, pytest.mark.slow]
 
@@ -24,7 +24,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """An encoder like the published one: random, but with standard deviations in the place of variances."""
     import keras
 
-    from eenet_train.encoder_weights import efficientnet
+    from eenet_train.network.encoder_weights import efficientnet
 
     keras.utils.set_random_seed(7)
     encoder = efficientnet((64, 64, 3))
@@ -40,7 +40,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture
 def network() -> Any:
-    from eenet_train.network import build_eenet
+    from eenet_train.network.network import build_eenet
 
     return build_eenet(SMALL)
 
@@ -54,7 +54,7 @@ def _encoder_of(network: Any) -> Any:
 
 @pytest.mark.parametrize("name", ["encoder.weights.h5", "encoder.h5", "encoder.keras"])
 def test_a_file_of_any_kind_fills_the_encoder(name: str, published: Any, network: Any, tmp_path: Path) -> None:
-    from eenet_train.encoder_weights import EncoderWeights, load_encoder_weights
+    from eenet_train.network.encoder_weights import EncoderWeights, load_encoder_weights
 
     path = tmp_path / name
     if name.endswith(".weights.h5"):
@@ -74,7 +74,7 @@ def test_a_file_of_any_kind_fills_the_encoder(name: str, published: Any, network
 
 
 def test_a_weights_file_of_keras_2_fills_the_encoder(published: Any, network: Any, tmp_path: Path) -> None:
-    from eenet_train.encoder_weights import EncoderWeights, load_encoder_weights
+    from eenet_train.network.encoder_weights import EncoderWeights, load_encoder_weights
 
     path = tmp_path / "efficientnetb0_notop.h5"
     with h5py.File(path, "w") as file:
@@ -97,7 +97,7 @@ def test_a_weights_file_of_keras_2_fills_the_encoder(published: Any, network: An
 def test_an_encoder_with_its_top_is_refused(name: str, network: Any, tmp_path: Path) -> None:
     import keras
 
-    from eenet_train.encoder_weights import EncoderWeights, load_encoder_weights
+    from eenet_train.network.encoder_weights import EncoderWeights, load_encoder_weights
 
     path = tmp_path / name
     keras.applications.EfficientNetB0(weights=None, input_shape=(32, 32, 3), classes=2).save(path)
@@ -113,7 +113,7 @@ def test_imagenet_weights_compute_what_keras_own_network_computes(
     import keras
     from keras.src.utils import file_utils
 
-    from eenet_train.encoder_weights import IMAGENET_WEIGHTS, load_encoder_weights
+    from eenet_train.network.encoder_weights import IMAGENET_WEIGHTS, load_encoder_weights
 
     path = tmp_path / "published.weights.h5"
     published.save_weights(path)
@@ -132,7 +132,7 @@ def test_a_download_that_fails_names_the_alternatives_in_one_line(
 ) -> None:
     from keras.src.utils import file_utils
 
-    from eenet_train.encoder_weights import IMAGENET_WEIGHTS, load_encoder_weights
+    from eenet_train.network.encoder_weights import IMAGENET_WEIGHTS, load_encoder_weights
 
     def unreachable(*_: object, **__: object) -> str:
         raise Exception("URL fetch failure on https://example.org/weights.h5: None\n-- no route to host")
@@ -145,7 +145,7 @@ def test_a_download_that_fails_names_the_alternatives_in_one_line(
 
 @pytest.mark.parametrize("name", ["text.weights.h5", "text.h5", "text.keras", "missing.h5"])
 def test_a_file_that_is_no_weights_file_is_refused(name: str, network: Any, tmp_path: Path) -> None:
-    from eenet_train.encoder_weights import EncoderWeights, load_encoder_weights
+    from eenet_train.network.encoder_weights import EncoderWeights, load_encoder_weights
 
     path = tmp_path / name
     if not name.startswith("missing"):
@@ -159,7 +159,7 @@ def test_a_file_that_is_no_weights_file_is_refused(name: str, network: Any, tmp_
 def test_the_weights_of_another_network_are_refused_and_change_nothing(name: str, network: Any, tmp_path: Path) -> None:
     import keras
 
-    from eenet_train.encoder_weights import EncoderWeights, load_encoder_weights
+    from eenet_train.network.encoder_weights import EncoderWeights, load_encoder_weights
 
     inputs = keras.Input((64, 64, 3))
     other = keras.Model(inputs, keras.layers.Conv2D(32, 3, name="stem_conv")(inputs))
@@ -183,7 +183,7 @@ def test_an_untrained_encoder_sees_its_features_at_their_own_scale(network: Any)
 
 
 def test_a_source_is_named_as_it_is_typed() -> None:
-    from eenet_train.encoder_weights import EncoderWeights
+    from eenet_train.network.encoder_weights import EncoderWeights
 
     assert [str(EncoderWeights.parse(text)) for text in ("none", "imagenet", "b0.h5")] == ["none", "imagenet", "b0.h5"]
     with pytest.raises(ValueError, match="source 'file' with path None"):

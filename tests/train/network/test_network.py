@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eenet_runtime.presets import EENET_144, GeometryPreset
+from eenet_runtime.volumes.presets import EENET_144, GeometryPreset
 
 pytestmark = [pytest.mark.tf, pytest.mark.slow]
 
@@ -20,7 +20,7 @@ SMALL = GeometryPreset("small", (64, 64, 24), 1.0, (2, 2, 2))
 def small() -> Any:
     import keras
 
-    from eenet_train.network import build_eenet
+    from eenet_train.network.network import build_eenet
 
     keras.utils.set_random_seed(0)
     return build_eenet(SMALL)
@@ -32,7 +32,7 @@ def volume() -> np.ndarray:
 
 
 def test_eenet_144_has_the_size_of_the_authors_network() -> None:
-    from eenet_train.network import build_eenet
+    from eenet_train.network.network import build_eenet
 
     model = build_eenet(EENET_144)
     assert model.count_params() == 14_422_043
@@ -44,7 +44,7 @@ def test_eenet_144_has_the_size_of_the_authors_network() -> None:
 def test_a_preset_of_any_name_becomes_a_model_that_a_graph_takes(name: str, expected: str) -> None:
     import tensorflow as tf
 
-    from eenet_train.network import build_eenet
+    from eenet_train.network.network import build_eenet
 
     model = build_eenet(replace(SMALL, name=name))
     assert model.name == expected
@@ -71,7 +71,7 @@ def test_probabilities_add_up_to_one(small: Any, volume: np.ndarray) -> None:
 
 
 def test_the_oracle_is_the_same_function_at_a_small_size(small: Any, volume: np.ndarray) -> None:
-    from eenet_train.network import as_oracle
+    from eenet_train.network.network import as_oracle
 
     oracle = as_oracle(small, SMALL)
     assert oracle.get_layer("GroupNorm_1_L1").statistics_dtype == "float64"
@@ -81,7 +81,7 @@ def test_the_oracle_is_the_same_function_at_a_small_size(small: Any, volume: np.
 def test_the_gradient_reaches_every_trainable_weight(small: Any, volume: np.ndarray) -> None:
     import tensorflow as tf
 
-    from eenet_train.losses import RegionLoss
+    from eenet_train.recipe.losses import RegionLoss
 
     labels = np.random.default_rng(1).integers(0, 4, (1, *SMALL.shape)).astype(np.uint8)
     with tf.GradientTape() as tape:
@@ -96,14 +96,14 @@ def test_the_gradient_reaches_every_trainable_weight(small: Any, volume: np.ndar
 
 
 def test_a_second_network_has_the_names_of_the_first(small: Any) -> None:
-    from eenet_train.network import build_eenet
+    from eenet_train.network.network import build_eenet
 
     again = build_eenet(SMALL)
     assert [layer.name for layer in again.layers] == [layer.name for layer in small.layers]
 
 
 def test_weights_carry_over_to_another_height_and_width(small: Any) -> None:
-    from eenet_train.network import build_eenet, copy_weights
+    from eenet_train.network.network import build_eenet, copy_weights
 
     wider = build_eenet(GeometryPreset("wider", (64, 96, 24), 1.0, (2, 2, 2)))
     normalization = small.get_layer("normalization")
@@ -121,7 +121,7 @@ def test_weights_carry_over_to_another_height_and_width(small: Any) -> None:
 def test_weights_do_not_carry_over_to_other_layers(small: Any) -> None:
     import keras
 
-    from eenet_train.network import copy_weights
+    from eenet_train.network.network import copy_weights
 
     inputs = keras.Input((4,))
     with pytest.raises(ValueError, match="the same layers"):
@@ -140,7 +140,7 @@ def test_a_saved_network_comes_back_the_same(small: Any, volume: np.ndarray, tmp
 def test_under_mixed_precision_statistics_and_probabilities_stay_in_fp32() -> None:
     import keras
 
-    from eenet_train.network import build_eenet
+    from eenet_train.network.network import build_eenet
 
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_float16")
@@ -156,7 +156,7 @@ def test_under_mixed_precision_statistics_and_probabilities_stay_in_fp32() -> No
 def test_depth_upsampling_is_that_of_keras() -> None:
     import keras
 
-    from eenet_train.network import DepthUpsampling
+    from eenet_train.network.network import DepthUpsampling
 
     values = np.random.default_rng(0).normal(size=(2, 3, 4, 5, 6)).astype(np.float32)
     expected = keras.layers.UpSampling3D((1, 1, 3))(values)

@@ -22,7 +22,7 @@ def _reference(values: NDArray[np.float32], groups: int = 8, epsilon: float = 1e
 def test_it_is_the_group_norm_of_keras_with_the_same_weights() -> None:
     import keras
 
-    from eenet_train.normalization import StagedGroupNormalization
+    from eenet_train.network.normalization import StagedGroupNormalization
 
     values = np.random.default_rng(0).normal(2, 3, (2, 6, 5, 4, 16)).astype(np.float32)
     theirs, ours = keras.layers.GroupNormalization(groups=8, epsilon=1e-3), StagedGroupNormalization()
@@ -39,7 +39,7 @@ def test_it_is_the_group_norm_of_keras_with_the_same_weights() -> None:
 def test_it_is_right_at_full_size_where_keras_is_not() -> None:
     import keras
 
-    from eenet_train.normalization import StagedGroupNormalization
+    from eenet_train.network.normalization import StagedGroupNormalization
 
     rng = np.random.default_rng(0)
     # Channels with offsets, as convolutions with a bias make them.
@@ -55,7 +55,7 @@ def test_it_is_right_at_full_size_where_keras_is_not() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 4, 4, 4, 12), (1, 4, 4, 16)])
 def test_shapes_that_cannot_be_grouped_are_refused(shape: tuple[int, ...]) -> None:
-    from eenet_train.normalization import StagedGroupNormalization
+    from eenet_train.network.normalization import StagedGroupNormalization
 
     with pytest.raises(ValueError, match="found, expected"):
         StagedGroupNormalization().build(shape)
@@ -65,7 +65,7 @@ def test_its_gradient_is_that_of_keras() -> None:
     import keras
     import tensorflow as tf
 
-    from eenet_train.normalization import StagedGroupNormalization
+    from eenet_train.network.normalization import StagedGroupNormalization
 
     rng = np.random.default_rng(0)
     values = tf.constant(rng.normal(1, 2, (1, 6, 5, 4, 16)), tf.float32)
@@ -86,7 +86,7 @@ def test_its_gradient_is_that_of_keras() -> None:
 
 
 def test_half_precision_input_is_normalised_in_fp32() -> None:
-    from eenet_train.normalization import StagedGroupNormalization
+    from eenet_train.network.normalization import StagedGroupNormalization
 
     # Squares of these deviations overflow FP16 (65504), and their sums all the more.
     values = np.random.default_rng(0).normal(0, 500, (1, 8, 8, 8, 16)).astype(np.float16)
@@ -97,7 +97,7 @@ def test_half_precision_input_is_normalised_in_fp32() -> None:
 
 
 def test_statistics_in_float64_are_exact() -> None:
-    from eenet_train.normalization import StagedGroupNormalization
+    from eenet_train.network.normalization import StagedGroupNormalization
 
     # A mean far above the spread takes the digits away from FP32 statistics.
     values = np.random.default_rng(0).normal(1000, 1, (1, 8, 8, 8, 16)).astype(np.float32)
@@ -110,7 +110,7 @@ def test_statistics_in_float64_are_exact() -> None:
 def test_its_settings_survive_serialisation() -> None:
     import keras
 
-    from eenet_train.normalization import StagedGroupNormalization
+    from eenet_train.network.normalization import StagedGroupNormalization
 
     layer = StagedGroupNormalization(groups=4, epsilon=1e-5, statistics_dtype="float64", name="norm")
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))

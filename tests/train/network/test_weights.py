@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from eenet_runtime.errors import ExportError, OutputError
-from eenet_train.weights import (
+from eenet_train.network.weights import (
     METADATA,
     WeightPrecision,
     WeightRounding,

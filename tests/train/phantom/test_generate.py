@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 pytest.importorskip("nilearn", reason="phantoms need the template that nilearn brings")
 from scipy import ndimage
 
-from eenet_runtime.labels import Label, Modality
+from eenet_runtime.volumes.labels import Label, Modality
 from eenet_train.phantom.anatomy import Head, pose_head, push_aside, render_head
 from eenet_train.phantom.generate import case_id, make_phantom
 from eenet_train.phantom.scanner import CONTRASTS, scan

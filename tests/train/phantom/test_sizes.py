@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eenet_runtime.labels import Label, Region
+from eenet_runtime.volumes.labels import Label, Region
 from eenet_train.phantom.settings import TumourSettings
 from eenet_train.phantom.tumour import TumourPlan, plan_tumours
 

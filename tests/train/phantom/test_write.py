@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from eenet_runtime.errors import OutputError
-from eenet_runtime.labels import Label, Modality
+from eenet_runtime.volumes.labels import Label, Modality
 from eenet_train.phantom import write
 from eenet_train.phantom.layouts import PhantomLayout, case_files, is_complete, write_case, write_dataset_json
 from eenet_train.phantom.nifti import nifti_bytes, write_nifti

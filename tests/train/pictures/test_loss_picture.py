@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from eenet_train.drawing import RUN_COLOURS
-from eenet_train.loss_picture import draw_losses, loss_ceiling
+from eenet_train.pictures.drawing import RUN_COLOURS
+from eenet_train.pictures.loss_picture import draw_losses, loss_ceiling
 
 
 def _count(picture: bytes, colour: tuple[int, ...]) -> int:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from eenet_runtime.errors import OutputError
-from eenet_runtime.labels import Label
-from eenet_train.sample_pictures import COLOURS, SampleCase, sample_picture, write_sample_pictures
+from eenet_runtime.volumes.labels import Label
+from eenet_train.pictures.sample_pictures import COLOURS, SampleCase, sample_picture, write_sample_pictures
 
 SHAPE = (96, 64, 24)
 

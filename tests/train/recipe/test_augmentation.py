@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eenet_train.augmentation import augment, rotation
-from eenet_train.recipe import EENET, Augmentation
+from eenet_train.recipe.augmentation import augment, rotation
+from eenet_train.recipe.recipe import EENET, Augmentation
 
 SHAPE = (20, 24, 12)
 EVERYTHING = Augmentation(

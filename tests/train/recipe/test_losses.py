@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eenet_runtime.labels import Region
-from eenet_train.recipe import LossName
+from eenet_runtime.volumes.labels import Region
+from eenet_train.recipe.recipe import LossName
 
 pytestmark = pytest.mark.tf
 
@@ -20,7 +20,7 @@ def _probabilities() -> np.ndarray:
 
 
 def test_cross_entropy_is_the_mean_surprise_at_the_truth() -> None:
-    from eenet_train.losses import cross_entropy
+    from eenet_train.recipe.losses import cross_entropy
 
     expected = -np.log(np.take_along_axis(_probabilities(), LABELS[..., None].astype(int), axis=-1)).mean()
     assert float(cross_entropy(LABELS, _probabilities())[0]) == pytest.approx(expected, rel=1e-5)
@@ -28,7 +28,7 @@ def test_cross_entropy_is_the_mean_surprise_at_the_truth() -> None:
 
 @pytest.mark.parametrize("region", list(Region))
 def test_soft_dice_of_a_region_is_twice_the_overlap_over_the_sizes(region: Region) -> None:
-    from eenet_train.losses import soft_dice
+    from eenet_train.recipe.losses import soft_dice
 
     predicted = _probabilities()[..., list(region.labels)].sum(axis=-1)
     truth = np.isin(LABELS, list(region.labels))
@@ -37,14 +37,14 @@ def test_soft_dice_of_a_region_is_twice_the_overlap_over_the_sizes(region: Regio
 
 
 def test_class_numbers_and_whole_shares_give_the_same_loss() -> None:
-    from eenet_train.losses import RegionLoss
+    from eenet_train.recipe.losses import RegionLoss
 
     loss = RegionLoss()
     assert float(loss(LABELS, _probabilities())) == pytest.approx(float(loss(ONE_HOT, _probabilities())), rel=1e-6)
 
 
 def test_a_perfect_prediction_costs_nothing_also_where_regions_are_empty() -> None:
-    from eenet_train.losses import RegionLoss
+    from eenet_train.recipe.losses import RegionLoss
 
     assert float(RegionLoss()(LABELS, ONE_HOT)) == pytest.approx(0, abs=1e-5)
     nothing = np.zeros_like(LABELS)
@@ -52,7 +52,7 @@ def test_a_perfect_prediction_costs_nothing_also_where_regions_are_empty() -> No
 
 
 def test_shares_are_served_best_by_the_same_shares() -> None:
-    from eenet_train.losses import soft_dice
+    from eenet_train.recipe.losses import soft_dice
 
     shares = _probabilities()
     best = float(soft_dice(shares, shares, Region.WT)[0])
@@ -61,7 +61,7 @@ def test_shares_are_served_best_by_the_same_shares() -> None:
 
 
 def test_an_empty_region_costs_more_with_every_voxel_predicted_in_it() -> None:
-    from eenet_train.losses import soft_dice
+    from eenet_train.recipe.losses import soft_dice
 
     nothing = np.zeros((1, 4, 5, 6), np.uint8)
     few, many = (np.eye(4, dtype=np.float32)[(np.arange(120) < count).reshape(1, 4, 5, 6) * 3] for count in (1, 60))
@@ -70,14 +70,14 @@ def test_an_empty_region_costs_more_with_every_voxel_predicted_in_it() -> None:
 
 
 def test_focal_loss_without_focus_is_the_cross_entropy() -> None:
-    from eenet_train.losses import cross_entropy, focal_loss
+    from eenet_train.recipe.losses import cross_entropy, focal_loss
 
     plain = float(cross_entropy(LABELS, _probabilities())[0])
     assert float(focal_loss(LABELS, _probabilities(), gamma=0.0)[0]) == pytest.approx(plain, rel=1e-6)
 
 
 def test_focal_loss_of_one_class_is_its_formula() -> None:
-    from eenet_train.losses import focal_loss
+    from eenet_train.recipe.losses import focal_loss
 
     true = np.take_along_axis(_probabilities(), LABELS[..., None].astype(np.intp), axis=-1)
     expected = np.mean(-((1 - true) ** 2) * np.log(true))
@@ -85,7 +85,7 @@ def test_focal_loss_of_one_class_is_its_formula() -> None:
 
 
 def test_generalised_dice_weighs_classes_by_the_inverse_square_of_their_size() -> None:
-    from eenet_train.losses import generalised_dice_loss
+    from eenet_train.recipe.losses import generalised_dice_loss
 
     predicted, overlap, sizes = _probabilities(), 0.0, 0.0
     for label in range(4):
@@ -100,7 +100,7 @@ def test_generalised_dice_weighs_classes_by_the_inverse_square_of_their_size() -
 def test_every_loss_is_least_for_the_truth_and_survives_being_saved(name: LossName) -> None:
     import keras
 
-    from eenet_train.losses import build_loss
+    from eenet_train.recipe.losses import build_loss
 
     loss = build_loss(name)
     assert float(loss(LABELS, ONE_HOT)) == pytest.approx(0, abs=1e-4)
@@ -110,7 +110,7 @@ def test_every_loss_is_least_for_the_truth_and_survives_being_saved(name: LossNa
 
 
 def test_a_batch_costs_what_its_volumes_cost_one_by_one() -> None:
-    from eenet_train.losses import cross_entropy, soft_dice_loss
+    from eenet_train.recipe.losses import cross_entropy, soft_dice_loss
 
     labels = np.concatenate([LABELS, np.zeros_like(LABELS)])
     probabilities = np.concatenate([_probabilities(), _probabilities()[:, ::-1]])
@@ -123,7 +123,7 @@ def test_a_batch_costs_what_its_volumes_cost_one_by_one() -> None:
 def test_certainty_in_the_wrong_class_is_finite_with_a_finite_gradient() -> None:
     import tensorflow as tf
 
-    from eenet_train.losses import RegionLoss
+    from eenet_train.recipe.losses import RegionLoss
 
     wrong = tf.constant(np.roll(ONE_HOT, 1, axis=-1))
     with tf.GradientTape() as tape:

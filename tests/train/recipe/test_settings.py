@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eenet_runtime.errors import GeometryError, TrainingError
-from eenet_runtime.presets import EENET_FAST, PRESETS
-from eenet_train.options import FitOptions, base_settings, final_settings
-from eenet_train.recipe import EENET, PAPER, RECIPES, Augmentation, LossName, Recipe, Schedule
-from eenet_train.settings import FitSettings, difference, read_settings
+from eenet_runtime.volumes.presets import EENET_FAST, PRESETS
+from eenet_train.recipe.options import FitOptions, base_settings, final_settings
+from eenet_train.recipe.recipe import EENET, PAPER, RECIPES, Augmentation, LossName, Recipe, Schedule
+from eenet_train.recipe.settings import FitSettings, difference, read_settings
 from tests.synthetic import TINY_2MM
 
 

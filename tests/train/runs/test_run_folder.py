@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from eenet_runtime.errors import GeometryError, OutputError, TrainingError
-from eenet_runtime.labels import CHANNEL_ORDER
-from eenet_train.epoch_table import EpochTable
-from eenet_train.run_folder import RegionScores, RunFolder, RunRecord, Versions, read_record, write_record
+from eenet_runtime.volumes.labels import CHANNEL_ORDER
+from eenet_train.runs.epoch_table import EpochTable
+from eenet_train.runs.run_folder import RegionScores, RunFolder, RunRecord, Versions, read_record, write_record
 from tests.synthetic import TINY_2MM
 
 RECORD = RunRecord(

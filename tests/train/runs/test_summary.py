@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 from eenet_runtime.errors import OutputError, TrainingError
-from eenet_runtime.labels import CHANNEL_ORDER, Region
-from eenet_train.drawing import RUN_COLOURS, nice_ticks
-from eenet_train.run_folder import RegionScores, RunFolder, RunRecord, Versions, write_record
-from eenet_train.summary import summarise, summary_table, write_summary
-from eenet_train.summary_picture import BoxPlot, Curve, draw_summary
+from eenet_runtime.volumes.labels import CHANNEL_ORDER, Region
+from eenet_train.pictures.drawing import RUN_COLOURS, nice_ticks
+from eenet_train.pictures.summary_picture import BoxPlot, Curve, draw_summary
+from eenet_train.runs.run_folder import RegionScores, RunFolder, RunRecord, Versions, write_record
+from eenet_train.runs.summary import summarise, summary_table, write_summary
 from tests.synthetic import TINY, TINY_2MM
 
 RECORD = RunRecord(

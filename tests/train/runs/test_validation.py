@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eenet_runtime.labels import Label
-from eenet_train.data import FULL, PreparedCase
-from eenet_train.run_folder import RegionScores
-from eenet_train.validation import CaseScores, mean_scores, region_scores, validate
+from eenet_runtime.volumes.labels import Label
+from eenet_train.data.data import FULL, PreparedCase
+from eenet_train.runs.run_folder import RegionScores
+from eenet_train.runs.validation import CaseScores, mean_scores, region_scores, validate
 
 SHAPE = (8, 8, 6)
 

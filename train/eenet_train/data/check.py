@@ -20,15 +20,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.case_files import CaseFiles, split_name
-from eenet_runtime.discovery import find_cases
+from eenet_runtime.cases.case_files import CaseFiles, split_name
+from eenet_runtime.cases.discovery import find_cases
+from eenet_runtime.cases.preprocessing import CaseImages, read_case, read_label
 from eenet_runtime.errors import CaseError, TrainingError
-from eenet_runtime.grid import Grid
-from eenet_runtime.labels import BRATS2020, CHANNEL_ORDER, Label, Modality, Region
-from eenet_runtime.nifti import is_nifti_name, nifti_stem, read_volume
-from eenet_runtime.normalization import measure_intensities
-from eenet_runtime.preprocessing import CaseImages, read_case, read_label
-from eenet_train.data import require_tumour
+from eenet_runtime.files.nifti import is_nifti_name, nifti_stem, read_volume
+from eenet_runtime.volumes.grid import Grid
+from eenet_runtime.volumes.labels import BRATS2020, CHANNEL_ORDER, Label, Modality, Region
+from eenet_runtime.volumes.normalization import measure_intensities
+from eenet_train.data.data import require_tumour
 
 PASSED_OVER: Final = "no label: passed over"
 """The remark on a case without a label in a data set whose other cases have one."""

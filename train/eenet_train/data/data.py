@@ -18,16 +18,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.case_files import CaseFiles
-from eenet_runtime.discovery import find_cases
+from eenet_runtime.cases.case_files import CaseFiles
+from eenet_runtime.cases.discovery import find_cases
+from eenet_runtime.cases.preprocessing import prepare, read_case, read_label
 from eenet_runtime.errors import CaseError, TrainingError
-from eenet_runtime.files import make_output_folder, open_for_replace, sha256_of_file
-from eenet_runtime.grid import to_network_axes
-from eenet_runtime.labels import CHANNEL_ORDER, NUM_CLASSES, Label
-from eenet_runtime.normalization import NORMALIZATION
-from eenet_runtime.placement import Placement
-from eenet_runtime.preprocessing import prepare, read_case, read_label
-from eenet_runtime.presets import GeometryPreset
+from eenet_runtime.files.atomic import make_output_folder, open_for_replace, sha256_of_file
+from eenet_runtime.volumes.grid import to_network_axes
+from eenet_runtime.volumes.labels import CHANNEL_ORDER, NUM_CLASSES, Label
+from eenet_runtime.volumes.normalization import NORMALIZATION
+from eenet_runtime.volumes.placement import Placement
+from eenet_runtime.volumes.presets import GeometryPreset
 
 CACHE_VERSION: Final = 1
 """Raise it when the same files would be prepared differently."""

@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from eenet_runtime.discovery import find_cases
+from eenet_runtime.cases.discovery import find_cases
 from eenet_runtime.errors import DatasetError, TrainingError
 
 MAPPING_NAME: Final = "name_mapping.csv"

@@ -9,10 +9,10 @@ from typing import Any, Final
 import numpy as np
 import tensorflow as tf
 
-from eenet_runtime.labels import CHANNEL_ORDER, NUM_CLASSES
-from eenet_train.data import PreparedCase
-from eenet_train.samples import training_sample
-from eenet_train.settings import FitSettings
+from eenet_runtime.volumes.labels import CHANNEL_ORDER, NUM_CLASSES
+from eenet_train.data.data import PreparedCase
+from eenet_train.data.samples import training_sample
+from eenet_train.recipe.settings import FitSettings
 
 WORKERS: Final = 4
 """Samples in the making at once: array work lets go of the interpreter's lock."""

@@ -9,10 +9,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.labels import Label
-from eenet_train.augmentation import augment
-from eenet_train.data import FULL, PreparedCase
-from eenet_train.recipe import Augmentation
+from eenet_runtime.volumes.labels import Label
+from eenet_train.data.data import FULL, PreparedCase
+from eenet_train.recipe.augmentation import augment
+from eenet_train.recipe.recipe import Augmentation
 
 TUMOUR_SHARE: Final = 0.85
 """Share of the crops that are centred near the tumour; the others lie anywhere."""

@@ -12,20 +12,20 @@ import keras
 import numpy as np
 
 from eenet_runtime.errors import TrainingError
-from eenet_runtime.files import make_output_folder, open_for_replace, write_atomically
-from eenet_runtime.labels import Region
-from eenet_train.checkpoint import copy_averaged_weights, save_checkpoint
-from eenet_train.data import PreparedCase
-from eenet_train.devices import plain_value
-from eenet_train.input_pipeline import InputWait
-from eenet_train.loss_picture import draw_losses
-from eenet_train.network import copy_weights
-from eenet_train.optimizer import plateau_rate
-from eenet_train.recipe import Schedule
-from eenet_train.run_folder import MEAN, RegionScores, RunFolder, RunRecord, write_record
-from eenet_train.sample_pictures import SampleCase, write_sample_pictures
-from eenet_train.samples import centred_sample
-from eenet_train.validation import CaseScores, mean_scores, validate
+from eenet_runtime.files.atomic import make_output_folder, open_for_replace, write_atomically
+from eenet_runtime.volumes.labels import Region
+from eenet_train.data.data import PreparedCase
+from eenet_train.data.input_pipeline import InputWait
+from eenet_train.data.samples import centred_sample
+from eenet_train.fit.checkpoint import copy_averaged_weights, save_checkpoint
+from eenet_train.network.devices import plain_value
+from eenet_train.network.network import copy_weights
+from eenet_train.pictures.loss_picture import draw_losses
+from eenet_train.pictures.sample_pictures import SampleCase, write_sample_pictures
+from eenet_train.recipe.optimizer import plateau_rate
+from eenet_train.recipe.recipe import Schedule
+from eenet_train.runs.run_folder import MEAN, RegionScores, RunFolder, RunRecord, write_record
+from eenet_train.runs.validation import CaseScores, mean_scores, validate
 
 PICTURES: Final = 2
 """Held-out cases that are drawn at each validation."""

@@ -10,8 +10,8 @@ import h5py
 import keras
 
 from eenet_runtime.errors import TrainingError
-from eenet_runtime.files import make_output_folder, open_for_replace
-from eenet_train.devices import plain_value
+from eenet_runtime.files.atomic import make_output_folder, open_for_replace
+from eenet_train.network.devices import plain_value
 
 _STEPS: Final = "eenet_steps_done"
 """Attribute of the file. The optimizer's own counter leaves out steps that a loss scale skipped."""
@@ -62,7 +62,7 @@ def copy_averaged_weights(model: keras.Model, target: keras.Model) -> None:
     Statistics of batch norms are no trained weights: the target keeps those that it has.
 
     Args:
-        model: compiled, with an optimizer from `eenet_train.optimizer`.
+        model: compiled, with an optimizer from `eenet_train.recipe.optimizer`.
         target: the same network, maybe at another geometry.
     """
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eenet_runtime.errors import TrainingError
-from eenet_runtime.tables import format_table
-from eenet_train.encoder_weights import IMAGENET_STD
-from eenet_train.stored_layers import StoredLayer, StoredNetwork, StoredWeight, plain_kind, read_network
+from eenet_runtime.folders.tables import format_table
+from eenet_train.fit.stored_layers import StoredLayer, StoredNetwork, StoredWeight, plain_kind, read_network
+from eenet_train.network.encoder_weights import IMAGENET_STD
 
 _OTHER_NAMES: Final = {"scale": "gamma", "offset": "beta", "depthwise_kernel": "kernel"}
 """What other implementations of group norm, and the depthwise convolution of Keras 2, call their weights."""

@@ -11,10 +11,13 @@ import keras
 import tensorflow as tf
 
 from eenet_runtime.errors import TrainingError
-from eenet_runtime.files import is_leftover, make_output_folder, remove_leftovers, write_atomically
-from eenet_runtime.labels import CHANNEL_ORDER
-from eenet_runtime.normalization import NORMALIZATION
-from eenet_train.callbacks import (
+from eenet_runtime.files.atomic import is_leftover, make_output_folder, remove_leftovers, write_atomically
+from eenet_runtime.volumes.labels import CHANNEL_ORDER
+from eenet_runtime.volumes.normalization import NORMALIZATION
+from eenet_train.data.data import PreparedCase, PreparedDataset, split_cases
+from eenet_train.data.folds import assign_folds, grades
+from eenet_train.data.input_pipeline import InputWait, training_dataset
+from eenet_train.fit.callbacks import (
     CopyResult,
     EpochLog,
     HeldOutLoss,
@@ -25,20 +28,17 @@ from eenet_train.callbacks import (
     TimeBudget,
     WholeVolumeValidation,
 )
-from eenet_train.checkpoint import load_checkpoint
-from eenet_train.checkpoint_loading import load_by_name, load_table
-from eenet_train.data import PreparedCase, PreparedDataset, split_cases
-from eenet_train.devices import device_strategy, dtype_policy
-from eenet_train.encoder_weights import NO_WEIGHTS, EncoderWeights
-from eenet_train.environment import environment_json
-from eenet_train.folds import assign_folds, grades
-from eenet_train.input_pipeline import InputWait, training_dataset
-from eenet_train.losses import build_loss
-from eenet_train.network import build_eenet
-from eenet_train.optimizer import build_optimizer
-from eenet_train.recipe import Recipe
-from eenet_train.run_folder import RunFolder, RunRecord, Versions, read_record
-from eenet_train.settings import FitSettings, difference, read_settings
+from eenet_train.fit.checkpoint import load_checkpoint
+from eenet_train.fit.checkpoint_loading import load_by_name, load_table
+from eenet_train.network.devices import device_strategy, dtype_policy
+from eenet_train.network.encoder_weights import NO_WEIGHTS, EncoderWeights
+from eenet_train.network.network import build_eenet
+from eenet_train.recipe.losses import build_loss
+from eenet_train.recipe.optimizer import build_optimizer
+from eenet_train.recipe.recipe import Recipe
+from eenet_train.recipe.settings import FitSettings, difference, read_settings
+from eenet_train.runs.environment import environment_json
+from eenet_train.runs.run_folder import RunFolder, RunRecord, Versions, read_record
 
 
 def fit(
@@ -54,7 +54,7 @@ def fit(
     """Train a network.
 
     Args:
-        dataset: prepared cases, see `eenet_train.data.prepare_dataset`.
+        dataset: prepared cases, see `eenet_train.data.data.prepare_dataset`.
         output: the run folder; new, unless `resume`.
         settings: what to do.
         resume: go on after the last checkpoint in `output`, with the same settings and cases; a run that has none

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from eenet_runtime.errors import TrainingError
-from eenet_train.data import prepare_dataset
-from eenet_train.fit import check_run, fit, split_dataset
-from eenet_train.options import FitOptions, base_settings, final_settings
-from eenet_train.run_folder import RunFolder, RunRecord
-from eenet_train.settings import read_settings
+from eenet_train.data.data import prepare_dataset
+from eenet_train.fit.fit import check_run, fit, split_dataset
+from eenet_train.recipe.options import FitOptions, base_settings, final_settings
+from eenet_train.recipe.settings import read_settings
+from eenet_train.runs.run_folder import RunFolder, RunRecord
 
 
 def start_training(

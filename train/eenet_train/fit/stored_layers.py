@@ -28,8 +28,8 @@ import safetensors
 from numpy.typing import NDArray
 
 from eenet_runtime.errors import TrainingError
-from eenet_train.run_folder import RunFolder
-from eenet_train.weights import read_weights
+from eenet_train.network.weights import read_weights
+from eenet_train.runs.run_folder import RunFolder
 
 _BUNDLE_WEIGHTS: Final = "weights.safetensors"
 _EXPECTED: Final = (

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.boxes import bounding_box
+from eenet_runtime.volumes.boxes import bounding_box
 
 WORST_HD95_MM: Final = 373.13
 """BraTS' value where exactly one mask is empty: the diagonal of 240 x 240 x 155 voxels of 1 mm."""

@@ -13,10 +13,10 @@ from typing import Any, Final
 import keras
 from keras import layers, ops
 
-from eenet_runtime.labels import CHANNEL_ORDER, NUM_CLASSES
-from eenet_runtime.presets import ENCODED_SLICES, GeometryPreset
-from eenet_train.encoder_weights import NO_WEIGHTS, EncoderWeights, efficientnet, load_encoder_weights
-from eenet_train.normalization import StagedGroupNormalization, StatisticsDtype
+from eenet_runtime.volumes.labels import CHANNEL_ORDER, NUM_CLASSES
+from eenet_runtime.volumes.presets import ENCODED_SLICES, GeometryPreset
+from eenet_train.network.encoder_weights import NO_WEIGHTS, EncoderWeights, efficientnet, load_encoder_weights
+from eenet_train.network.normalization import StagedGroupNormalization, StatisticsDtype
 
 SKIPS: Final = (
     "block6a_expand_activation",

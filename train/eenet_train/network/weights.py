@@ -28,7 +28,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from eenet_runtime.errors import ExportError
-from eenet_runtime.files import open_for_replace
+from eenet_runtime.files.atomic import open_for_replace
 
 _FP16: Final = np.finfo(np.float16)
 METADATA: Final = {"kernels": "onnx"}

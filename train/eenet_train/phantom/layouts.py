@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from eenet_runtime.labels import BRATS2020, BRATS2023, CHANNEL_ORDER, MSD, Label, LabelScheme, Modality
+from eenet_runtime.volumes.labels import BRATS2020, BRATS2023, CHANNEL_ORDER, MSD, Label, LabelScheme, Modality
 from eenet_train.phantom.nifti import write_atomically, write_nifti
 from eenet_train.phantom.settings import Phantom
 

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.labels import CHANNEL_ORDER, Label, Modality
+from eenet_runtime.volumes.labels import CHANNEL_ORDER, Label, Modality
 from eenet_train.phantom.anatomy import Head
 from eenet_train.phantom.fields import Float3D, random_field
 from eenet_train.phantom.settings import ScannerSettings

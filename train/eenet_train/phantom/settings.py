@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.labels import Modality
+from eenet_runtime.volumes.labels import Modality
 
 BRATS_AFFINE: Final = np.array(
     [[-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 239.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
@@ -109,7 +109,7 @@ class Phantom:
     Attributes:
         case_id: a name that tells seed and index.
         images: int16, shape (240, 240, 155), 0 outside the brain and above 0 inside, for each modality.
-        labels: network classes (`eenet_runtime.labels.Label`), uint8, same shape.
+        labels: network classes (`eenet_runtime.volumes.labels.Label`), uint8, same shape.
         affine: voxel to world in mm (RAS+), float64, shape (4, 4).
     """
 

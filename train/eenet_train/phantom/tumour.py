@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.labels import Label
+from eenet_runtime.volumes.labels import Label
 from eenet_train.phantom.anatomy import LATTICE_MM, Head, Lattice, Push
 from eenet_train.phantom.fields import Float3D, Shape3, random_field, upsample
 from eenet_train.phantom.settings import TumourSettings

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from eenet_runtime.dice import dice_by_region
-from eenet_runtime.files import make_output_folder, write_atomically
-from eenet_runtime.labels import CHANNEL_ORDER, Label, Modality, Region
-from eenet_runtime.panels import PLANES, Plane, outline
+from eenet_runtime.files.atomic import make_output_folder, write_atomically
+from eenet_runtime.results.panels import PLANES, Plane, outline
+from eenet_runtime.volumes.dice import dice_by_region
+from eenet_runtime.volumes.labels import CHANNEL_ORDER, Label, Modality, Region
 
 COLOURS: Final = {Label.NCR: (90, 160, 255), Label.ED: (90, 220, 110), Label.ET: (255, 80, 80)}
 """Outline colours: blue for necrotic and non-enhancing core, green for oedema, red for enhancing tumour."""

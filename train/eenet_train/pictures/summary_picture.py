@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 from PIL import ImageDraw, ImageFont
 
-from eenet_runtime.labels import Region
-from eenet_train.drawing import GRID, INK, RUN_COLOURS, SCALE, as_png, dot, line, new_canvas, nice_ticks, text
+from eenet_runtime.volumes.labels import Region
+from eenet_train.pictures.drawing import GRID, INK, RUN_COLOURS, SCALE, as_png, dot, line, new_canvas, nice_ticks, text
 
 _WIDTH: Final = 1120
 _HEIGHT: Final = 460

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_train.recipe import Augmentation
+from eenet_train.recipe.recipe import Augmentation
 
 Float32 = NDArray[np.float32]
 

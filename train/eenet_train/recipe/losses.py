@@ -16,8 +16,8 @@ from typing import Any, Final
 import keras
 from keras import ops
 
-from eenet_runtime.labels import NUM_CLASSES, Region
-from eenet_train.recipe import LossName
+from eenet_runtime.volumes.labels import NUM_CLASSES, Region
+from eenet_train.recipe.recipe import LossName
 
 SMOOTHING_VOXELS: Final = 1.0
 """Added to both sides of the Dice fraction: an empty region that is predicted empty then has Dice 1, not 0/0."""

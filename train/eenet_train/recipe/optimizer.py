@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from eenet_train.recipe import Recipe, Schedule
+from eenet_train.recipe.recipe import Recipe, Schedule
 
 
 def build_optimizer(recipe: Recipe, steps: int, accumulate: int, devices: int) -> keras.optimizers.Optimizer:

@@ -15,7 +15,7 @@ from eenet_runtime.errors import TrainingError
 
 
 class LossName(enum.StrEnum):
-    """Training losses, see `eenet_train.losses`."""
+    """Training losses, see `eenet_train.recipe.losses`."""
 
     DICE_CROSS_ENTROPY = "dice_cross_entropy"
     DICE_FOCAL = "dice_focal"

@@ -11,8 +11,8 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from eenet_runtime.errors import TrainingError
-from eenet_runtime.presets import GeometryPreset
-from eenet_train.recipe import EENET, Recipe
+from eenet_runtime.volumes.presets import GeometryPreset
+from eenet_train.recipe.recipe import EENET, Recipe
 
 LARGEST_SEED: Final = 2**32 - 1
 """NumPy's global generator, which Keras seeds, takes no larger one."""

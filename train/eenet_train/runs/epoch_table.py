@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eenet_runtime.files import write_atomically
+from eenet_runtime.files.atomic import write_atomically
 
 EPOCH = "epoch"
 

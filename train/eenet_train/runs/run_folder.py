@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from eenet_runtime._version import __version__
 from eenet_runtime.errors import TrainingError
-from eenet_runtime.files import write_atomically
-from eenet_runtime.labels import Modality
-from eenet_runtime.presets import GeometryPreset
-from eenet_train.environment import package_version
-from eenet_train.epoch_table import EpochTable
+from eenet_runtime.files.atomic import write_atomically
+from eenet_runtime.volumes.labels import Modality
+from eenet_runtime.volumes.presets import GeometryPreset
+from eenet_train.runs.environment import package_version
+from eenet_train.runs.epoch_table import EpochTable
 
 RECORD_SCHEMA: Final = 1
 MEAN: Final = "mean"

@@ -14,12 +14,12 @@ from typing import Any, Final
 import numpy as np
 
 from eenet_runtime.errors import TrainingError
-from eenet_runtime.files import make_output_folder, write_atomically
-from eenet_runtime.labels import Region
-from eenet_runtime.tables import format_table
-from eenet_train.run_folder import MEAN, RegionScores, RunFolder, RunRecord, read_record
-from eenet_train.summary_picture import Curve, draw_summary
-from eenet_train.validation import CaseScores, mean_scores
+from eenet_runtime.files.atomic import make_output_folder, write_atomically
+from eenet_runtime.folders.tables import format_table
+from eenet_runtime.volumes.labels import Region
+from eenet_train.pictures.summary_picture import Curve, draw_summary
+from eenet_train.runs.run_folder import MEAN, RegionScores, RunFolder, RunRecord, read_record
+from eenet_train.runs.validation import CaseScores, mean_scores
 
 _HEADER: Final = ("run", "fold", "training", "validation", "steps", "loss", "best epoch", *Region, "mean")
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.dice import dice_by_region
-from eenet_runtime.labels import Region
-from eenet_train.data import PreparedCase
-from eenet_train.run_folder import RegionScores
-from eenet_train.sample_pictures import SampleCase
+from eenet_runtime.volumes.dice import dice_by_region
+from eenet_runtime.volumes.labels import Region
+from eenet_train.data.data import PreparedCase
+from eenet_train.pictures.sample_pictures import SampleCase
+from eenet_train.runs.run_folder import RegionScores
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.content_checks.finding import Finding, Severity
-from eenet_runtime.content_checks.sample import ENOUGH_SAMPLES, HeadSample, clipped_scores
-from eenet_runtime.labels import Modality
-from eenet_runtime.preprocessing import CaseImages
+from eenet_runtime.cases.content_checks.finding import Finding, Severity
+from eenet_runtime.cases.content_checks.sample import ENOUGH_SAMPLES, HeadSample, clipped_scores
+from eenet_runtime.cases.preprocessing import CaseImages
+from eenet_runtime.volumes.labels import Modality
 
 SHIFTS: Final = (1, 2)
 """Samples by which an image is moved, both ways along each axis."""

@@ -7,11 +7,11 @@ from typing import Final
 
 import numpy as np
 
-from eenet_runtime.content_checks.finding import Finding, Severity
-from eenet_runtime.content_checks.sample import HeadSample
-from eenet_runtime.labels import Modality
-from eenet_runtime.nifti import Volume
-from eenet_runtime.preprocessing import CaseImages
+from eenet_runtime.cases.content_checks.finding import Finding, Severity
+from eenet_runtime.cases.content_checks.sample import HeadSample
+from eenet_runtime.cases.preprocessing import CaseImages
+from eenet_runtime.files.nifti import Volume
+from eenet_runtime.volumes.labels import Modality
 
 SAME_UP_TO_SCALE: Final = 0.9995
 """Correlation above which two images are taken for one that was saved twice with other scales. Noise of 2.3 % of the

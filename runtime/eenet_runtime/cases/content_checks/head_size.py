@@ -10,12 +10,12 @@ from typing import Final
 
 import numpy as np
 
-from eenet_runtime.boxes import bounding_box
-from eenet_runtime.content_checks.finding import Finding, Severity
-from eenet_runtime.content_checks.sample import HeadSample
-from eenet_runtime.labels import Modality
-from eenet_runtime.preprocessing import CaseImages
-from eenet_runtime.presets import GeometryPreset
+from eenet_runtime.cases.content_checks.finding import Finding, Severity
+from eenet_runtime.cases.content_checks.sample import HeadSample
+from eenet_runtime.cases.preprocessing import CaseImages
+from eenet_runtime.volumes.boxes import bounding_box
+from eenet_runtime.volumes.labels import Modality
+from eenet_runtime.volumes.presets import GeometryPreset
 
 WHOLE_HEAD_MM: Final = (150.0, 120.0, 90.0)
 """A network whose box is smaller than this (H, W, D) works on parts of a head, and nothing is said about their size."""

@@ -7,11 +7,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.content_checks.finding import Finding, Severity
-from eenet_runtime.content_checks.sample import HeadSample
-from eenet_runtime.labels import Modality
-from eenet_runtime.nifti import Volume
-from eenet_runtime.preprocessing import CaseImages
+from eenet_runtime.cases.content_checks.finding import Finding, Severity
+from eenet_runtime.cases.content_checks.sample import HeadSample
+from eenet_runtime.cases.preprocessing import CaseImages
+from eenet_runtime.files.nifti import Volume
+from eenet_runtime.volumes.labels import Modality
 
 MOST_LABELS: Final = 8
 """Different values besides 0 up to which an image is taken for a label volume: BraTS has 4 at most, and an MRI that was

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from eenet_runtime.content_checks.alignment import find_misalignment
-from eenet_runtime.content_checks.duplicates import find_duplicates
-from eenet_runtime.content_checks.finding import Finding, Severity
-from eenet_runtime.content_checks.head_size import find_odd_size
-from eenet_runtime.content_checks.intensities import find_foreign_voxels
-from eenet_runtime.content_checks.sample import take_sample
-from eenet_runtime.content_checks.swaps import find_swaps
-from eenet_runtime.preprocessing import CaseImages
-from eenet_runtime.presets import GeometryPreset
+from eenet_runtime.cases.content_checks.alignment import find_misalignment
+from eenet_runtime.cases.content_checks.duplicates import find_duplicates
+from eenet_runtime.cases.content_checks.finding import Finding, Severity
+from eenet_runtime.cases.content_checks.head_size import find_odd_size
+from eenet_runtime.cases.content_checks.intensities import find_foreign_voxels
+from eenet_runtime.cases.content_checks.sample import take_sample
+from eenet_runtime.cases.content_checks.swaps import find_swaps
+from eenet_runtime.cases.preprocessing import CaseImages
+from eenet_runtime.volumes.presets import GeometryPreset
 
 RULES: Final = (
     "duplicate",

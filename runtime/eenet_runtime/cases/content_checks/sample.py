@@ -15,9 +15,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.grid import Grid, network_spacing_mm, to_network_axes
-from eenet_runtime.labels import Modality
-from eenet_runtime.preprocessing import CaseImages
+from eenet_runtime.cases.preprocessing import CaseImages
+from eenet_runtime.volumes.grid import Grid, network_spacing_mm, to_network_axes
+from eenet_runtime.volumes.labels import Modality
 
 STEP_MM: Final = 4.0
 """Distance of the samples; where voxels are larger, every voxel is one."""

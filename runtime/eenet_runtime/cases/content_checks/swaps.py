@@ -18,10 +18,10 @@ from typing import Final
 
 import numpy as np
 
-from eenet_runtime.content_checks.finding import Finding, Severity
-from eenet_runtime.content_checks.sample import HeadSample
-from eenet_runtime.labels import Modality
-from eenet_runtime.preprocessing import CaseImages
+from eenet_runtime.cases.content_checks.finding import Finding, Severity
+from eenet_runtime.cases.content_checks.sample import HeadSample
+from eenet_runtime.cases.preprocessing import CaseImages
+from eenet_runtime.volumes.labels import Modality
 
 FLUID_SHARE: Final = 0.03
 """Share of the samples that is taken for fluid: where the other images together are darkest."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from eenet_runtime.errors import TrainingError
-from eenet_runtime.presets import EENET_FAST, preset_by_name
-from eenet_train.recipe import EENET, Recipe, recipe_by_name
-from eenet_train.settings import FitSettings
+from eenet_runtime.volumes.presets import EENET_FAST, preset_by_name
+from eenet_train.recipe.recipe import EENET, Recipe, recipe_by_name
+from eenet_train.recipe.settings import FitSettings
 
 DEFAULT_EPOCHS: Final = 300
 """Passes over the training cases: the paper names no number; with its rate's three falls at most this is plenty."""

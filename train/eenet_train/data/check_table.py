@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 from typing import Any, Final
 
-from eenet_runtime.labels import CHANNEL_ORDER, Modality, Region
-from eenet_runtime.tables import format_table
-from eenet_train.check import CheckedCase, DatasetCheck
+from eenet_runtime.folders.tables import format_table
+from eenet_runtime.volumes.labels import CHANNEL_ORDER, Modality, Region
+from eenet_train.data.check import CheckedCase, DatasetCheck
 
 CHECK_SCHEMA_VERSION: Final = 1
 _SHOWN_VALUES: Final = 6

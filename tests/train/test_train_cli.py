@@ -17,7 +17,7 @@ from eenet_train import cli
 from eenet_train.phantom.layouts import PhantomLayout
 from eenet_train.phantom.settings import STANDARD
 from eenet_train.phantom.write import PhantomDone
-from eenet_train.settings import read_settings
+from eenet_train.recipe.settings import read_settings
 from tests.synthetic import TINY_2MM, make_head, write_case
 
 Command = Callable[..., tuple[int, str, str]]
@@ -62,14 +62,14 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small preset in place of `eenet-fast`, and four layers in place of EENet."""
     from keras import Model, layers
 
-    from eenet_runtime import presets
+    from eenet_runtime.volumes import presets
 
     def stand_in(preset: presets.GeometryPreset, **_: object) -> Any:
         volume = layers.Input((*preset.shape, 4), name="volume")
         return Model(volume, layers.Conv3D(4, 1, activation="softmax", name="last")(volume))
 
     monkeypatch.setitem(presets.PRESETS, "eenet-fast", replace(TINY_2MM, name="eenet-fast"))
-    monkeypatch.setattr("eenet_train.fit.build_eenet", stand_in)
+    monkeypatch.setattr("eenet_train.fit.fit.build_eenet", stand_in)
 
 
 def test_help_answers_without_tensorflow_and_nilearn() -> None:

@@ -1,0 +1,1 @@
+"""The acceptance run on a machine with a GPU: `eenet-bench gpu`."""

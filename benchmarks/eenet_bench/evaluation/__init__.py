@@ -1,0 +1,4 @@
+"""Masks against experts' labels: `eenet-bench evaluate`.
+
+Metrics by region and by lesion, tables, pictures of the worst cases. Nothing here measures time.
+"""

@@ -1,0 +1,1 @@
+"""Where the time goes and how far from the machine's limits: `stages`, `scaling`, `roofline`, `folder`."""

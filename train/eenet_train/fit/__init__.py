@@ -1,0 +1,1 @@
+"""The training itself: from settings and data to a run, with checkpoints and resume."""

@@ -1,0 +1,1 @@
+"""Distances between surfaces, as losses are judged and masks are compared."""

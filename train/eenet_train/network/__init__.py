@@ -1,0 +1,1 @@
+"""The Keras network and its weights. Nothing here knows of data or of training."""

@@ -1,0 +1,1 @@
+"""Curves and samples as pictures. Nothing here computes what it draws."""

@@ -1,0 +1,1 @@
+"""How a training goes: recipes, settings, losses, optimizer, augmentation. Nothing here reads a file of images."""
