@@ -314,4 +314,4 @@ def main() -> None:
     from eenet_train.network.tensorflow_setup import set_tensorflow_defaults
 
     set_tensorflow_defaults()
-    run_app(app, "eenet-bench", _exit_code)
+    run_app(app, "eenet-bench", _exit_code, extras="bench,export")

@@ -31,4 +31,4 @@ def _exit_code(error: EENetError) -> ExitCode:
 def main() -> None:
     """Entry point of `eenet-export`."""
     set_tensorflow_defaults()
-    run_app(app, "eenet-export", _exit_code)
+    run_app(app, "eenet-export", _exit_code, extras="export")

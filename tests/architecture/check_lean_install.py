@@ -6,11 +6,21 @@ import subprocess
 import sys
 from importlib.metadata import distributions
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 FORBIDDEN = {"tensorflow", "keras", "onnx", "tf2onnx", "torch", "scipy", "onnxruntime", "openvino", "nilearn"}
 INSTALLERS = {"pip", "setuptools", "wheel"}
 MOST_MEGABYTES = 165
 """What the base install may take (docs/dependencies.md); with OpenVINO, the larger CPU engine, 350."""
+
+ROOT = Path(__file__).parents[2]
+NEEDS_AN_EXTRA = {
+    "eenet-train fit examples --output nowhere": "train,phantom",
+    "eenet-train phantom nowhere": "train,phantom",
+    "eenet-export onnx nowhere --output nothing --cases examples": "export",
+    "eenet-bench stages examples": "bench,export",
+}
+"""Commands that the base install cannot run, and what their one line names."""
 
 
 def main() -> int:
@@ -25,6 +35,14 @@ def main() -> int:
             return _fail(f"eenet-run {' '.join(arguments)} exits {finished.returncode}: {finished.stderr}")
     if "not installed" not in finished.stdout:
         return _fail("eenet-run info does not say that no engine is installed")
+    for command, extras in NEEDS_AN_EXTRA.items():
+        name, *arguments = command.replace("examples", str(ROOT / "examples")).split()
+        with TemporaryDirectory() as folder:
+            finished = subprocess.run(
+                [program.with_name(name), *arguments], capture_output=True, text=True, check=False, cwd=folder
+            )
+        if finished.returncode != 2 or not finished.stderr.endswith(f'pip install "eenet[{extras}]"\n'):
+            return _fail(f"{command} does not name the extra {extras}: {finished.stderr}")
     sizes = installed_megabytes()
     for name, size in sorted(sizes.items(), key=lambda item: -item[1]):
         sys.stdout.write(f"{size:8.1f} MB  {name}\n")

@@ -257,7 +257,7 @@ def _show_reading(done: int, total: int) -> None:
 def main() -> None:
     """Entry point of `eenet-train`."""
     set_tensorflow_defaults()
-    run_app(app, "eenet-train")
+    run_app(app, "eenet-train", extras="train,phantom")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -98,7 +99,8 @@ def _run(
 
 def _tell_of_stopping() -> None:
     # Straight to the file descriptor: a signal may come in the middle of a print, which must not be entered twice.
-    os.write(2, b"\nstopping, which may take as long as one inference; a second signal ends at once\n")
+    with suppress(OSError):
+        os.write(2, b"\nstopping, which may take as long as one inference; a second signal ends at once\n")
 
 
 def _show_end(run: FolderRun, quiet: bool) -> None:

@@ -6,9 +6,11 @@ import signal
 import sys
 from collections.abc import Callable
 from enum import IntEnum
+from typing import Final
 
 import typer
 
+from eenet_runtime.commands.standard_streams import protect_standard_streams, tell_what_was_lost
 from eenet_runtime.errors import EENetError
 
 
@@ -30,22 +32,46 @@ class ExitCode(IntEnum):
     """Plus the number of the signal that stopped the program: 130 for Ctrl-C, 143 for SIGTERM."""
 
 
-def run_app(app: typer.Typer, name: str, exit_codes: Callable[[EENetError], ExitCode] | None = None) -> None:
+EXTRA_OF_PACKAGE: Final = {"cryptography": "sign", "monai": "peers", "torch": "peers"}
+"""Packages that only one command needs; all others come with the program's own extras."""
+
+
+def run_app(
+    app: typer.Typer,
+    name: str,
+    exit_codes: Callable[[EENetError], ExitCode] | None = None,
+    extras: str | None = None,
+) -> None:
     """Run a typer application; an `EENetError` becomes one line on stderr, a bug keeps its traceback.
+
+    A package that is not installed is told with the extra that brings it. Standard output and error that are closed or
+    full do not fail the work (`standard_streams`).
 
     Args:
         app: the application.
         name: the program's name, shown before the message.
         exit_codes: chooses the exit code of an error; `ExitCode.USAGE` by default.
+        extras: the extras of the distribution that all of its commands together need; None where the base install is
+            enough.
     """
+    protect_standard_streams()
     try:
         app(prog_name=name)
     except EENetError as error:
         typer.echo(f"{name}: {' '.join(str(error).split())}", err=True)
         sys.exit(ExitCode.USAGE if exit_codes is None else exit_codes(error))
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        wanted = EXTRA_OF_PACKAGE.get(package, extras)
+        if wanted is None or not package or package.startswith("eenet_"):
+            raise
+        typer.echo(f'{name}: {package} is not installed; run: pip install "eenet[{wanted}]"', err=True)
+        sys.exit(ExitCode.USAGE)
     except KeyboardInterrupt:
         typer.echo(f"{name}: stopped", err=True)
         sys.exit(ExitCode.STOPPED + signal.SIGINT)
+    finally:
+        tell_what_was_lost()
 
 
 def new_app(help_text: str) -> typer.Typer:
