@@ -10,9 +10,9 @@
 namespace eenet {
 namespace {
 
-constexpr int slices = 3;            // what the 2D network sees
-constexpr int plane_multiple = 32;   // it halves the plane five times
-constexpr int max_size = 4096;       // of one axis
+constexpr int slices = 3;           // what the 2D network sees
+constexpr int plane_multiple = 32;  // it halves the plane five times
+constexpr int max_size = 4096;      // of one axis
 constexpr double max_voxels = 1e9;
 constexpr int max_threads = 1024;
 
@@ -70,8 +70,7 @@ void Engine::make_layers(const Weights& weights) {
     input_bias_ = copy(weights["Input_L1/bias"], 16);
     input_ = {height, width, depth, input_weights_.data(), input_bias_.data()};
 
-    for (size_t n = 0; n < 4; ++n)
-        encoder_blocks_[n] = make_block(weights, "L" + std::to_string(n + 1), depths_[n]);
+    for (size_t n = 0; n < 4; ++n) encoder_blocks_[n] = make_block(weights, "L" + std::to_string(n + 1), depths_[n]);
     for (size_t n = 0; n < 3; ++n)
         strided_[n] = make_convolution(weights, "Post_L" + std::to_string(n + 1), depths_[n], geometry_.strides[n]);
 
@@ -139,8 +138,8 @@ UpsampleLayer Engine::make_upsample(const Weights& weights, const std::string& n
     UpsampleLayer made;
     made.weights = pack_pointwise(weights[name + "/kernel"], shape[1], shape[0], kernels_.max_panel);
     made.bias = copy(weights[name + "/bias"], static_cast<size_t>(shape[0]));
-    made.layer = {geometry_.height, geometry_.width,     low_depth,        factor, shape[1],
-                  shape[0],         made.weights.data(), made.bias.data()};
+    made.layer = {geometry_.height, geometry_.width, low_depth,           factor,
+                  shape[1],         shape[0],        made.weights.data(), made.bias.data()};
     return made;
 }
 
@@ -240,9 +239,8 @@ void Engine::check_finite(const float* values, size_t count, const char* what) {
 }
 
 void Engine::run_convolution(const ConvolutionLayer& convolution, const ConvolutionCall& call) {
-    pool_.run(convolution.layer.items(), [&](int item, int worker) {
-        kernels_.convolution(convolution.layer, call, item, scratch(worker));
-    });
+    pool_.run(convolution.layer.items(),
+              [&](int item, int worker) { kernels_.convolution(convolution.layer, call, item, scratch(worker)); });
 }
 
 void Engine::run_block(const Block& block, float* activation, int sum_items) {

@@ -45,7 +45,7 @@ enum class Walk { sixteen, plain, fetching };
 // `Stride`: the distance of a's rows where it is known here, so that addresses need no registers; 0: `a_stride`.
 template <int Rows, int Columns, int Stride, Walk How>
 EENET_INLINE void multiply_block(int inner, const float* a, ptrdiff_t a_stride, const float* b, float* c,
-                           ptrdiff_t c_stride) {
+                                 ptrdiff_t c_stride) {
     constexpr int width = Columns * Vec::lanes;
     const ptrdiff_t stride = Stride > 0 ? Stride : a_stride;
     Vec sum[Rows][Columns];
@@ -73,9 +73,8 @@ EENET_INLINE void multiply_block(int inner, const float* a, ptrdiff_t a_stride, 
 
 // `case n: return function<n, ...>(...)` for every number of rows that a block can have.
 #if defined(EENET_AVX512)
-#define EENET_EACH_ROWS(CASE)                                                                                  \
-    CASE(14) CASE(13) CASE(12) CASE(11) CASE(10) CASE(9) CASE(8) CASE(7) CASE(6) CASE(5) CASE(4) CASE(3) CASE(2) \
-    CASE(1)
+#define EENET_EACH_ROWS(CASE) \
+    CASE(14) CASE(13) CASE(12) CASE(11) CASE(10) CASE(9) CASE(8) CASE(7) CASE(6) CASE(5) CASE(4) CASE(3) CASE(2) CASE(1)
 #elif defined(EENET_AVX2)
 #define EENET_EACH_ROWS(CASE) CASE(6) CASE(5) CASE(4) CASE(3) CASE(2) CASE(1)
 #else
@@ -100,7 +99,7 @@ void multiply_rows(int rows, int inner, const float* a, ptrdiff_t a_stride, cons
 // `columns` is 16, 32 or 64. Rows go in blocks of nearly equal size, so that no block is left with one or two.
 template <int Stride = 0>
 void multiply(int rows, int inner, int columns, const float* a, ptrdiff_t a_stride, const float* b, float* c,
-                     ptrdiff_t c_stride) {
+              ptrdiff_t c_stride) {
     const int width = panel_width(columns);
     const int blocks = (rows + max_rows - 1) / max_rows;
     for (int n = 0; n < columns; n += width, b += inner * width) {
