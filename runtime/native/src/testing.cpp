@@ -40,6 +40,9 @@ class Aligned {
 
 using namespace eenet;
 
+// Bytes of all buffers that exist in this process.
+EENET_API size_t eenet_test_live_buffer_bytes() { return live_buffer_bytes; }
+
 // sizes: H, W, D in, D out, channels in, channels out, stride, zeros before, tiles, chunk (0: planned).
 EENET_API int eenet_test_convolution(const char* instructions, const int* sizes, const float* input,
                                      const float* kernel, const float* bias, const float* scale, const float* shift,
