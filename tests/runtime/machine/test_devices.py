@@ -259,7 +259,7 @@ def test_auto_prefers_the_native_engine_where_the_processor_is_one_it_is_for(
     bundle = bundle_of(tmp_path, FP32, replace(FP32, kind="native", path="plane.onnx"))
     found = choose(bundle)
     assert found.name == first
-    assert obstacle in found.why
+    assert (obstacle or "auto takes native") in found.why
     assert choose(bundle_of(tmp_path, FP32)).name == "openvino"
 
 
