@@ -9,6 +9,7 @@ BUNDLE := models/eenet-fast-phantom
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 NATIVE := runtime/native
 NATIVE_FILES := $(shell find $(NATIVE) -type f -not -path '*/build/*' -not -path '*/__pycache__/*')
+CPP_FILES := $(filter %.cpp %.hpp,$(NATIVE_FILES))
 
 # Build the native engine into an environment, or say in one line why the rest goes on without it.
 define build_native
@@ -21,7 +22,7 @@ else \
 fi
 endef
 
-.PHONY: demo test check lean pytest gpu clean
+.PHONY: demo test check format lean pytest gpu clean
 
 demo: $(DEMO_VENV)/.native
 	$(DEMO_VENV)/bin/eenet-run infer folder examples demo-output --model $(BUNDLE)
@@ -34,8 +35,14 @@ test: check lean pytest
 check: $(TEST_VENV)/.installed
 	$(TEST_VENV)/bin/ruff check
 	$(TEST_VENV)/bin/ruff format --check
+	$(TEST_VENV)/bin/clang-format --dry-run --Werror $(CPP_FILES)
 	$(TEST_VENV)/bin/mypy
 	$(TEST_VENV)/bin/lint-imports
+
+# What `check` asks of the layout of Python and C++.
+format: $(TEST_VENV)/.installed
+	$(TEST_VENV)/bin/ruff format
+	$(TEST_VENV)/bin/clang-format -i $(CPP_FILES)
 
 pytest: $(TEST_VENV)/.native
 	$(TEST_VENV)/bin/python -m pytest

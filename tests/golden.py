@@ -20,7 +20,7 @@ def add_golden(folder: Path, case: GoldenCase | None = None) -> GoldenCase:
     """
     bundle = open_bundle(folder)
     if case is None:
-        backend = make_backend(bundle, "onnxruntime", threads=1)
+        backend = make_backend(bundle, backend="onnxruntime", threads=1)
         case = make_golden(bundle.manifest.preset, backend)
         backend.close()
     write_golden(case, folder / GOLDEN_NAME)

@@ -34,7 +34,7 @@ def golden(bundle: Bundle) -> GoldenCase:
 
 def backend_of(bundle: Bundle, threads: int) -> NativeBackend:
     """The bundle's native artefact, loaded."""
-    loaded = load(bundle, choose(bundle, "native"), threads)
+    loaded = load(bundle, choose(bundle, backend="native"), threads)
     assert isinstance(loaded, NativeBackend)
     return loaded
 
@@ -55,7 +55,7 @@ def test_auto_takes_it_and_it_proves_itself_before_it_serves(bundle: Bundle) -> 
 
 
 def test_it_gives_what_openvino_gives(bundle: Bundle, golden: GoldenCase, native: NativeBackend) -> None:
-    other = load(bundle, choose(bundle, "openvino"), 2)
+    other = load(bundle, choose(bundle, backend="openvino"), 2)
     probabilities, expected = native(golden.volume), other(golden.volume)
     other.close()
     # OpenVINO itself is 1e-5 from the float64 oracle here, this engine 1e-6.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from eenet_native import Engine, cpu_features, expected_weights, instruction_sets
+from eenet_native._testing import live_buffer_bytes
+from tests.forks import in_a_fork
 from tests.native import reference
 from tests.native.networks import (
     SHAPE,
@@ -143,7 +146,7 @@ def test_float16_kernels_are_widened() -> None:
         ((32, 32, 13), (2, 1, 2), "3 times the product"),
         ((32, 32, 0), (0, 1, 1), "positive"),
         ((-32, 32, 12), (2, 1, 2), "multiples of 32"),
-        ((4096, 4096, 192), (4, 4, 4), "1e9 voxels"),
+        ((4096, 4096, 192), (4, 4, 4), "more than 1000000000 voxels"),
         ((32, 32, 2**31), (2, 1, 2), "32 bits"),
     ],
 )
@@ -325,6 +328,43 @@ def test_memory_is_what_the_plan_says() -> None:
     with Engine((height, width, depth), (3, 4, 4), WEIGHTS, threads=2) as engine:
         activations = 4 * height * width * (2 * 16 * 144 + 32 * 48 + 64 * 12 + 64 * 3)
         assert activations < engine.memory_bytes < activations + 60_000_000
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_memory_bytes_counts_every_buffer_that_the_engine_holds(threads: int) -> None:
+    before = live_buffer_bytes()
+    with Engine(SMALL_SHAPE, SMALL_STRIDES, WEIGHTS, threads=threads) as engine:
+        assert engine.memory_bytes == live_buffer_bytes() - before
+        labels(engine, random_volume(SMALL_SHAPE))
+        assert engine.memory_bytes == live_buffer_bytes() - before
+    assert live_buffer_bytes() == before
+
+
+def test_in_a_fork_every_call_is_refused_at_once_and_closing_does_not_hang(engine: Engine) -> None:
+    volume = random_volume(SMALL_SHAPE)
+    plane = engine.encode(volume)
+
+    def closed() -> str:
+        engine.close()
+        engine.__del__()
+        return "closed"
+
+    message = f"RuntimeError: this engine was made in process {os.getpid()}, of which process "
+    assert in_a_fork(lambda: str(engine.encode(volume))).startswith(message)
+    assert in_a_fork(lambda: str(engine.decode(plane))).startswith(message)
+    assert in_a_fork(closed) == "closed"
+    assert engine.decode(plane).shape == SMALL_SHAPE
+
+
+def test_a_fork_may_make_an_engine_of_its_own(engine: Engine) -> None:
+    volume = random_volume(SMALL_SHAPE)
+    expected = labels(engine, volume)
+
+    def afresh() -> str:
+        with Engine(SMALL_SHAPE, SMALL_STRIDES, WEIGHTS, threads=2) as own:
+            return str(np.array_equal(labels(own, volume), expected))
+
+    assert in_a_fork(afresh) == "True"
 
 
 def test_the_weights_are_those_of_the_demo_bundle() -> None:

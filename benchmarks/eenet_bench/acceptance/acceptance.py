@@ -218,7 +218,8 @@ class _Run:
         self.on_step(f"self-test of {engine}")
         try:
             bundle = open_bundle(self.bundle)
-            with closing(make_backend(bundle, artifact.kind, precision=artifact.precision, device="cuda")) as backend:
+            loading = make_backend(bundle, backend=artifact.kind, device="cuda", precision=artifact.precision)
+            with closing(loading) as backend:
                 test = self_test(bundle, backend)
         except EENetError as error:
             self._note(engine, "self-test", FAILED, str(error))

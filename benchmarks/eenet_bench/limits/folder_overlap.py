@@ -87,7 +87,7 @@ def measure_folder(
         cases: a folder of cases in any layout of data.md.
         repeats: measured rounds.
         threads: of the network; by default as many as the process may use processors.
-        backend: the inference engine, see `backends.BACKEND_NAMES`.
+        backend: the inference engine, see `backends.backend_names`.
         on_step: told in words what happens.
 
     Raises:

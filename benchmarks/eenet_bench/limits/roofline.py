@@ -101,7 +101,7 @@ def measure_roofline(
     results: dict[str, EngineTime] = {}
     for name in ENGINES:
         try:
-            engines[name] = make_backend(opened, name, count, "fp32", "cpu")
+            engines[name] = make_backend(opened, backend=name, device="cpu", precision="fp32", threads=count)
         except BackendError as error:
             results[name] = EngineTime(name, reason=str(error))
     seconds = _in_turns(engines, volume, rounds, on_step)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from eenet_export.gate.gate import Form
 from eenet_export.gate.parity import FormResult, ParityCase, ParityLimits, compare, require_parity
-from eenet_runtime.backends import BACKEND_NAMES, make_backend
+from eenet_runtime.backends import backend_names, make_backend
 from eenet_runtime.bundle.manifest import Bundle, ParityRow
 from eenet_runtime.cases.case_files import CaseFiles
 from eenet_runtime.errors import BackendError
@@ -52,9 +52,9 @@ def measure_parity(bundle: Bundle, cases: Sequence[CaseFiles]) -> tuple[BundlePa
     rows: list[BundleParityRow] = []
     with ExitStack() as stack:
         engines: list[Form] = []
-        for name in BACKEND_NAMES[1:]:
+        for name in backend_names()[1:]:
             try:
-                engine = stack.enter_context(closing(make_backend(bundle, name)))
+                engine = stack.enter_context(closing(make_backend(bundle, backend=name)))
             except BackendError as error:
                 missing.append(f"{name}: {error}")
                 continue

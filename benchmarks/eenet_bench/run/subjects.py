@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Final
 
-from eenet_runtime.backends import BACKEND_NAMES, candidates
+from eenet_runtime.backends import backend_names, candidates
+from eenet_runtime.backends.engines import engine_named
 from eenet_runtime.bundle.manifest import Bundle
 from eenet_runtime.commands.machine_info import system_info
 from eenet_runtime.errors import BackendError
@@ -15,9 +16,7 @@ from eenet_runtime.machine.devices import find_gpus
 
 KERAS: Final = "keras"
 """The network in TensorFlow, rebuilt from the bundle's weights: what everything else is held against."""
-SUBJECT_NAMES: Final = (KERAS, *(name for name in BACKEND_NAMES if name != "auto"))
-_KINDS: Final = {"onnxruntime": "onnx", "onnxruntime-tensorrt": "onnx", "openvino": "onnx"}
-_GPU_ONLY: Final = ("onnxruntime-tensorrt", "tensorrt", "tensorrt-rtx")
+SUBJECT_NAMES: Final = (KERAS, *backend_names()[1:])
 _SAME_ON_A_CPU: Final = (("openvino", "fp16"),)
 """Measured when asked for only: OpenVINO computes this graph as it computes that in FP32."""
 
@@ -78,11 +77,9 @@ def _all(bundle: Bundle) -> list[Subject]:
     found = [_keras(bundle)]
     on_gpu = bool(find_gpus().gpus)
     for name in SUBJECT_NAMES[1:]:
-        devices = ["cuda"] if name in _GPU_ONLY else ["cpu"]
-        if name == "onnxruntime" and on_gpu:
-            devices.append("cuda")
-        kind = _KINDS.get(name, name)
-        precisions = list(dict.fromkeys(a.precision for a in bundle.manifest.artifacts if a.kind == kind))
+        spec = engine_named(name)
+        devices = [kind for kind in spec.runs_on if kind == "cpu" or spec.cpu is None or on_gpu]
+        precisions = list(dict.fromkeys(a.precision for a in bundle.manifest.artifacts if a.kind == spec.kind))
         for device in devices:
             found += [_engine(bundle, name, precision, device) for precision in precisions or [""]]
     return found
@@ -91,19 +88,19 @@ def _all(bundle: Bundle) -> list[Subject]:
 def _engine(bundle: Bundle, name: str, precision: str, device: str) -> Subject:
     """An engine, and what speaks against it: first what the machine lacks, then what the bundle lacks."""
     reasons = []
-    entry = f"{name}-gpu" if name == "onnxruntime" and device == "cuda" else name
-    entry = "onnxruntime-gpu" if name == "onnxruntime-tensorrt" else entry
+    spec = engine_named(name)
+    entry = f"{name}-gpu" if spec.cpu and device == "cuda" else name
     engine = next((engine for engine in system_info().engines if engine.name == entry), None)
     if engine is not None and engine.obstacle:
         reasons.append(engine.obstacle)
     paths: tuple[str, ...] = ()
     try:
-        choice = candidates(bundle, name, precision or None, device).first
+        choice = candidates(bundle, backend=name, device=device, precision=precision or None).first
         paths = _files_of(bundle, choice.artifact.path)
         precision = choice.artifact.precision
     except BackendError as error:
-        if name in _GPU_ONLY or name == "native":
-            reasons.append(f"the bundle has no {_KINDS.get(name, name)} artefact for it (eenet-export)")
+        if spec.has_own_kind or spec.cpu is None:
+            reasons.append(f"the bundle has no {spec.kind} artefact for it (eenet-export)")
         else:
             reasons.append(str(error))
     return Subject(name, precision, device, "; ".join(reasons), paths)

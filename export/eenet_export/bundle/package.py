@@ -243,7 +243,7 @@ class _Maker:
                 rows += measured
         return {"left_out": left_out} if left_out else {}
 
-    def _write_native(self) -> str:
+    def _write_native(self) -> str | None:
         """Write the artefact; why not, where its engine is missing: what was not proved stays out."""
         reason = obstacle()
         if reason:

@@ -14,6 +14,8 @@ import numpy as np
 from eenet_export.gate.parity import KERAS, ORACLE, UNROUNDED, FormResult, Labels, ParityCase, Volume, compare
 from eenet_export.gate.workshop import Workshop
 from eenet_runtime.backends import Choice, load
+from eenet_runtime.backends.engines import ENGINES
+from eenet_runtime.backends.plane_network import PLANE_ENGINES
 from eenet_runtime.bundle.engine_file import FLAVOURS
 from eenet_runtime.bundle.manifest import Artifact, Bundle, Manifest, ParityRow, describe_files
 from eenet_runtime.cases.case_files import CaseFiles
@@ -26,6 +28,8 @@ from eenet_runtime.volumes.presets import GeometryPreset
 if TYPE_CHECKING:
     import keras
 
+_PLAIN: Final = "onnxruntime"
+"""The engine that adds nothing to the name of a form, where it runs it."""
 _LABELS_DIFFER: Final = 1e-4
 """Share of voxels in which an artefact's labels may differ from the argmax of its probabilities: ties that the two
 ways of computing break in another way."""
@@ -212,11 +216,17 @@ class _CaseGate:
 
 def _engines(artifact: Artifact) -> tuple[tuple[str, str, str], ...]:
     """What can run a kind of artefact: engine, engine of its 2D network, and what the form's name gets added."""
-    if artifact.kind == "onnx":
-        return ("onnxruntime", "", ""), ("openvino", "", "-openvino")
     if artifact.kind == "native":
-        # The runtime takes whichever of the two is installed for the 2D network: both are proved.
-        return ("native", "onnxruntime", ""), ("native", "openvino", "-openvino")
-    if artifact.kind in FLAVOURS:
-        return ((artifact.kind, "", ""),)
-    raise BackendError(f"{artifact.path}: no engine is known for artefacts of kind {artifact.kind}")
+        # The runtime takes whichever of them is installed for the 2D network: all are proved.
+        return tuple(("native", name, _suffix(name)) for name in PLANE_ENGINES)
+    running = [spec for spec in ENGINES if spec.kind == artifact.kind]
+    # What runs on any CPU is proved there; nobody need have a GPU for it.
+    names = [spec.name for spec in running if spec.cpu] or [spec.name for spec in running]
+    if not names:
+        raise BackendError(f"{artifact.path}: no engine is known for artefacts of kind {artifact.kind}")
+    plain = _PLAIN if _PLAIN in names else names[0]
+    return tuple((name, "", "" if name == plain else f"-{name}") for name in sorted(names, key=lambda n: n != plain))
+
+
+def _suffix(name: str) -> str:
+    return "" if name == _PLAIN else f"-{name}"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eenet_runtime.bundle.manifest import Artifact
+from eenet_runtime.errors import BundleError
+from eenet_runtime.machine.devices import CPU, Device
+from eenet_runtime.volumes.presets import GeometryPreset
 
 
 class Backend(Protocol):
@@ -24,6 +29,8 @@ class Backend(Protocol):
     - It computes in the precision that the artefact names, on the device that it was made for, or fails: nothing is
       downgraded silently.
     - `close` frees what it holds; calling it twice is allowed, and every later call raises `BackendError`.
+    - In a process forked from the one that loaded it, every call raises `BackendError` at once, and `close` does
+      nothing: threads and GPUs do not follow.
     - It reads no environment variable, writes no file, opens no connection and prints nothing; its library is imported
       in a way that keeps it from doing so.
     """
@@ -77,3 +84,36 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Free the model."""
+
+
+@dataclass(frozen=True)
+class LoadRequest:
+    """What an engine is told when it shall load a model; each takes of it what it needs.
+
+    Attributes:
+        model: the artefact's file; what belongs to it lies beside it.
+        artifact: what the manifest says about it.
+        preset: the geometry.
+        device: `cpu` or a GPU.
+        threads: threads for one inference on a CPU; None: as many as this process may use.
+        sha256: the file's hash in the manifest; None where the manifest does not list it.
+        plane_engine: what runs the 2D network of the native engine; see `NativeBackend`.
+    """
+
+    model: Path
+    artifact: Artifact
+    preset: GeometryPreset
+    device: Device = CPU
+    threads: int | None = None
+    sha256: str | None = None
+    plane_engine: str = ""
+
+    def listed_sha256(self) -> str:
+        """The hash, for engines that hold the file's bytes against it.
+
+        Raises:
+            BundleError: the manifest does not list the file.
+        """
+        if self.sha256 is None:
+            raise BundleError(f"{self.model}: not among the files that the manifest lists")
+        return self.sha256

@@ -6,7 +6,6 @@ or on a processor that its kernels are not for, the other CPU engines serve.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,6 +14,8 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from eenet_runtime.backends.base import Backend, LoadRequest
+from eenet_runtime.backends.loaded_model import LoadedModel
 from eenet_runtime.backends.plane_network import load_plane_network
 from eenet_runtime.bundle.manifest import Artifact
 from eenet_runtime.bundle.weights_file import WEIGHTS_FILE, map_weights
@@ -33,7 +34,7 @@ _NEEDS: Final = ("avx2", "fma")
 T = TypeVar("T")
 
 
-class NativeBackend:
+class NativeBackend(LoadedModel):
     """The `native` artefact of a bundle. One call at a time: others wait."""
 
     name = "native"
@@ -67,10 +68,8 @@ class NativeBackend:
         native = load_native()
         if obstacle := processor_obstacle(native.cpu_features()):
             raise BackendError(f"native engine: {obstacle}; use another backend")
+        super().__init__(artifact, preset)
         self.version = native_version()
-        self.artifact = artifact
-        self._shape = (*preset.shape, 4)
-        self._lock = threading.Lock()
         count = threads or usable_cpus()
         # Views of the mapped file, which the engine widens and transforms, and does not keep.
         weights = map_weights(graph.parent / WEIGHTS_FILE)
@@ -100,27 +99,28 @@ class NativeBackend:
         labels: NDArray[np.uint8] = self._run(volume, lambda plane: self._engine.decode(plane))
         return labels
 
-    def close(self) -> None:
-        """Free the model."""
-        with self._lock:
-            if self._engine is not None:
-                self._engine.close()
-            self._engine = self._plane_network = None
+    def _free(self) -> None:
+        self._engine.close()
+        self._engine = self._plane_network = None
 
     def _run(self, volume: NDArray[np.float32], decode: Callable[[Any], Any]) -> Any:
         """One case, (H, W, D, 4): the engine keeps the encoder's skips until it has decoded."""
-        if volume.shape != self._shape or volume.dtype != np.float32:
-            raise ValueError(f"volume is {volume.dtype} {volume.shape}, the model reads float32 {self._shape}")
+        self._accept(volume)
         channels_first = np.ascontiguousarray(np.moveaxis(volume, -1, 0))
-        with self._lock:
-            if self._engine is None:
-                raise BackendError("the model was closed")
+        with self._turn():
             plane = _failing_as("the native engine failed", lambda: self._engine.encode(channels_first))
             slices = self._plane_network(plane)
             if not (np.isfinite(plane).all() and np.isfinite(slices).all()):
                 # Labels would show nothing of it: whatever is compared with NaN is not greater.
                 raise BackendError("the native engine computed NaN or infinity; the model cannot be used on this case")
             return _failing_as("the native engine failed", lambda: decode(slices))
+
+
+def load(request: LoadRequest) -> Backend:
+    """See `engines.EngineSpec.file`."""
+    return NativeBackend(
+        request.model, request.artifact, request.preset, request.threads, plane_engine=request.plane_engine
+    )
 
 
 def load_native() -> Any:
@@ -146,18 +146,18 @@ def native_version() -> str:
         return "of unknown version"
 
 
-def processor_obstacle(features: Any) -> str:
-    """Why the native engine does not serve on a processor; empty where it does.
+def processor_obstacle(features: Any) -> str | None:
+    """Why the native engine does not serve on a processor; None where it does.
 
     Args:
         features: what the processor has, as `eenet_native.cpu_features` tells: true attributes.
     """
     missing = [name.upper() for name in _NEEDS if not getattr(features, name)]
-    return f"this processor has no {' and no '.join(missing)}" if missing else ""
+    return f"this processor has no {' and no '.join(missing)}" if missing else None
 
 
-def obstacle() -> str:
-    """Why the native engine does not serve here, extension and processor; empty where it does. Loads no model."""
+def obstacle() -> str | None:
+    """Why the native engine does not serve here, extension and processor; None where it does. Loads no model."""
     try:
         return processor_obstacle(load_native().cpu_features())
     except BackendError as error:

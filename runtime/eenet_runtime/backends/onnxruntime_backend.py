@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import threading
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eenet_runtime.backends.base import Backend, LoadRequest
+from eenet_runtime.backends.loaded_model import LoadedModel
 from eenet_runtime.bundle.manifest import Artifact
 from eenet_runtime.errors import BackendError
 from eenet_runtime.machine.devices import CPU, Device
@@ -24,7 +25,7 @@ _CUDA_PROVIDER: Final = "CUDAExecutionProvider"
 _TENSORRT_PROVIDER: Final = "TensorrtExecutionProvider"
 
 
-class OnnxRuntimeBackend:
+class OnnxRuntimeBackend(LoadedModel):
     """The ONNX artefact of a bundle in one of ONNX Runtime's execution providers. One call at a time: others wait.
 
     A session could compute several volumes at once, but each takes gigabytes for its activations and all the threads.
@@ -60,13 +61,11 @@ class OnnxRuntimeBackend:
                 this device, or the graph has another shape.
         """
         onnxruntime = load_onnxruntime()
+        super().__init__(artifact, preset)
         if tensorrt:
             self.name = "onnxruntime-tensorrt"
         self.version = str(onnxruntime.__version__)
-        self.artifact = artifact
         self.gpu_index = None if device == CPU else device.index
-        self._shape = (*preset.shape, 4)
-        self._lock = threading.Lock()
         # Without this, asking for labels computes the probabilities as well.
         self._only_asked = onnxruntime.RunOptions()
         self._only_asked.only_execute_path_to_fetches = True
@@ -106,19 +105,14 @@ class OnnxRuntimeBackend:
         labels: NDArray[np.uint8] = self._run(volume, self.artifact.labels_name)
         return labels
 
-    def close(self) -> None:
-        """Free the session."""
-        with self._lock:
-            self._session = None
+    def _free(self) -> None:
+        self._session = None
 
     def _run(self, volume: NDArray[np.float32], output: str) -> Any:
         """Compute one output for one volume, (H, W, D, 4); the batch axis is taken off."""
-        if volume.shape != self._shape or volume.dtype != np.float32:
-            raise ValueError(f"volume is {volume.dtype} {volume.shape}, the model reads float32 {self._shape}")
+        self._accept(volume)
         channels_first = np.ascontiguousarray(np.moveaxis(volume, -1, 0)[np.newaxis], dtype=self.artifact.input_dtype)
-        with self._lock:
-            if self._session is None:
-                raise BackendError("the model was closed")
+        with self._turn():
             try:
                 (batch,) = self._session.run([output], {self.artifact.input_name: channels_first}, self._only_asked)
             except Exception as error:
@@ -137,6 +131,18 @@ class OnnxRuntimeBackend:
         found = {tensor.name: (list(tensor.shape), tensor.type) for tensor in tensors}
         if found != expected:
             raise BackendError(f"{model}: tensors {found} found, the manifest announces {expected}")
+
+
+def load(request: LoadRequest) -> Backend:
+    """ONNX Runtime with its own providers; see `engines.EngineSpec.file`."""
+    return OnnxRuntimeBackend(request.model, request.artifact, request.preset, request.threads, request.device)
+
+
+def load_with_tensorrt(request: LoadRequest) -> Backend:
+    """ONNX Runtime with TensorRT's provider; see `engines.EngineSpec.file`."""
+    return OnnxRuntimeBackend(
+        request.model, request.artifact, request.preset, request.threads, request.device, tensorrt=True
+    )
 
 
 def load_onnxruntime() -> Any:

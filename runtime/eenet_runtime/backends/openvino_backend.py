@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from eenet_runtime.backends.base import Backend, LoadRequest
+from eenet_runtime.backends.loaded_model import LoadedModel
 from eenet_runtime.backends.openvino_norms import spell_out_group_norms
 from eenet_runtime.bundle.manifest import Artifact
 from eenet_runtime.errors import BackendError
@@ -29,7 +30,7 @@ _ARITHMETIC: Final = {"fp16": ", computes in fp32"}
 """What a CPU makes of an artefact's precision, where that is another one."""
 
 
-class OpenVinoBackend:
+class OpenVinoBackend(LoadedModel):
     """The ONNX artefact of a bundle in OpenVINO's CPU plugin. One call at a time: others wait.
 
     Labels and probabilities are two compiled models, each made when it is first asked for, so that neither computes
@@ -52,11 +53,9 @@ class OpenVinoBackend:
             BackendError: OpenVINO is missing, or cannot read the graph, or the graph has other tensors.
         """
         openvino = load_openvino()
+        super().__init__(artifact, preset)
         self.version = str(openvino.__version__).split("-")[0]
-        self.artifact = artifact
         self._openvino = openvino
-        self._shape = (*preset.shape, 4)
-        self._lock = threading.Lock()
         self._compiled: dict[str, Any] = {}
         count = threads or usable_cpus()
         self.device = f"cpu ({count} thread{'s' * (count != 1)}{_ARITHMETIC.get(artifact.precision, '')})"
@@ -83,21 +82,16 @@ class OpenVinoBackend:
         labels: NDArray[np.uint8] = self._run(volume, self.artifact.labels_name)
         return labels
 
-    def close(self) -> None:
-        """Free the model."""
-        with self._lock:
-            self._compiled = {}
-            self._model = self._core = None
+    def _free(self) -> None:
+        self._compiled = {}
+        self._model = self._core = None
 
     def _run(self, volume: NDArray[np.float32], output: str) -> Any:
         """Compute one output for one volume, (H, W, D, 4); the batch axis is taken off."""
-        if volume.shape != self._shape or volume.dtype != np.float32:
-            raise ValueError(f"volume is {volume.dtype} {volume.shape}, the model reads float32 {self._shape}")
+        self._accept(volume)
         # No copy of a volume that lies channels first in memory already; OpenVINO takes no read-only array.
         channels_first = np.require(np.moveaxis(volume, -1, 0)[np.newaxis], self.artifact.input_dtype, ["C", "W"])
-        with self._lock:
-            if self._model is None:
-                raise BackendError("the model was closed")
+        with self._turn():
             try:
                 compiled = self._compiled_for(output)
                 port = compiled.output(0)
@@ -133,6 +127,11 @@ class OpenVinoBackend:
         found = {port.any_name: _described(port) for port in (*self._model.inputs, *self._model.outputs)}
         if found != expected:
             raise BackendError(f"{model}: tensors {found} found, the manifest announces {expected}")
+
+
+def load(request: LoadRequest) -> Backend:
+    """See `engines.EngineSpec.file`."""
+    return OpenVinoBackend(request.model, request.artifact, request.preset, request.threads)
 
 
 def cpu_settings(threads: int) -> dict[str, str]:

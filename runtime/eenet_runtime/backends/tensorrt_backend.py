@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from eenet_runtime.backends.base import Backend, LoadRequest
 from eenet_runtime.backends.tensorrt_engine import EngineBackend
 from eenet_runtime.bundle.engine_file import TENSORRT
 from eenet_runtime.bundle.manifest import Artifact
@@ -22,6 +23,13 @@ class TensorRTBackend(EngineBackend):
     ) -> None:
         """Load the engine; see `EngineBackend`."""
         super().__init__(load_tensorrt(), model, artifact, preset, device, sha256)
+
+
+def load(request: LoadRequest) -> Backend:
+    """See `engines.EngineSpec.file`."""
+    return TensorRTBackend(
+        request.model, request.artifact, request.preset, request.device.index, sha256=request.listed_sha256()
+    )
 
 
 def load_tensorrt() -> Any:

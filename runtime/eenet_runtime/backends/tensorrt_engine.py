@@ -6,7 +6,6 @@ list in `EngineBackend.__init__`, and the bytes that were hashed are the bytes t
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from eenet_runtime.backends.cuda import CudaSession, Gpu
 from eenet_runtime.backends.engine_runner import EngineRunner, deserialise
+from eenet_runtime.backends.loaded_model import LoadedModel
 from eenet_runtime.bundle.engine_file import TENSORRT_RTX, EngineSidecar, EngineTensor, check_engine, sidecar_name
 from eenet_runtime.bundle.manifest import Artifact, read_listed
 from eenet_runtime.errors import BackendError, BundleError
@@ -27,7 +27,7 @@ MEMORY_MARGIN_BYTES: Final = 256 << 20
 _CLASSES: Final = len(Label)
 
 
-class EngineBackend:
+class EngineBackend(LoadedModel):
     """An engine of a bundle on one GPU; see `Backend` for what it guarantees. One call at a time: others wait."""
 
     name: str
@@ -58,14 +58,12 @@ class EngineBackend:
             BundleError: plan or sidecar cannot be read, or the plan is not the one that the manifest lists.
             BackendError: anything above does not hold, or the engine does not run here.
         """
+        super().__init__(artifact, preset)
         self.version = str(trt.__version__)
-        self.artifact = artifact
-        self._shape = (*preset.shape, _CLASSES)
-        self._lock = threading.Lock()
         self._failure = ""
         plan = read_listed(model, sha256)
         sidecar = _read_sidecar(model)
-        self._session: CudaSession | None = CudaSession(device)
+        self._session = CudaSession(device)
         try:
             gpu = self._session.gpu
             check_engine(sidecar, plan, self.name, self.version, gpu.compute_capability)
@@ -101,20 +99,13 @@ class EngineBackend:
             raise BackendError(f"TensorRT computed class {labels.max()}, expected 0 to {_CLASSES - 1}")
         return labels
 
-    def close(self) -> None:
-        """Free the engine and everything on the GPU."""
-        with self._lock:
-            if self._session is not None:
-                self._session.close()
-            self._session = None
+    def _free(self) -> None:
+        self._session.close()
 
     def _compute(self, volume: NDArray[np.float32], output: str) -> NDArray[Any]:
         """One output for one volume, with its batch axis; a copy."""
-        if volume.shape != self._shape or volume.dtype != np.float32:
-            raise ValueError(f"volume is {volume.dtype} {volume.shape}, the model reads float32 {self._shape}")
-        with self._lock:
-            if self._session is None:
-                raise BackendError("the model was closed")
+        self._accept(volume)
+        with self._turn():
             if self._failure:
                 raise BackendError(f"the GPU failed earlier ({self._failure}); restart the process")
             self._fill_input(volume)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from eenet_runtime.backends.base import Backend, LoadRequest
 from eenet_runtime.backends.tensorrt_engine import EngineBackend
 from eenet_runtime.bundle.engine_file import TENSORRT_RTX
 from eenet_runtime.bundle.manifest import Artifact
@@ -22,6 +23,13 @@ class TensorRTRTXBackend(EngineBackend):
     ) -> None:
         """Load the engine, which takes seconds: its kernels are compiled for this GPU. See `EngineBackend`."""
         super().__init__(load_tensorrt_rtx(), model, artifact, preset, device, sha256)
+
+
+def load(request: LoadRequest) -> Backend:
+    """See `engines.EngineSpec.file`."""
+    return TensorRTRTXBackend(
+        request.model, request.artifact, request.preset, request.device.index, sha256=request.listed_sha256()
+    )
 
 
 def load_tensorrt_rtx() -> Any:

@@ -55,7 +55,10 @@ def selftest(
     from eenet_runtime.selftest.selftest import describe_self_test, require_passed, self_test
 
     opened = open_bundle(bundle, public_key)
-    with closing(make_backend(opened, engine.backend, engine.threads, engine.precision, engine.device)) as loaded:
+    loading = make_backend(
+        opened, backend=engine.backend, device=engine.device, precision=engine.precision, threads=engine.threads
+    )
+    with closing(loading) as loaded:
         result = self_test(opened, loaded)
     typer.echo(f"{opened.manifest.name} ({opened.folder}), id {opened.bundle_id}, signature: {opened.signature}")
     typer.echo(describe_self_test(result))

@@ -30,11 +30,18 @@ class WatchOptions:
     watch: Annotated[bool, typer.Option("--watch", help="Go on waiting for cases; SIGTERM or Ctrl-C ends it.")] = False
     settle: Annotated[
         float,
-        typer.Option(min=0, help="With --watch: take a case when its files have not changed for so many seconds."),
+        typer.Option(
+            min=0,
+            metavar="<seconds>",
+            help="With --watch: take a case when its files have not changed for so many seconds.",
+        ),
     ] = 10.0
-    poll: Annotated[float, typer.Option(min=0.05, help="With --watch: seconds between two looks.")] = 2.0
+    poll: Annotated[
+        float, typer.Option(min=0.05, metavar="<seconds>", help="With --watch: seconds between two looks.")
+    ] = 2.0
     stop_after_idle: Annotated[
-        float | None, typer.Option(min=0, help="With --watch: end when nothing has come for so many seconds.")
+        float | None,
+        typer.Option(min=0, metavar="<seconds>", help="With --watch: end when nothing has come for so many seconds."),
     ] = None
 
 
@@ -48,7 +55,9 @@ def infer_folder(
     outputs: OutputOptions,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Compute cases that are finished, too.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and why; write nothing.")] = False,
-    shard: Annotated[str, typer.Option(help="Do one part of the folder: i/n, from 1/n to n/n.")] = "1/1",
+    shard: Annotated[
+        str, typer.Option(metavar="<i/n>", help="Do one part of the folder: i/n, from 1/n to n/n.")
+    ] = "1/1",
     html: Annotated[bool, typer.Option("--html", help="Write index.html, a page over all cases.")] = False,
     watching: WatchOptions = WatchOptions(),
 ) -> None:

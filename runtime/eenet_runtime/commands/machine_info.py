@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from eenet_runtime._version import __version__
+from eenet_runtime.backends import engines
+from eenet_runtime.backends.engines import EngineSpec, Package
 from eenet_runtime.errors import BackendError
 from eenet_runtime.machine.devices import GpuSurvey, find_gpus
 from eenet_runtime.machine.machine import Memory, Processor, find_memory, find_processor, free_disk_bytes
@@ -23,42 +25,6 @@ if TYPE_CHECKING:
 
 DISTRIBUTION: Final = "eenet"
 """The name that pip knows the toolkit by."""
-
-
-@dataclass(frozen=True)
-class _Engine:
-    """How an engine gets onto a machine.
-
-    Attributes:
-        packages: names of the packages that hold it, any of which will do.
-        install: what installs it.
-        needs_gpu: whether it computes on a GPU.
-        features: what the processor must have.
-        partner: a package that it needs besides.
-    """
-
-    packages: tuple[str, ...]
-    install: str
-    needs_gpu: bool = False
-    features: tuple[str, ...] = ()
-    partner: str = ""
-
-
-_ENGINES: Final = {
-    "native": _Engine(("eenet-native",), "pip install ./runtime/native", features=("avx2", "fma")),
-    "openvino": _Engine(("openvino",), 'pip install "eenet[openvino]"'),
-    "onnxruntime": _Engine(("onnxruntime", "onnxruntime-gpu"), 'pip install "eenet[onnxruntime]"'),
-    "onnxruntime-gpu": _Engine(("onnxruntime-gpu",), 'pip install "eenet[gpu]"', needs_gpu=True),
-    "tensorrt": _Engine(
-        ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
-        'pip install "eenet[tensorrt]"',
-        needs_gpu=True,
-        partner="cuda-bindings",
-    ),
-    "tensorrt-rtx": _Engine(
-        ("tensorrt-rtx", "tensorrt-rtx-cu13"), 'pip install "eenet[rtx]"', needs_gpu=True, partner="cuda-bindings"
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -136,7 +102,11 @@ def system_info() -> SystemInfo:
         gpus=gpus,
         disk_free_bytes=free_disk_bytes(Path()),
         packages={name: _version(name) for name in _base_packages()},
-        engines=tuple(_engine_info(name, engine, processor, gpus) for name, engine in _ENGINES.items()),
+        engines=tuple(
+            _engine_info(name, package, processor, gpus, needs_gpu)
+            for spec in engines.ENGINES
+            for name, package, needs_gpu in _packages_of(spec)
+        ),
     )
 
 
@@ -157,6 +127,7 @@ def serving_info(bundle: Bundle) -> ServingInfo:
 def describe_system(info: SystemInfo) -> str:
     """The system in words."""
     memory = info.memory
+    width = max(len(engine.name) for engine in info.engines)
     limit = "no limit by control group" if memory.limit_bytes is None else f"limited to {_gib(memory.limit_bytes)}"
     lines = [
         f"eenet {info.eenet}, Python {info.python}, {info.platform}",
@@ -171,7 +142,7 @@ def describe_system(info: SystemInfo) -> str:
         ),
         *([f"GPU: {info.gpus.why_none}"] if info.gpus.why_none else []),
         "engines:",
-        *(f"  {engine.name:16} {_engine_in_words(engine)}" for engine in info.engines),
+        *(f"  {engine.name:{width}} {_engine_in_words(engine)}" for engine in info.engines),
         "packages: " + ", ".join(f"{name} {found or 'missing'}" for name, found in info.packages.items()),
     ]
     return "\n".join(lines)
@@ -231,22 +202,32 @@ def bundle_as_dict(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def _engine_info(name: str, engine: _Engine, processor: Processor, gpus: GpuSurvey) -> EngineInfo:
-    found = next((found for package in engine.packages if (found := _version(package)) is not None), None)
+def _packages_of(spec: EngineSpec) -> list[tuple[str, Package, bool]]:
+    """An engine's packages, each with the name of its line and whether it is for a GPU."""
+    found = []
+    if spec.cpu:
+        found.append((spec.name, spec.cpu, False))
+    if spec.gpu:
+        found.append((f"{spec.name}-gpu" if spec.cpu else spec.name, spec.gpu, True))
+    return found
+
+
+def _engine_info(name: str, package: Package, processor: Processor, gpus: GpuSurvey, needs_gpu: bool) -> EngineInfo:
+    found = next((found for entry in package.names if (found := _version(entry)) is not None), None)
     # Where the system does not tell, the engine itself finds out when it is loaded.
-    needed = engine.features if processor.features else ()
+    needed = package.features if processor.features else ()
     lacking = [feature.upper() for feature in needed if feature not in processor.features]
     if found is None:
-        obstacle = f"not installed; {engine.install}"
-    elif engine.partner and _version(engine.partner) is None:
-        obstacle = f"{engine.partner} is not installed; {engine.install}"
-    elif engine.needs_gpu and not gpus.gpus:
+        obstacle = f"not installed; {package.install}"
+    elif package.partner and _version(package.partner) is None:
+        obstacle = f"{package.partner} is not installed; {package.install}"
+    elif needs_gpu and not gpus.gpus:
         obstacle = gpus.why_none
     elif lacking:
         obstacle = f"this processor has no {' and no '.join(lacking)}"
     else:
         obstacle = ""
-    return EngineInfo(name, found, engine.install, obstacle)
+    return EngineInfo(name, found, package.install, obstacle)
 
 
 def _engine_in_words(engine: EngineInfo) -> str:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from eenet_runtime.backends.engines import backend_names
+
 if TYPE_CHECKING:
     from eenet_runtime.bundle.manifest import Bundle, PostprocessingSettings
     from eenet_runtime.cases.content_checks import CheckPolicy
@@ -26,10 +28,12 @@ PublicKeyOption = Annotated[
 ]
 BackendOption = Annotated[
     str,
-    typer.Option(help="Inference engine: auto, openvino, onnxruntime, onnxruntime-tensorrt, tensorrt, tensorrt-rtx."),
+    typer.Option(metavar="<engine>", help=f"Inference engine: {', '.join(backend_names())}."),
 ]
-DeviceOption = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda or cuda:n.")]
-ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Threads (default: as many as this process may use).")]
+DeviceOption = Annotated[str, typer.Option(metavar="<device>", help="Where to compute: auto, cpu, cuda or cuda:n.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option(min=1, metavar="<number>", help="Threads (default: as many as this process may use).")
+]
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,10 @@ class EngineOptions:
     backend: BackendOption = "auto"
     device: DeviceOption = "auto"
     precision: Annotated[
-        str | None, typer.Option(help="Precision of the artefact, such as fp32 (default: the engine's own).")
+        str | None,
+        typer.Option(
+            metavar="<precision>", help="Precision of the artefact, such as fp32 (default: the engine's own)."
+        ),
     ] = None
     threads: ThreadsOption = None
 
@@ -63,16 +70,19 @@ class ModelOptions:
         ),
     ] = None
     allow_missing: Annotated[
-        list[str] | None, typer.Option(help="Do cases without this modality, with a warning; may be given again.")
+        list[str] | None,
+        typer.Option(metavar="<modality>", help="Do cases without this modality, with a warning; may be given again."),
     ] = None
     min_tumour_ml: Annotated[
-        float | None, typer.Option(min=0, help="Drop tumour components below this volume (default: the bundle's).")
+        float | None,
+        typer.Option(min=0, metavar="<ml>", help="Drop tumour components below this volume (default: the bundle's)."),
     ] = None
     min_enhancing_ml: Annotated[
-        float | None, typer.Option(min=0, help="Relabel enhancing tumour below this volume as NCR.")
+        float | None, typer.Option(min=0, metavar="<ml>", help="Relabel enhancing tumour below this volume as NCR.")
     ] = None
     time_limit: Annotated[
-        float | None, typer.Option(min=0.001, help="Refuse a case that takes longer than this many seconds.")
+        float | None,
+        typer.Option(min=0.001, metavar="<seconds>", help="Refuse a case that takes longer than this many seconds."),
     ] = None
 
     def opened(self) -> Bundle:
@@ -104,7 +114,7 @@ class ModelOptions:
         from eenet_runtime.backends import choose
         from eenet_runtime.results.mask_settings import MaskSettings
 
-        choice = choose(bundle, engine.backend, engine.precision, engine.device)
+        choice = choose(bundle, backend=engine.backend, device=engine.device, precision=engine.precision)
         return MaskSettings.planned(bundle, choice, self._postprocessing(bundle), self._checks())
 
     def missing(self) -> frozenset[Modality]:
@@ -132,7 +142,10 @@ class OutputOptions:
     """What is written for each case."""
 
     labels: Annotated[
-        str | None, typer.Option(help="Label values of the mask: brats2020 (ET = 4), brats2023 (ET = 3) or msd.")
+        str | None,
+        typer.Option(
+            metavar="<scheme>", help="Label values of the mask: brats2020 (ET = 4), brats2023 (ET = 3) or msd."
+        ),
     ] = None
     preview: Annotated[bool, typer.Option("--preview/--no-preview", help="Draw a PNG beside each mask.")] = True
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Write probability maps, too.")] = False

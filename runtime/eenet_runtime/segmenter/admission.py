@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 
 from eenet_runtime.errors import BackendError
+from eenet_runtime.machine.home_process import HomeProcess
 from eenet_runtime.segmenter.limits import Limits
 from eenet_runtime.segmenter.segmentation import Stopwatch
 
@@ -50,6 +51,7 @@ class Admission:
         self._idle = threading.Condition()
         self._running = 0
         self._closed = False
+        self._home = HomeProcess()
 
     def ticket(self, limits: Limits, watch: Stopwatch) -> Ticket:
         """Take a ticket, waiting for one if need be; a wait is a stage of its own.
@@ -79,8 +81,10 @@ class Admission:
         """One call that `close` waits for.
 
         Raises:
-            BackendError: the segmenter is closed.
+            BackendError: the segmenter is closed, or was made in the process that this one was forked from.
         """
+        # Before any lock: a thread of the other process may have held it, and calls that ran there never end here.
+        self._home.require("the model of this segmenter")
         with self._idle:
             if self._closed:
                 raise BackendError("the segmenter is closed; make a new one")
@@ -93,7 +97,9 @@ class Admission:
                 self._idle.notify_all()
 
     def close(self) -> None:
-        """Let nobody in any more, and wait for the calls that are running."""
+        """Let nobody in any more, and wait for the calls that are running; in a fork there are none."""
+        if not self._home.is_here:
+            return
         with self._idle:
             self._closed = True
             self._idle.wait_for(lambda: self._running == 0)

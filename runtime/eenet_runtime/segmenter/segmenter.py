@@ -61,9 +61,9 @@ class Segmenter:
 
         Args:
             bundle: a folder made by `eenet-export`, or one already opened.
-            backend: an inference engine, see `backends.BACKEND_NAMES`.
-            device: `auto`, `cpu`, `cuda` or `cuda:n`; see `backends.choose`.
-            precision: of the artefact, such as `fp16`; see `backends.choose` for the default.
+            backend: an inference engine, see `backends.backend_names`.
+            device: `auto`, `cpu`, `cuda` or `cuda:n`; see `backends.candidates`.
+            precision: of the artefact, such as `fp16`; see `backends.candidates` for the default.
             threads: threads for one inference, and for reading and preparing one case; by default as many as this
                 process may use.
             postprocessing: settings instead of the bundle's.
@@ -90,7 +90,8 @@ class Segmenter:
         self.allow_missing = frozenset(allow_missing)
         require_trained_for(self.bundle, self.allow_missing)
         self.time_limit_s, self.threads = time_limit_s, threads
-        served = serve(self.bundle, candidates(self.bundle, backend, precision, device), threads, selftest)
+        found = candidates(self.bundle, backend=backend, device=device, precision=precision)
+        served = serve(self.bundle, found, threads, selftest)
         self.choice, self.artifact, self.why = served.choice, served.choice.artifact, served.choice.why
         self.backend, self.self_test = served.backend, served.self_test
         self.provenance = _provenance(self)
@@ -120,7 +121,8 @@ class Segmenter:
             CaseError: the case is refused; the message says which file and why.
             CaseTimeoutError: its time was over.
             CaseCancelledError: the switch was thrown.
-            BackendError: the engine failed on it, or the segmenter is closed.
+            BackendError: the engine failed on it, the segmenter is closed, or this process was forked from the one
+                that made it.
         """
         with self._admission.call():
             # Nobody here holds on to what was prepared: the network's input is free before the mask is brought back.
@@ -183,7 +185,10 @@ class Segmenter:
             return self._finish(computed)
 
     def close(self) -> None:
-        """Take no further case, wait for the calls that are running, free the model. Calling it twice is allowed."""
+        """Take no further case, wait for the calls that are running, free the model. Calling it twice is allowed.
+
+        In a process forked from the one that made the segmenter nothing is done: nothing can be freed there.
+        """
         self._admission.close()
         self.backend.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 from collections.abc import Mapping
 from types import TracebackType
@@ -22,6 +23,9 @@ class Engine:
     `encode` turns a volume into the image of the 2D network, `decode` the 2D network's output into labels. Each
     `encode` is followed by one `decode` or `decode_probabilities` on the same thread: the decoder works in the memory
     of the encoder's skips. Memory is allocated once, here; results are the same bits for any number of threads.
+
+    An engine belongs to the process that made it. In a fork of that process its threads are missing: every call raises
+    at once, `close` does nothing, and its memory stays what it is, shared with the other process.
 
     Args:
         shape: (H, W, D) of a volume; H and W multiples of 32.
@@ -48,6 +52,7 @@ class Engine:
         instructions: str = "auto",
     ) -> None:
         self._handle = ctypes.c_void_p()
+        self._process = os.getpid()
         self._lock = threading.RLock()
         self._encoded_by: int | None = None
         self._shape = _three_integers("shape", shape)
@@ -103,8 +108,9 @@ class Engine:
         Raises:
             ValueError: another shape, type or layout.
             FloatingPointError: a value of the volume, or one that the network makes of it, is not finite.
-            RuntimeError: the engine is closed.
+            RuntimeError: the engine is closed, or this process was forked from the one that made it.
         """
+        self._refuse_in_a_fork()
         _require("volume", volume, (4, *self._shape))
         plane = np.empty((1, *self._shape[:2], 3), np.float32)
         with self._lock:
@@ -127,7 +133,8 @@ class Engine:
         Raises:
             ValueError: another shape, type or layout.
             FloatingPointError: a value of the plane, or one that the network makes of it, is not finite.
-            RuntimeError: there was no `encode` on this thread since the last decoding, or the engine is closed.
+            RuntimeError: there was no `encode` on this thread since the last decoding, the engine is closed, or this
+                process was forked from the one that made it.
         """
         labels = np.empty(self._shape, np.uint8)
         self._decode(plane, labels.ctypes.data, None)
@@ -140,6 +147,7 @@ class Engine:
         return probabilities
 
     def _decode(self, plane: _Float32, labels: int | None, probabilities: int | None) -> None:
+        self._refuse_in_a_fork()
         _require("plane", plane, (1, *self._shape[:2], 3))
         with self._lock:
             handle = self._open_handle()
@@ -152,7 +160,9 @@ class Engine:
             message.check(library().eenet_decode(handle, plane.ctypes.data, labels, probabilities, *message.arguments))
 
     def close(self) -> None:
-        """Give all memory and threads back; a second time does nothing."""
+        """Give all memory and threads back; a second time, or in a fork, does nothing."""
+        if os.getpid() != self._process:
+            return
         with self._lock:
             if self._handle.value:
                 library().eenet_engine_delete(self._handle)
@@ -170,6 +180,14 @@ class Engine:
         # The constructor may have failed before there was anything to close.
         if hasattr(self, "_lock"):
             self.close()
+
+    def _refuse_in_a_fork(self) -> None:
+        """Before any lock: a thread that is not here may have held it."""
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                f"this engine was made in process {self._process}, of which process {os.getpid()} is a fork, and its "
+                "threads are not here; make one in the process that uses it"
+            )
 
     def _open_handle(self) -> ctypes.c_void_p:
         if not self._handle.value:

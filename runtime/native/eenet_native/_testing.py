@@ -26,6 +26,13 @@ class Activation:
     shift: Float32
 
 
+def live_buffer_bytes() -> int:
+    """Bytes of all buffers of the library that exist in this process."""
+    function = library().eenet_test_live_buffer_bytes
+    function.restype = ctypes.c_size_t
+    return int(function())
+
+
 def convolution(
     instructions: str,
     x: Float32,

@@ -25,9 +25,7 @@ Buffer<float> noise(size_t count) {
     return values;
 }
 
-int pick(std::initializer_list<int> choices) {
-    return choices.begin()[generator() % choices.size()];
-}
+int pick(std::initializer_list<int> choices) { return choices.begin()[generator() % choices.size()]; }
 
 void run_convolution(const Kernels& kernels) {
     Convolution layer{};

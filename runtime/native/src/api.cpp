@@ -31,9 +31,8 @@ EENET_API const char* eenet_weight(int n, int* shape, int* axes) {
 EENET_API int eenet_engine_new(const int* geometry, const float* const* weights, int threads, const char* instructions,
                                eenet::Engine** engine, char* message, size_t message_size) {
     return eenet::guarded(message, message_size, [&] {
-        const eenet::Geometry checked{geometry[0], geometry[1], geometry[2], {geometry[3], geometry[4], geometry[5]}};
-        checked.check();
-        *engine = new eenet::Engine(checked, eenet::Weights(weights), threads, eenet::choose_kernels(instructions));
+        const eenet::Geometry asked{geometry[0], geometry[1], geometry[2], {geometry[3], geometry[4], geometry[5]}};
+        *engine = new eenet::Engine(asked, eenet::Weights(weights), threads, eenet::choose_kernels(instructions));
     });
 }
 

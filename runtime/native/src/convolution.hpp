@@ -17,12 +17,12 @@ constexpr int max_channels = 64;
 
 // Scratch memory of one item.
 struct ConvolutionBuffers {
-    float* planes;             // [36][tiles][rows_in][in]; afterwards the products, [36][tiles][rows_out][out]
-    size_t tile_floats;        // the distance of two tiles, enough for either
-    size_t plane_stride;       // and of two of the 36 frequencies
+    float* planes;        // [36][tiles][rows_in][in]; afterwards the products, [36][tiles][rows_out][out]
+    size_t tile_floats;   // the distance of two tiles, enough for either
+    size_t plane_stride;  // and of two of the 36 frequencies
     float* packed;
     float* packed_products;
-    float* shortcut;           // [16][slices][out] of one tile
+    float* shortcut;  // [16][slices][out] of one tile
 };
 
 inline ConvolutionBuffers lay_out(const Convolution& layer, const DepthExtent& extent, Scratch& scratch) {

@@ -50,8 +50,8 @@ const Kernels& choose_kernels(const std::string& name) {
         if (name == "auto" || name == kernels->name) return *kernels;
         names += (names.empty() ? "" : ", ") + std::string(kernels->name);
     }
-    throw std::invalid_argument("instructions: " + name + " found, expected auto or what this processor can run: " +
-                                names);
+    throw std::invalid_argument("instructions: " + name +
+                                " found, expected auto or what this processor can run: " + names);
 }
 
 }  // namespace eenet

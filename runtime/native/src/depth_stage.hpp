@@ -96,8 +96,8 @@ void multiply_strips(const Convolution& layer, const DepthExtent& extent, float*
         multiply_sixteen<slots * 16>(Transform::products, rows, packed, weights, products);
     } else {
         for (int f = 0; f < Transform::products; ++f)
-            multiply<slots * In>(rows, In, Out, packed + f * In, slots * In, weights + f * In * Out,
-                                 products + f * Out, slots * Out);
+            multiply<slots * In>(rows, In, Out, packed + f * In, slots * In, weights + f * In * Out, products + f * Out,
+                                 slots * Out);
     }
     for (int t = 0; t < layer.tiles; ++t)
         unpack_strips<Transform, Out>(products + t * extent.strips * slots * Out, extent.strips, plane + t * room);

@@ -3,20 +3,20 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <stdexcept>
 
 #include "plan.hpp"
+#include "scratch.hpp"
 
 namespace eenet {
 namespace {
 
-constexpr int slices = 3;            // what the 2D network sees
-constexpr int plane_multiple = 32;   // it halves the plane five times
-constexpr int max_size = 4096;       // of one axis
-constexpr double max_voxels = 1e9;
+constexpr int slices = 3;           // what the 2D network sees
+constexpr int plane_multiple = 32;  // it halves the plane five times
+constexpr int max_size = 4096;      // of one axis
+constexpr int64_t max_voxels = 1'000'000'000;
 constexpr int max_threads = 1024;
-
-constexpr std::array<int, 4> level_channels{16, 32, 64, 64};
 
 Buffer<float> copy(const float* values, size_t count) {
     Buffer<float> buffer(count);
@@ -24,7 +24,7 @@ Buffer<float> copy(const float* values, size_t count) {
     return buffer;
 }
 
-std::string text(const Geometry& g) {
+std::string describe(const Geometry& g) {
     return "shape (" + std::to_string(g.height) + ", " + std::to_string(g.width) + ", " + std::to_string(g.depth) +
            "), depth strides (" + std::to_string(g.strides[0]) + ", " + std::to_string(g.strides[1]) + ", " +
            std::to_string(g.strides[2]) + ")";
@@ -39,24 +39,28 @@ int checked_threads(int threads) {
 
 }  // namespace
 
-void Geometry::check() const {
-    for (const int size : {height, width})
+Geometry Geometry::checked(const Geometry& geometry) {
+    const auto refuse = [&](const std::string& reason) {
+        throw std::invalid_argument(describe(geometry) + ": " + reason);
+    };
+    const std::string up_to_max = ", up to " + std::to_string(max_size);
+    for (const int size : {geometry.height, geometry.width})
         if (size < plane_multiple || size > max_size || size % plane_multiple != 0)
-            throw std::invalid_argument(text(*this) + ": H and W must be multiples of 32, up to 4096");
+            refuse("H and W must be multiples of " + std::to_string(plane_multiple) + up_to_max);
     double product = slices;
-    for (const int stride : strides) {
-        if (stride < 1 || stride > max_size)
-            throw std::invalid_argument(text(*this) + ": strides must be positive, up to 4096");
+    for (const int stride : geometry.strides) {
+        if (stride < 1 || stride > max_size) refuse("strides must be positive" + up_to_max);
         product *= stride;
     }
-    if (product != depth || depth > max_size)
-        throw std::invalid_argument(text(*this) + ": D must be 3 times the product of the strides, up to 4096");
-    if (static_cast<double>(height) * width * depth > max_voxels)
-        throw std::invalid_argument(text(*this) + ": more than 1e9 voxels");
+    if (product != geometry.depth || geometry.depth > max_size)
+        refuse("D must be " + std::to_string(slices) + " times the product of the strides" + up_to_max);
+    if (int64_t{geometry.height} * geometry.width * geometry.depth > max_voxels)
+        refuse("more than " + std::to_string(max_voxels) + " voxels");
+    return geometry;
 }
 
 Engine::Engine(const Geometry& geometry, const Weights& weights, int threads, const Kernels& kernels)
-    : geometry_((geometry.check(), geometry)), kernels_(kernels), pool_(checked_threads(threads)) {
+    : geometry_(Geometry::checked(geometry)), kernels_(kernels), pool_(checked_threads(threads)) {
     depths_[0] = geometry.depth;
     for (size_t n = 0; n < 3; ++n) depths_[n + 1] = depths_[n] / geometry.strides[n];
     make_layers(weights);
@@ -67,16 +71,17 @@ void Engine::make_layers(const Weights& weights) {
     const int height = geometry_.height, width = geometry_.width, depth = geometry_.depth;
 
     input_weights_ = pack_input_convolution(weights["Input_L1/kernel"]);
-    input_bias_ = copy(weights["Input_L1/bias"], 16);
+    input_bias_ = copy(weights["Input_L1/bias"], level_channels.front());
     input_ = {height, width, depth, input_weights_.data(), input_bias_.data()};
 
-    for (size_t n = 0; n < 4; ++n)
-        encoder_blocks_[n] = make_block(weights, "L" + std::to_string(n + 1), depths_[n]);
+    for (size_t n = 0; n < 4; ++n) encoder_blocks_[n] = make_block(weights, "L" + std::to_string(n + 1), depths_[n]);
     for (size_t n = 0; n < 3; ++n)
         strided_[n] = make_convolution(weights, "Post_L" + std::to_string(n + 1), depths_[n], geometry_.strides[n]);
 
-    squeeze_weights_ = copy(weights["Enc_DownSample_128/kernel"], 64);
-    squeeze_ = {height, width, slices, 64, squeeze_weights_.data(), weights["Enc_DownSample_128/bias"][0]};
+    constexpr int deepest_channels = level_channels.back();
+    squeeze_weights_ = copy(weights["Enc_DownSample_128/kernel"], deepest_channels);
+    squeeze_ = {
+        height, width, slices, deepest_channels, squeeze_weights_.data(), weights["Enc_DownSample_128/bias"][0]};
 
     for (size_t n = 0; n < 3; ++n) {
         const std::string name = "L" + std::to_string(n + 1) + "_Dec";
@@ -139,8 +144,8 @@ UpsampleLayer Engine::make_upsample(const Weights& weights, const std::string& n
     UpsampleLayer made;
     made.weights = pack_pointwise(weights[name + "/kernel"], shape[1], shape[0], kernels_.max_panel);
     made.bias = copy(weights[name + "/bias"], static_cast<size_t>(shape[0]));
-    made.layer = {geometry_.height, geometry_.width,     low_depth,        factor, shape[1],
-                  shape[0],         made.weights.data(), made.bias.data()};
+    made.layer = {geometry_.height, geometry_.width, low_depth,           factor,
+                  shape[1],         shape[0],        made.weights.data(), made.bias.data()};
     return made;
 }
 
@@ -154,40 +159,35 @@ void Engine::allocate() {
     }
     work_ = Buffer<float>(work);
 
-    size_t sums = static_cast<size_t>(input_.items()) * 16;
+    size_t sums = static_cast<size_t>(input_.items()) * level_channels.front();
     scratch_floats_ = std::max(kernels_.input_scratch(input_), kernels_.head_scratch(head_));
-    const auto need = [&](const ConvolutionLayer& convolution) {
+    for_each_convolution([&](const ConvolutionLayer& convolution) {
         const Convolution& layer = convolution.layer;
         scratch_floats_ = std::max(scratch_floats_, kernels_.convolution_scratch(layer));
         sums = std::max(sums, static_cast<size_t>(layer.items()) * layer.out_channels);
-    };
-    for (const ConvolutionLayer& convolution : strided_) need(convolution);
-    for (const Block& block : encoder_blocks_)
-        for (const ConvolutionLayer& convolution : block.convolutions) need(convolution);
-    for (const Block& block : decoder_blocks_)
-        for (const ConvolutionLayer& convolution : block.convolutions) need(convolution);
+    });
     for (const UpsampleLayer& upsample : upsamples_) {
         scratch_floats_ = std::max(scratch_floats_, kernels_.upsample_scratch(upsample.layer));
         sums = std::max(sums, static_cast<size_t>(upsample.layer.items()) * upsample.layer.channels);
     }
     sums_ = Buffer<double>(2 * sums);
     finite_ = Buffer<uint8_t>(static_cast<size_t>(std::max(head_.items(), geometry_.height)));
-    scratch_floats_ = (scratch_floats_ + 15) / 16 * 16;
+    scratch_floats_ = whole_lines(scratch_floats_);
     scratch_ = Buffer<float>(scratch_floats_ * pool_.threads());
 }
 
 size_t Engine::memory_bytes() const {
-    size_t bytes = work_.bytes() + sums_.bytes() + finite_.bytes() + scratch_.bytes();
-    for (const Buffer<float>& level : levels_) bytes += level.bytes();
-    const auto add = [&](const ConvolutionLayer& layer) {
-        bytes += layer.weights.bytes() + layer.bias.bytes() + layer.shortcut.bytes();
-    };
-    for (const ConvolutionLayer& convolution : strided_) add(convolution);
-    for (const Block& block : encoder_blocks_)
-        for (const ConvolutionLayer& convolution : block.convolutions) add(convolution);
-    for (const Block& block : decoder_blocks_)
-        for (const ConvolutionLayer& convolution : block.convolutions) add(convolution);
-    return bytes + input_weights_.bytes() + head_weights_.bytes();
+    size_t bytes = 0;
+    const auto add = [&](const auto&... buffers) { bytes += (buffers.bytes() + ...); };
+    add(input_weights_, input_bias_, squeeze_weights_, head_weights_, head_bias_);
+    add(work_, sums_, finite_, scratch_);
+    for (const Buffer<float>& level : levels_) add(level);
+    for (const UpsampleLayer& upsample : upsamples_) add(upsample.weights, upsample.bias);
+    for_each_convolution([&](const ConvolutionLayer& layer) { add(layer.weights, layer.bias, layer.shortcut); });
+    for_each_block([&](const Block& block) {
+        for (const Buffer<float>& weights : block.norm_weights) add(weights);
+    });
+    return bytes;
 }
 
 void Engine::encode(const float* volume, float* plane) {
@@ -231,8 +231,9 @@ void Engine::check_finite(const float* values, size_t count, const char* what) {
     pool_.run(pieces, [&](int piece, int) {
         const float* begin = values + static_cast<size_t>(piece) * size;
         // Without a branch in the loop the compiler makes vectors of it.
+        constexpr float largest = std::numeric_limits<float>::max();
         unsigned bad = 0;
-        for (size_t n = 0; n < size; ++n) bad |= static_cast<unsigned>(!(std::fabs(begin[n]) <= 3.4028234e38f));
+        for (size_t n = 0; n < size; ++n) bad |= static_cast<unsigned>(!(std::fabs(begin[n]) <= largest));
         finite_[static_cast<size_t>(piece)] = bad == 0 ? 1 : 0;
     });
     if (!std::all_of(finite_.data(), finite_.data() + pieces, [](uint8_t finite) { return finite != 0; }))
@@ -240,9 +241,8 @@ void Engine::check_finite(const float* values, size_t count, const char* what) {
 }
 
 void Engine::run_convolution(const ConvolutionLayer& convolution, const ConvolutionCall& call) {
-    pool_.run(convolution.layer.items(), [&](int item, int worker) {
-        kernels_.convolution(convolution.layer, call, item, scratch(worker));
-    });
+    pool_.run(convolution.layer.items(),
+              [&](int item, int worker) { kernels_.convolution(convolution.layer, call, item, scratch(worker)); });
 }
 
 void Engine::run_block(const Block& block, float* activation, int sum_items) {

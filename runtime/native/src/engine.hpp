@@ -16,12 +16,14 @@
 
 namespace eenet {
 
+constexpr std::array<int, 4> level_channels{16, 32, 64, 64};  // at full depth and after each stride
+
 struct Geometry {
     int height, width, depth;
     std::array<int, 3> strides;
 
-    // Throws std::invalid_argument, with the reason, for a geometry that cannot work.
-    void check() const;
+    // The same; throws std::invalid_argument, with the reason, for a geometry that cannot work.
+    static Geometry checked(const Geometry& geometry);
 };
 
 // A 3x3x3 convolution with its own copy of the weights.
@@ -56,6 +58,7 @@ class Engine {
     // it follows an `encode`. Throws std::domain_error as above.
     void decode(const float* plane, uint8_t* labels, float* probabilities);
 
+    // Everything that the engine holds in buffers, for its life.
     size_t memory_bytes() const;
     int threads() const { return pool_.threads(); }
     const Kernels& kernels() const { return kernels_; }
@@ -66,6 +69,20 @@ class Engine {
     Block make_block(const Weights& weights, const std::string& name, int depth) const;
     UpsampleLayer make_upsample(const Weights& weights, const std::string& name, int low_depth, int factor) const;
     void allocate();
+
+    // f(const Block&), and f(const ConvolutionLayer&) for the 17 inside blocks and between them.
+    template <typename F>
+    void for_each_block(F f) const {
+        for (const Block& block : encoder_blocks_) f(block);
+        for (const Block& block : decoder_blocks_) f(block);
+    }
+    template <typename F>
+    void for_each_convolution(F f) const {
+        for (const ConvolutionLayer& convolution : strided_) f(convolution);
+        for_each_block([&](const Block& block) {
+            for (const ConvolutionLayer& convolution : block.convolutions) f(convolution);
+        });
+    }
 
     void check_finite(const float* values, size_t count, const char* what);
     void run_convolution(const ConvolutionLayer& convolution, const ConvolutionCall& call);
@@ -95,7 +112,7 @@ class Engine {
     Buffer<float> work_;
     Buffer<double> sums_;
     Buffer<uint8_t> finite_;
-    std::array<float, 64> scale_{}, shift_{};
+    std::array<float, level_channels.back()> scale_{}, shift_{};
     size_t scratch_floats_ = 0;
     Buffer<float> scratch_;
 

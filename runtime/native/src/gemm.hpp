@@ -5,6 +5,8 @@
 
 #pragma once
 
+#include <utility>
+
 #include "simd.hpp"
 
 namespace {
@@ -45,7 +47,7 @@ enum class Walk { sixteen, plain, fetching };
 // `Stride`: the distance of a's rows where it is known here, so that addresses need no registers; 0: `a_stride`.
 template <int Rows, int Columns, int Stride, Walk How>
 EENET_INLINE void multiply_block(int inner, const float* a, ptrdiff_t a_stride, const float* b, float* c,
-                           ptrdiff_t c_stride) {
+                                 ptrdiff_t c_stride) {
     constexpr int width = Columns * Vec::lanes;
     const ptrdiff_t stride = Stride > 0 ? Stride : a_stride;
     Vec sum[Rows][Columns];
@@ -54,13 +56,14 @@ EENET_INLINE void multiply_block(int inner, const float* a, ptrdiff_t a_stride, 
         EENET_UNROLL
         for (int n = 0; n < Columns; ++n) sum[r][n] = Vec::zero();
     }
-    if (How == Walk::sixteen) {
+    if constexpr (How == Walk::sixteen) {
         EENET_UNROLL
         for (int k = 0; k < 16; ++k) multiply_step<Rows, Columns>(a + k, stride, b + k * width, sum);
     } else {
         for (int k = 0; k < inner; ++k, b += width) {
-            if (How == Walk::fetching)
+            if constexpr (How == Walk::fetching) {
                 for (int n = 0; n < width; n += 16) __builtin_prefetch(b + inner * width + n, 0, 3);
+            }
             multiply_step<Rows, Columns>(a + k, stride, b, sum);
         }
     }
@@ -71,56 +74,36 @@ EENET_INLINE void multiply_block(int inner, const float* a, ptrdiff_t a_stride, 
     }
 }
 
-// `case n: return function<n, ...>(...)` for every number of rows that a block can have.
-#if defined(EENET_AVX512)
-#define EENET_EACH_ROWS(CASE)                                                                                  \
-    CASE(14) CASE(13) CASE(12) CASE(11) CASE(10) CASE(9) CASE(8) CASE(7) CASE(6) CASE(5) CASE(4) CASE(3) CASE(2) \
-    CASE(1)
-#elif defined(EENET_AVX2)
-#define EENET_EACH_ROWS(CASE) CASE(6) CASE(5) CASE(4) CASE(3) CASE(2) CASE(1)
-#else
-#define EENET_EACH_ROWS(CASE) CASE(4) CASE(3) CASE(2) CASE(1)
-#endif
-
-template <int Columns, int Stride, Walk How>
-void multiply_rows(int rows, int inner, const float* a, ptrdiff_t a_stride, const float* b, float* c,
-                   ptrdiff_t c_stride) {
-#define EENET_CASE(n) \
-    case n:           \
-        return multiply_block<n, Columns, Stride, How>(inner, a, a_stride, b, c, c_stride);
-    switch (rows) {
-        EENET_EACH_ROWS(EENET_CASE)
-        default:
-            return;
-    }
-#undef EENET_CASE
-}
+// The micro-kernel for each number of rows that a block can have: `of[rows - 1]`. A plain array, for std::array's
+// operator[] is an inline function.
+using MultiplyBlock = void (*)(int inner, const float* a, ptrdiff_t a_stride, const float* b, float* c,
+                               ptrdiff_t c_stride);
+template <int Columns, int Stride, Walk How, typename = std::make_integer_sequence<int, max_rows>>
+struct BlocksByRows;
+template <int Columns, int Stride, Walk How, int... N>
+struct BlocksByRows<Columns, Stride, How, std::integer_sequence<int, N...>> {
+    static constexpr MultiplyBlock of[] = {multiply_block<N + 1, Columns, Stride, How>...};
+};
 
 // c[rows][columns] = a[rows][inner] b, with b packed as [columns / width][inner][width], width = panel_width(columns).
 // `columns` is 16, 32 or 64. Rows go in blocks of nearly equal size, so that no block is left with one or two.
 template <int Stride = 0>
 void multiply(int rows, int inner, int columns, const float* a, ptrdiff_t a_stride, const float* b, float* c,
-                     ptrdiff_t c_stride) {
+              ptrdiff_t c_stride) {
+    constexpr int narrow = 16 / Vec::lanes, wide = max_panel / Vec::lanes;
     const int width = panel_width(columns);
     const int blocks = (rows + max_rows - 1) / max_rows;
+    const auto& plain =
+        width < max_panel ? BlocksByRows<narrow, Stride, Walk::plain>::of : BlocksByRows<wide, Stride, Walk::plain>::of;
+    const auto& fetching = width < max_panel ? BlocksByRows<narrow, Stride, Walk::fetching>::of
+                                             : BlocksByRows<wide, Stride, Walk::fetching>::of;
+    // Once for each panel is enough.
+    const auto& first = inner * columns > 16 * 16 ? fetching : plain;
     for (int n = 0; n < columns; n += width, b += inner * width) {
         for (int block = 0, row = 0; block < blocks; ++block) {
             const int count = (rows - row) / (blocks - block);
             const float* a_block = a + row * (Stride > 0 ? Stride : a_stride);
-            float* c_block = c + row * c_stride + n;
-            constexpr int narrow = 16 / Vec::lanes, wide = max_panel / Vec::lanes;
-            const bool fetch = block == 0 && inner * columns > 16 * 16;
-            if (width < max_panel || narrow == wide) {
-                if (fetch)
-                    multiply_rows<narrow, Stride, Walk::fetching>(count, inner, a_block, a_stride, b, c_block,
-                                                                  c_stride);
-                else
-                    multiply_rows<narrow, Stride, Walk::plain>(count, inner, a_block, a_stride, b, c_block, c_stride);
-            } else if (fetch) {
-                multiply_rows<wide, Stride, Walk::fetching>(count, inner, a_block, a_stride, b, c_block, c_stride);
-            } else {
-                multiply_rows<wide, Stride, Walk::plain>(count, inner, a_block, a_stride, b, c_block, c_stride);
-            }
+            (block == 0 ? first : plain)[count - 1](inner, a_block, a_stride, b, c + row * c_stride + n, c_stride);
             row += count;
         }
     }
@@ -134,23 +117,21 @@ void multiply_sixteen_rows(int matrices, const float* a, const float* b, float* 
         multiply_block<Rows, 16 / Vec::lanes, Stride, Walk::sixteen>(16, a, Stride, b, c, Stride);
 }
 
+// The same by rows, as above.
+using MultiplySixteen = void (*)(int matrices, const float* a, const float* b, float* c);
+template <int Stride, typename = std::make_integer_sequence<int, max_rows>>
+struct SixteensByRows;
+template <int Stride, int... N>
+struct SixteensByRows<Stride, std::integer_sequence<int, N...>> {
+    static constexpr MultiplySixteen of[] = {multiply_sixteen_rows<Stride, N + 1>...};
+};
+
 template <int Stride>
 void multiply_sixteen(int matrices, int rows, const float* a, const float* b, float* c) {
     const int blocks = (rows + max_rows - 1) / max_rows;
     for (int block = 0, row = 0; block < blocks; ++block) {
         const int count = (rows - row) / (blocks - block);
-        const float* a_block = a + row * Stride;
-        float* c_block = c + row * Stride;
-#define EENET_CASE(n)                                                    \
-    case n:                                                              \
-        multiply_sixteen_rows<Stride, n>(matrices, a_block, b, c_block); \
-        break;
-        switch (count) {
-            EENET_EACH_ROWS(EENET_CASE)
-            default:
-                break;
-        }
-#undef EENET_CASE
+        SixteensByRows<Stride>::of[count - 1](matrices, a + row * Stride, b, c + row * Stride);
         row += count;
     }
 }

@@ -21,13 +21,13 @@ constexpr int head_channels = 16;
 constexpr int head_columns = 16;  // 3 taps x 4 classes, and four columns of zeros
 
 struct HeadBuffers {
-    size_t slices;            // depth rounded up: whole vectors of (slice, class)
-    float* transformed;       // [36][depth + 2][16]
+    size_t slices;       // depth rounded up: whole vectors of (slice, class)
+    float* transformed;  // [36][depth + 2][16]
     size_t transformed_stride;
-    float* taps_apart;        // [depth + 2][16] of one frequency
-    float* products;          // [36][slices][4]
+    float* taps_apart;  // [depth + 2][16] of one frequency
+    float* products;    // [36][slices][4]
     size_t products_stride;
-    float* logits;            // [16][slices][4]
+    float* logits;  // [16][slices][4]
 };
 
 inline HeadBuffers lay_out(const Head& layer, Scratch& scratch) {

@@ -16,10 +16,10 @@ constexpr int first_channels = 16;
 constexpr int input_products = modalities * taps;
 
 struct InputBuffers {
-    int slices;              // depth, rounded up to whole vectors, and two more
-    float* columns;          // [36][slices] of one modality, with a zero slice at either end
-    float* transformed;      // [36][4][slices]
-    float* products;         // [36][depth][16]
+    int slices;          // depth, rounded up to whole vectors, and two more
+    float* columns;      // [36][slices] of one modality, with a zero slice at either end
+    float* transformed;  // [36][4][slices]
+    float* products;     // [36][depth][16]
     size_t products_stride;
 };
 
@@ -46,16 +46,17 @@ void multiply_slices(const float* in, int modality_stride, const float* weights,
     constexpr int columns = first_channels / Vec::lanes;
     Vec sum[Rows][columns];
     EENET_UNROLL
-    for (int r = 0; r < Rows; ++r)
+    for (int r = 0; r < Rows; ++r) {
         EENET_UNROLL
         for (int n = 0; n < columns; ++n) sum[r][n] = Vec::zero();
+    }
     for (int m = 0; m < modalities; ++m) {
         for (int tap = 0; tap < taps; ++tap, weights += first_channels) {
             const float* slices = in + m * modality_stride + tap;
             Vec weight[columns];
             EENET_UNROLL
             for (int n = 0; n < columns; ++n) weight[n] = Vec::load(weights + n * Vec::lanes);
-        EENET_UNROLL
+            EENET_UNROLL
             for (int r = 0; r < Rows; ++r) {
                 const Vec x = Vec::broadcast(slices[r]);
                 EENET_UNROLL
@@ -64,9 +65,10 @@ void multiply_slices(const float* in, int modality_stride, const float* weights,
         }
     }
     EENET_UNROLL
-    for (int r = 0; r < Rows; ++r)
+    for (int r = 0; r < Rows; ++r) {
         EENET_UNROLL
         for (int n = 0; n < columns; ++n) sum[r][n].store(out + r * first_channels + n * Vec::lanes);
+    }
 }
 
 inline void input_convolution(const InputConvolution& layer, const float* volume, float* output, double* item_sums,

@@ -12,8 +12,10 @@ namespace {
 
 constexpr eenet::Kernels kernel_table(const char* name) {
     return {
-        name,        max_panel,         convolution_scratch, input_scratch, head_scratch, upsample_scratch,
-        convolution, input_convolution, head,                upsample_add,  squeeze,
+        name,          max_panel,         convolution_scratch,
+        input_scratch, head_scratch,      upsample_scratch,
+        convolution,   input_convolution, head,
+        upsample_add,  squeeze,
     };
 }
 

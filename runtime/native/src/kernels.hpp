@@ -15,8 +15,8 @@
 
 namespace eenet {
 
-constexpr int plane_tile = 4;        // outputs along H and along W of one Winograd tile
-constexpr int frequencies = 36;      // its products in the plane: 6 x 6
+constexpr int plane_tile = 4;    // outputs along H and along W of one Winograd tile
+constexpr int frequencies = 36;  // its products in the plane: 6 x 6
 constexpr int classes = 4;
 constexpr int modalities = 4;
 
@@ -36,8 +36,8 @@ struct Convolution {
     int in_channels, out_channels;
     int stride = 1, pad = 1;
     DepthMethod method = DepthMethod::winograd4;
-    int tiles = 1;   // an item is this many tiles side by side along W (a divisor of width / 4) ...
-    int chunk = 4;   // ... by this many output slices; whole strips waste nothing
+    int tiles = 1;  // an item is this many tiles side by side along W (a divisor of width / 4) ...
+    int chunk = 4;  // ... by this many output slices; whole strips waste nothing
 
     const float* weights = nullptr;   // packed by pack_convolution
     const float* bias = nullptr;      // [out]; the shortcut's bias included
@@ -52,7 +52,7 @@ struct Convolution {
 struct ConvolutionCall {
     const float* input;
     float* output;
-    const float* scale = nullptr;           // [in]: x -> max(0, scale x + shift) on load; null: as it is
+    const float* scale = nullptr;  // [in]: x -> max(0, scale x + shift) on load; null: as it is
     const float* shift = nullptr;
     const float* shortcut_input = nullptr;  // of the output's shape; may be `output` itself
     double* sums = nullptr;                 // [items][2][out]: sum and sum of squares of each item's outputs
@@ -79,9 +79,9 @@ struct Head {
 // Output of the head; one of the two is null.
 struct HeadCall {
     const float* input;
-    uint8_t* labels;        // [height][width][depth]
-    float* probabilities;   // [4][height][width][depth]
-    uint8_t* finite;        // [items]: 1 where all logits were finite
+    uint8_t* labels;       // [height][width][depth]
+    float* probabilities;  // [4][height][width][depth]
+    uint8_t* finite;       // [items]: 1 where all logits were finite
 };
 
 // A 1x1x1 convolution at low depth, repeated along depth and added to a skip in place.

@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdlib>
 #include <limits>
@@ -13,6 +14,9 @@
 #endif
 
 namespace eenet {
+
+// Bytes of all buffers that exist in this process, for tests: what somebody says to hold can be held against it.
+inline std::atomic<size_t> live_buffer_bytes{0};
 
 // `count` values of a plain type. Large buffers are not touched when allocated: the system provides pages as they are
 // written. Throws std::bad_alloc.
@@ -28,6 +32,7 @@ class Buffer {
         const size_t size = (bytes() + alignment - 1) / alignment * alignment;
         data_ = static_cast<T*>(std::aligned_alloc(alignment, size));
         if (data_ == nullptr) throw std::bad_alloc();
+        live_buffer_bytes += bytes();
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
         // Kernels walk dozens of columns that lie in different pages: with small pages looking these up costs as much
         // as a transform. Only advice; where there are no huge pages nothing changes.
@@ -43,7 +48,11 @@ class Buffer {
         std::swap(count_, other.count_);
         return *this;
     }
-    ~Buffer() { std::free(data_); }
+    ~Buffer() {
+        if (data_ == nullptr) return;
+        live_buffer_bytes -= bytes();
+        std::free(data_);
+    }
 
     T* data() const { return data_; }
     size_t size() const { return count_; }

@@ -26,7 +26,7 @@ DepthMethod depth_method(int depth_out, int stride) {
         return divide_up(depth_out, strip_slices(method)) * depth_matrices(method);
     };
     return products(DepthMethod::winograd6) < products(DepthMethod::winograd4) ? DepthMethod::winograd6
-                                                                              : DepthMethod::winograd4;
+                                                                               : DepthMethod::winograd4;
 }
 
 void plan_items(Convolution& layer) {

@@ -129,8 +129,7 @@ inline void window_columns(const float* input, int height, int width, size_t col
         for (int j = 0; j < window; ++j) {
             const int h = row + i - 1, w = column + j - 1;
             const bool inside = h >= 0 && h < height && w >= 0 && w < width;
-            columns[i * window + j] =
-                inside ? input + (static_cast<size_t>(h) * width + w) * column_floats : nullptr;
+            columns[i * window + j] = inside ? input + (static_cast<size_t>(h) * width + w) * column_floats : nullptr;
         }
     }
 }

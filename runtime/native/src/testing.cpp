@@ -40,6 +40,9 @@ class Aligned {
 
 using namespace eenet;
 
+// Bytes of all buffers that exist in this process.
+EENET_API size_t eenet_test_live_buffer_bytes() { return live_buffer_bytes; }
+
 // sizes: H, W, D in, D out, channels in, channels out, stride, zeros before, tiles, chunk (0: planned).
 EENET_API int eenet_test_convolution(const char* instructions, const int* sizes, const float* input,
                                      const float* kernel, const float* bias, const float* scale, const float* shift,
@@ -62,8 +65,8 @@ EENET_API int eenet_test_convolution(const char* instructions, const int* sizes,
         if (sizes[9] > 0) layer.chunk = sizes[9];
         const Buffer<float> weights =
             pack_convolution(kernel, layer.in_channels, layer.out_channels, layer.method, kernels.max_panel);
-        const Aligned aligned(output, static_cast<size_t>(layer.height) * layer.width * layer.depth_out *
-                                          layer.out_channels);
+        const Aligned aligned(output,
+                              static_cast<size_t>(layer.height) * layer.width * layer.depth_out * layer.out_channels);
         Buffer<float> shortcut;
         layer.weights = weights.data();
         layer.bias = bias;
@@ -126,8 +129,7 @@ EENET_API int eenet_test_upsample_add(const char* instructions, const int* sizes
     return guarded(message, message_size, [&] {
         const Kernels& kernels = choose_kernels(instructions);
         const Buffer<float> weights = pack_pointwise(kernel, sizes[4], sizes[5], kernels.max_panel);
-        const UpsampleAdd layer{sizes[0], sizes[1], sizes[2],       sizes[3],
-                                sizes[4], sizes[5], weights.data(), bias};
+        const UpsampleAdd layer{sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], weights.data(), bias};
         const Buffer<double> by_item(static_cast<size_t>(layer.items()) * 2 * layer.channels);
         const Buffer<float> scratch(kernels.upsample_scratch(layer));
         for (int item = 0; item < layer.items(); ++item)

@@ -20,11 +20,11 @@
 
 namespace {
 
-constexpr int tile = 4;          // outputs of one transform along one axis
+constexpr int tile = 4;  // outputs of one transform along one axis
 constexpr int taps = 3;
 constexpr int window = tile + taps - 1;  // its inputs, and its products
 
-constexpr float point = 0.70710678118654752f;     // c; c^2 = 1/2 and 1/c^2 = 2 appear as such
+constexpr float point = 0.70710678118654752f;  // c; c^2 = 1/2 and 1/c^2 = 2 appear as such
 constexpr float inverse_point = 1.4142135623730951f;
 constexpr float point_cubed = 0.35355339059327376f;
 constexpr float inverse_point_cubed = 2.8284271247461903f;

@@ -181,14 +181,14 @@ def test_without_the_extension_the_error_names_what_to_install(monkeypatch: pyte
 @pytest.mark.parametrize(
     ("features", "says"),
     [
-        (Features(), ""),
-        (Features(avx512f=True), ""),
+        (Features(), None),
+        (Features(avx512f=True), None),
         (Features(avx2=False), "this processor has no AVX2"),
         (Features(fma=False), "this processor has no FMA"),
         (Features(avx2=False, fma=False), "this processor has no AVX2 and no FMA"),
     ],
 )
-def test_a_processor_needs_avx2_and_fma(features: Features, says: str) -> None:
+def test_a_processor_needs_avx2_and_fma(features: Features, says: str | None) -> None:
     assert processor_obstacle(features) == says
 
 
@@ -247,12 +247,12 @@ def test_a_bundle_without_the_artefact_is_served_as_before(extension: StandIn, t
     choice = choose(open_bundle(tiny_bundle))
     assert choice.name == "openvino"
     with pytest.raises(BackendError, match=r"artefacts model\.onnx \(onnx-fp32\) found, native needs native-fp32"):
-        choose(open_bundle(tiny_bundle), "native")
+        choose(open_bundle(tiny_bundle), backend="native")
 
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
 def test_another_engine_that_is_asked_for_is_taken(extension: StandIn, bundle: Path, name: str) -> None:
-    choice = choose(open_bundle(bundle), name)
+    choice = choose(open_bundle(bundle), backend=name)
     assert (choice.name, choice.artifact.kind) == (name, "onnx")
 
 

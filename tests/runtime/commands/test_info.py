@@ -59,7 +59,7 @@ def test_the_system_is_told_in_words() -> None:
     text = run()
     for part in ("eenet ", "processor: ", "threads: ", "memory: ", "disk: ", "engines:", "packages: "):
         assert part in text
-    assert f"openvino         {version('openvino')}; can serve" in text
+    assert f"openvino             {version('openvino')}; can serve" in text
     assert f"numpy {version('numpy')}" in text
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eenet_runtime.backends import BACKEND_NAMES
+from eenet_runtime.backends import backend_names
 from eenet_runtime.backends.base import Backend
 from eenet_runtime.cases import inputs
 from eenet_runtime.cases.case_files import CaseFiles, ImageSource
@@ -351,7 +351,7 @@ def test_the_result_tells_what_computed_it(segmenter: Segmenter, head: Head, tmp
     result = segmenter.segment(case_files(tmp_path, "A", head))
     source = result.provenance
     assert source.bundle_id == segmenter.bundle.bundle_id
-    assert source.backend in BACKEND_NAMES
+    assert source.backend in backend_names()
     assert (source.artifact, source.precision, source.self_test) == ("model.onnx", "fp32", "not asked for")
     assert source.why.startswith("auto takes ")
     assert set(source.versions) == {"eenet", "python", "numpy"}

@@ -71,7 +71,7 @@ def case(bundle: Path) -> GoldenCase:
 @pytest.fixture(scope="module")
 def right(bundle: Path, case: GoldenCase) -> NDArray[np.float32]:
     """What the bundle's model makes of the golden case, float32 (H, W, D, 4)."""
-    backend = make_backend(open_bundle(bundle), "onnxruntime", threads=1)
+    backend = make_backend(open_bundle(bundle), backend="onnxruntime", threads=1)
     probabilities = np.ascontiguousarray(backend(case.volume))
     backend.close()
     return probabilities
@@ -79,7 +79,7 @@ def right(bundle: Path, case: GoldenCase) -> NDArray[np.float32]:
 
 def test_the_model_it_was_made_with_passes(bundle: Path, case: GoldenCase) -> None:
     opened = open_bundle(bundle)
-    result = run_golden(case, make_backend(opened, "onnxruntime", threads=1), opened.manifest.artifacts[0])
+    result = run_golden(case, make_backend(opened, backend="onnxruntime", threads=1), opened.manifest.artifacts[0])
     assert result.passed
     assert result.reason == ""
     assert result.agreement == 1.0
@@ -92,7 +92,7 @@ def test_a_model_with_slightly_other_weights_fails(case: GoldenCase, tmp_path: P
     weights = CLASSIFIER.copy()
     weights[1, 3] *= 0.9
     opened = open_bundle(write_bundle(tmp_path / "other", weights=weights))
-    result = run_golden(case, make_backend(opened, "onnxruntime", threads=1), opened.manifest.artifacts[0])
+    result = run_golden(case, make_backend(opened, backend="onnxruntime", threads=1), opened.manifest.artifacts[0])
     assert not result.passed
     assert result.reason.startswith("agreement 0.9")
 

@@ -140,7 +140,7 @@ def _serve(monkeypatch: pytest.MonkeyPatch, plan: Plan) -> None:
     def load(bundle: Bundle, choice: Choice, threads: int | None) -> Plan:
         return plan
 
-    def candidates(bundle: Bundle, name: str, precision: str | None, device: str) -> Candidates:
+    def candidates(bundle: Bundle, *, backend: str, device: str, precision: str | None) -> Candidates:
         return Candidates((Choice(PLAN.kind, PLAN, "the test says so", Device("cuda")),))
 
     monkeypatch.setattr(segmenter_module, "candidates", candidates)
@@ -258,5 +258,5 @@ def test_a_self_test_is_of_the_artefact_that_the_engine_was_loaded_from(bundle: 
     opened = open_bundle(bundle)
     (onnx,) = opened.manifest.artifacts
     both = replace(opened, manifest=replace(opened.manifest, artifacts=(PLAN, onnx)))
-    assert self_test(both, make_backend(both, "onnxruntime", threads=1)).artifact == onnx
+    assert self_test(both, make_backend(both, backend="onnxruntime", threads=1)).artifact == onnx
     assert self_test(opened, Plan(golden.labels, PLAN)).artifact == PLAN
