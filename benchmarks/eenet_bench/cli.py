@@ -21,6 +21,13 @@ BackendsOption = Annotated[
 ]
 CasesOption = Annotated[Path, typer.Option(help="Cases in any known layout.")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Threads (default: as many as usable).")]
+LabelsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Label values of the masks: brats2020 (ET = 4), brats2023 (ET = 3) or msd "
+        "(default: told by the report beside a mask, otherwise as in the truth)."
+    ),
+]
 RoundsOption = Annotated[int, typer.Option(min=1, help="Measured rounds, after a warm-up.")]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write everything to this file.")]
 
@@ -138,19 +145,18 @@ def evaluate(
     ceiling: Annotated[
         str | None, typer.Option(metavar="PRESET", help="Also show what a perfect network of this preset would get.")
     ] = None,
-    labels: Annotated[
-        str | None,
-        typer.Option(
-            help="Label values of the masks: brats2020 (ET = 4), brats2023 (ET = 3) or msd "
-            "(default: told by the report beside a mask, otherwise as in the truth)."
-        ),
-    ] = None,
+    labels: LabelsOption = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the cases.")] = 1,
 ) -> None:
     """Dice, HD95, sensitivity, specificity and lesion-wise figures of masks (exit code 3 if a case was refused)."""
     from eenet_bench.evaluation.error_pictures import worst_case_pictures
     from eenet_bench.evaluation.evaluate import evaluate_folder, masks_without_truth
-    from eenet_bench.evaluation.evaluation_report import ceiling_table, evaluation_table, lesion_table, write_evaluation
+    from eenet_bench.evaluation.evaluation_report import (
+        ceiling_table,
+        evaluation_table,
+        lesion_tables,
+        write_evaluation,
+    )
     from eenet_bench.evaluation.truth import scheme_by_name
     from eenet_runtime.volumes.presets import preset_by_name
 
@@ -158,7 +164,7 @@ def evaluate(
     scheme = scheme_by_name(labels) if labels else None
     progress = _show_progress if sys.stderr.isatty() else None
     results = evaluate_folder(predictions, truth, ceiling=preset, scheme=scheme, workers=workers, progress=progress)
-    typer.echo(f"{evaluation_table(results)}\n\n{lesion_table(results)}")
+    typer.echo(f"{evaluation_table(results)}\n\n{lesion_tables(results)}")
     if preset is not None:
         typer.echo(f"\nbeside a perfect network of {preset.name}:\n{ceiling_table(results)}")
     if output is not None:
@@ -169,6 +175,35 @@ def evaluate(
     for result in refused:
         typer.echo(f"refused {result.case_id}: {result.reason}", err=True)
     if refused:
+        raise typer.Exit(ExitCode.SOME_CASES_FAILED)
+
+
+@app.command("brats-agreement")
+def brats_agreement(
+    predictions: Annotated[Path, typer.Argument(help="Masks named <case>.nii.gz, as eenet-run writes them.")],
+    truth: Annotated[Path, typer.Argument(help="Cases with labels in any known layout, or label files.")],
+    labels: LabelsOption = None,
+    python: Annotated[
+        Path | None, typer.Option(help="Python that has brats-evaluation (default: this one).", show_default=False)
+    ] = None,
+    tolerance: Annotated[float, typer.Option(min=0, help="Largest difference of a figure.")] = 1e-6,
+) -> None:
+    """Hold our figures against the challenges' own package (extra: brats; exit code 4 where one differs)."""
+    from eenet_bench.evaluation.brats_agreement import agreement_table, compare_with_package, comparison_text
+    from eenet_bench.evaluation.truth import scheme_by_name
+
+    scheme = scheme_by_name(labels) if labels else None
+    on_case = partial(typer.echo, err=True)
+    agreement = compare_with_package(predictions, truth, scheme=scheme, python=python, on_case=on_case)
+    typer.echo(agreement_table(agreement))
+    for case_id, reason in agreement.refused.items():
+        typer.echo(f"refused {case_id}: {reason}", err=True)
+    apart = agreement.beyond(tolerance)
+    for one in apart:
+        typer.echo(comparison_text(one), err=True)
+    if apart:
+        raise typer.Exit(ExitCode.PARITY)
+    if agreement.refused:
         raise typer.Exit(ExitCode.SOME_CASES_FAILED)
 
 

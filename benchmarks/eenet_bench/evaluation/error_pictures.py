@@ -141,7 +141,8 @@ def _picture(
     metrics = result.regions[region.value]
     background = "no image" if image is None else _UNDERLAY[region].value.upper()
     caption = (
-        f"{region.value}: Dice {metrics.dice:.3f}, HD95 {metrics.hd95_mm:.1f} mm; mean Dice {_mean_dice(result):.3f}; "
+        f"{region.value}: Dice {metrics.dice:.3f}, HD95 {_millimetres(metrics.pooled_hd95_mm)} pooled, "
+        f"{_millimetres(metrics.directed_hd95_mm)} directed; mean Dice {_mean_dice(result):.3f}; "
         f"{background}, {', '.join(plane.name for plane in PLANES)}"
     )
     alt = (
@@ -149,6 +150,10 @@ def _picture(
         "with the outlines of the truth (blue) and of the prediction (orange, dashed)"
     )
     return ErrorPicture(case.case_id, region, caption, alt, png)
+
+
+def _millimetres(value: float | None) -> str:
+    return "none" if value is None else f"{value:.1f} mm"
 
 
 def _underlay(case: TrueLabel, modality: Modality, shape: tuple[int, ...]) -> NDArray[np.generic] | None:
