@@ -17,14 +17,10 @@ from eenet_bench.evaluation.evaluate import CaseEvaluation, read_mask_and_truth
 from eenet_bench.evaluation.truth import TrueLabel, find_truth
 from eenet_runtime.cases.preprocessing import read_case
 from eenet_runtime.errors import CaseError
-from eenet_runtime.results.panels import PLANES, Plane, draw_letters, outline
+from eenet_runtime.pictures.colours import PREDICTION_COLOUR, TRUTH_COLOUR
+from eenet_runtime.pictures.panels import PLANES, Plane, draw_letters, enlarged, enlarged_classes, outline
 from eenet_runtime.volumes.grid import network_spacing_mm, to_network_axes
 from eenet_runtime.volumes.labels import LabelScheme, Modality, Region
-
-TRUTH_COLOUR: Final = (86, 180, 233)
-PREDICTION_COLOUR: Final = (230, 159, 0)
-"""Sky blue and orange from the palette of Okabe and Ito, which colour-blind people tell apart. The second outline is
-dashed as well, so that neither colour nor memory is needed where the two meet."""
 
 _WINDOW_MM: Final = 140.0
 _PIXELS_PER_MM: Final = 2.2
@@ -194,9 +190,9 @@ def _panel(
     height_mm, width_mm = plane.pixel_size_mm(spacing_mm)
     rows, columns = grey.shape
     size = (max(1, round(columns * width_mm * _PIXELS_PER_MM)), max(1, round(rows * height_mm * _PIXELS_PER_MM)))
-    panel = Image.fromarray(np.ascontiguousarray(grey).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
-    pixels = np.array(panel.convert("RGB"))
-    found, true = (outline(_enlarged(part, size), width=2) for part in (mask, truth))
+    pixels = np.array(enlarged(grey.astype(np.uint8), size).convert("RGB"))
+    # The second outline is dashed as well, so that neither colour nor memory is needed where the two meet.
+    found, true = (outline(enlarged_classes(part, size) != 0, width=2) for part in (mask, truth))
     dashes = np.add.outer(np.arange(size[1]), np.arange(size[0])) // 5 % 2 == 0
     pixels[true] = TRUTH_COLOUR
     # Dashes leave the truth's line to be seen between them where the two meet.
@@ -204,9 +200,3 @@ def _panel(
     panel = Image.fromarray(pixels)
     draw_letters(panel, plane.letters, size=12, margins=(3, 2), colour=_LETTER)
     return panel
-
-
-def _enlarged(mask: NDArray[np.generic], size: tuple[int, int]) -> NDArray[np.bool_]:
-    small = Image.fromarray(np.ascontiguousarray(mask).astype(np.uint8))
-    enlarged: NDArray[np.bool_] = np.asarray(small.resize(size, Image.Resampling.NEAREST)) != 0
-    return enlarged

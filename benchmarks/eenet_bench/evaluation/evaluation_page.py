@@ -8,7 +8,7 @@ from html import escape
 from typing import Final
 
 from eenet_bench.evaluation.box_plots import Group, box_plot, distance_axis, share_axis
-from eenet_bench.evaluation.error_pictures import PREDICTION_COLOUR, TRUTH_COLOUR, ErrorPicture
+from eenet_bench.evaluation.error_pictures import ErrorPicture
 from eenet_bench.evaluation.evaluate import CaseEvaluation
 from eenet_bench.evaluation.figures import (
     LESION_FIGURES,
@@ -20,10 +20,8 @@ from eenet_bench.evaluation.figures import (
     statistics,
 )
 from eenet_bench.pages.pages import as_page
+from eenet_runtime.pictures.colours import PREDICTION_COLOUR, REGION_COLOURS, TRUTH_COLOUR, css
 from eenet_runtime.volumes.labels import Region
-
-_COLOURS: Final = {Region.ET: "#d55e00", Region.TC: "#0072b2", Region.WT: "#009e73"}
-"""Vermilion, blue and green of the palette of Okabe and Ito, which colour-blind people tell apart."""
 
 _STYLE: Final = """td.reason { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 figure { margin: 1.2rem 0; } figure img { max-width: 100%; border: 1px solid #ddd; }
@@ -102,7 +100,9 @@ def _plots(done: Sequence[CaseEvaluation]) -> str:
 def _group(figure: Figure, region: Region, done: Sequence[CaseEvaluation]) -> Group:
     """The cases that have a figure of a region."""
     values = [(result.case_id, figure.of_region(result, region.value)) for result in done]
-    return Group(region.value, _COLOURS[region], [(name, value) for name, value in values if value is not None])
+    return Group(
+        region.value, css(REGION_COLOURS[region]), [(name, value) for name, value in values if value is not None]
+    )
 
 
 def _legend() -> str:

@@ -15,8 +15,6 @@ from PIL import Image
 
 from eenet_bench.evaluation.box_plots import Group, box_plot, distance_axis, share_axis
 from eenet_bench.evaluation.error_pictures import (
-    PREDICTION_COLOUR,
-    TRUTH_COLOUR,
     ErrorPicture,
     largest_error_centre,
     render_error,
@@ -27,6 +25,7 @@ from eenet_bench.evaluation.evaluation_page import evaluation_page
 from eenet_bench.evaluation.evaluation_report import write_evaluation
 from eenet_bench.evaluation.lesionwise import LesionMetrics
 from eenet_bench.evaluation.metrics import RegionMetrics
+from eenet_runtime.pictures.colours import PREDICTION_COLOUR, TRUTH_COLOUR
 from eenet_runtime.volumes.labels import BRATS2020, Label, Region
 from tests.synthetic import make_head, write_case, write_volume
 
