@@ -50,7 +50,7 @@ def _weaker_than_promised(name: str) -> bool:
 
 def test_faults_are_found_and_sound_cases_pass(study: InputCheckStudy) -> None:
     promised = [row for row in study.rows if not _weaker_than_promised(row.name)]
-    assert len(promised) > 50
+    assert len(promised) >= 40
     for row in promised:
         assert row.cases >= 1
         if row.rules:
