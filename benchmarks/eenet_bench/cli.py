@@ -9,54 +9,41 @@ from typing import Annotated
 
 import typer
 
+from eenet_bench.options import (
+    BackendsOption,
+    BundleArgument,
+    CasesOption,
+    JsonOption,
+    MasksOptions,
+    PeersOptions,
+    RoundsOption,
+    RunOptions,
+    ThreadsOption,
+    names_in,
+)
+from eenet_runtime.commands.cli_support import spread
 from eenet_runtime.commands.support import ExitCode, new_app, run_app
 from eenet_runtime.errors import EENetError, ParityError
 
 app = new_app("Measure speed, memory, agreement with Keras, and quality by BraTS rules.")
 
 
-BundleArgument = Annotated[Path, typer.Argument(help="Bundle made by eenet-export.")]
-BackendsOption = Annotated[
-    str, typer.Option(metavar="NAMES", help="Engines, with commas between them (default: all).", show_default=False)
-]
-CasesOption = Annotated[Path, typer.Option(help="Cases in any known layout.")]
-ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Threads (default: as many as usable).")]
-RoundsOption = Annotated[int, typer.Option(min=1, help="Measured rounds, after a warm-up.")]
-JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write everything to this file.")]
-
-
 @app.command("run")
+@spread
 def run(
     bundle: BundleArgument,
+    options: RunOptions,
     cases: CasesOption = Path("examples"),
-    backends: Annotated[
-        str,
-        typer.Option(
-            metavar="NAMES", help="Engines, with commas between them, such as keras,openvino,onnxruntime:fp16."
-        ),
-    ] = "",
-    repeats: RoundsOption = 12,
-    max_cases: Annotated[int, typer.Option(min=1, help="How many of the cases to measure.")] = 2,
-    time_limit: Annotated[
-        float, typer.Option(min=0, help="Seconds after which no further round begins, once there are three.")
-    ] = 120.0,
-    threads: ThreadsOption = None,
-    parity: Annotated[bool, typer.Option(help="Compare what the engines compute.")] = True,
-    max_difference: Annotated[float, typer.Option(min=0, help="Largest difference of a probability in FP32.")] = 1e-2,
-    min_dice: Annotated[float, typer.Option(min=0, max=1, help="Smallest Dice between two masks.")] = 0.995,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for results.json, results.md and results.html.")
     ] = None,
 ) -> None:
     """Speed by stage, memory and agreement of every engine and precision, in turns (exit code 4 where one differs)."""
-    from eenet_bench.run.run import RunSettings, require_agreement, run_benchmark
+    from eenet_bench.run.run import require_agreement, run_benchmark
     from eenet_bench.run.run_page import write_run
     from eenet_bench.run.run_tables import run_text
-    from eenet_export.gate.parity import ParityLimits
 
-    limits = ParityLimits(max_abs_difference=max_difference, worst_dice=min_dice, mean_dice=min(min_dice, 0.999))
-    settings = RunSettings(repeats, max_cases, _names(backends), threads, parity, limits, time_limit)
-    report = run_benchmark(bundle, cases, settings, lambda step: typer.echo(step, err=True))
+    report = run_benchmark(bundle, cases, options.settings(), partial(typer.echo, err=True))
     typer.echo(run_text(report))
     if output is not None:
         write_run(report, output)
@@ -96,9 +83,7 @@ def gpu(
     from eenet_bench.acceptance.acceptance import accept
     from eenet_bench.acceptance.acceptance_page import acceptance_text, write_acceptance
 
-    report = accept(
-        bundle, cases, repeats=repeats, require_gpu=require_gpu, on_step=lambda step: typer.echo(step, err=True)
-    )
+    report = accept(bundle, cases, repeats=repeats, require_gpu=require_gpu, on_step=partial(typer.echo, err=True))
     typer.echo(acceptance_text(report))
     if output is not None:
         write_acceptance(report, output)
@@ -121,16 +106,16 @@ def stages(
     from eenet_runtime.volumes.presets import preset_by_name
 
     geometry = preset_by_name(preset)
-    report = measure_stages(cases, geometry, repeats, threads, lambda step: typer.echo(step, err=True))
+    report = measure_stages(cases, geometry, repeats, threads, partial(typer.echo, err=True))
     typer.echo(stages_table(report))
     if json_file is not None:
         write_stages(report, json_file)
 
 
 @app.command("evaluate")
+@spread
 def evaluate(
-    predictions: Annotated[Path, typer.Argument(help="Masks named <case>.nii.gz, as eenet-run writes them.")],
-    truth: Annotated[Path, typer.Argument(help="Cases with labels in any known layout, or label files.")],
+    masks: MasksOptions,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder for evaluation.html, evaluation.json and evaluation.csv."),
@@ -138,27 +123,24 @@ def evaluate(
     ceiling: Annotated[
         str | None, typer.Option(metavar="PRESET", help="Also show what a perfect network of this preset would get.")
     ] = None,
-    labels: Annotated[
-        str | None,
-        typer.Option(
-            help="Label values of the masks: brats2020 (ET = 4), brats2023 (ET = 3) or msd "
-            "(default: told by the report beside a mask, otherwise as in the truth)."
-        ),
-    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the cases.")] = 1,
 ) -> None:
     """Dice, HD95, sensitivity, specificity and lesion-wise figures of masks (exit code 3 if a case was refused)."""
     from eenet_bench.evaluation.error_pictures import worst_case_pictures
     from eenet_bench.evaluation.evaluate import evaluate_folder, masks_without_truth
-    from eenet_bench.evaluation.evaluation_report import ceiling_table, evaluation_table, lesion_table, write_evaluation
-    from eenet_bench.evaluation.truth import scheme_by_name
+    from eenet_bench.evaluation.evaluation_report import (
+        ceiling_table,
+        evaluation_table,
+        lesion_tables,
+        write_evaluation,
+    )
     from eenet_runtime.volumes.presets import preset_by_name
 
-    preset = preset_by_name(ceiling) if ceiling else None
-    scheme = scheme_by_name(labels) if labels else None
+    preset, scheme = preset_by_name(ceiling) if ceiling else None, masks.scheme()
     progress = _show_progress if sys.stderr.isatty() else None
+    predictions, truth = masks.predictions, masks.truth
     results = evaluate_folder(predictions, truth, ceiling=preset, scheme=scheme, workers=workers, progress=progress)
-    typer.echo(f"{evaluation_table(results)}\n\n{lesion_table(results)}")
+    typer.echo(f"{evaluation_table(results)}\n\n{lesion_tables(results)}")
     if preset is not None:
         typer.echo(f"\nbeside a perfect network of {preset.name}:\n{ceiling_table(results)}")
     if output is not None:
@@ -169,6 +151,34 @@ def evaluate(
     for result in refused:
         typer.echo(f"refused {result.case_id}: {result.reason}", err=True)
     if refused:
+        raise typer.Exit(ExitCode.SOME_CASES_FAILED)
+
+
+@app.command("brats-agreement")
+@spread
+def brats_agreement(
+    masks: MasksOptions,
+    python: Annotated[
+        Path | None, typer.Option(help="Python that has brats-evaluation (default: this one).", show_default=False)
+    ] = None,
+    tolerance: Annotated[float, typer.Option(min=0, help="Largest difference of a figure.")] = 1e-6,
+) -> None:
+    """Hold our figures against the challenges' own package (extra: brats; exit code 4 where one differs)."""
+    from eenet_bench.evaluation.brats_agreement import agreement_table, compare_with_package, comparison_text
+
+    on_case = partial(typer.echo, err=True)
+    agreement = compare_with_package(
+        masks.predictions, masks.truth, scheme=masks.scheme(), python=python, on_case=on_case
+    )
+    typer.echo(agreement_table(agreement))
+    for case_id, reason in agreement.refused.items():
+        typer.echo(f"refused {case_id}: {reason}", err=True)
+    apart = agreement.beyond(tolerance)
+    for one in apart:
+        typer.echo(comparison_text(one), err=True)
+    if apart:
+        raise typer.Exit(ExitCode.PARITY)
+    if agreement.refused:
         raise typer.Exit(ExitCode.SOME_CASES_FAILED)
 
 
@@ -184,7 +194,7 @@ def input_checks(
     from eenet_runtime.cases.discovery import find_cases
 
     chosen = [case for case in find_cases(cases).cases if case.label is not None][:max_cases]
-    study = study_input_checks(chosen, heads, lambda case: typer.echo(case, err=True))
+    study = study_input_checks(chosen, heads, partial(typer.echo, err=True))
     typer.echo(input_check_tables(study))
     if json_file is not None:
         write_study(study, json_file)
@@ -202,7 +212,7 @@ def folder(
     """What a folder run costs, files to files, beside its inferences alone."""
     from eenet_bench.limits.folder_overlap import folder_table, measure_folder, write_folder_report
 
-    report = measure_folder(bundle, cases, repeats, threads, backend, lambda step: typer.echo(step, err=True))
+    report = measure_folder(bundle, cases, repeats, threads, backend, partial(typer.echo, err=True))
     typer.echo(folder_table(report))
     if json_file is not None:
         write_folder_report(report, json_file)
@@ -223,37 +233,28 @@ def missing_modality(
     from eenet_runtime.cases.discovery import find_cases
 
     chosen = [case for case in find_cases(cases).cases if case.label is not None]
-    cost = measure_cost(bundle, chosen, assume_dropout, threads, lambda case: typer.echo(case, err=True))
+    cost = measure_cost(bundle, chosen, assume_dropout, threads, partial(typer.echo, err=True))
     typer.echo(cost_table(cost))
     if json_file is not None:
         write_cost(cost, json_file)
 
 
 @app.command("peers")
+@spread
 def peers(
     cases: Annotated[Path, typer.Argument(help="Cases with one file for each modality.")],
+    options: PeersOptions,
     preset: Annotated[str, typer.Option(help="Geometry of the network.")] = "eenet-144",
     weights: Annotated[Path | None, typer.Option(help="Bundle whose weights to take (default: random ones).")] = None,
-    rounds: RoundsOption = 5,
-    max_cases: Annotated[int, typer.Option(min=1, help="How many of the cases to measure.")] = 1,
-    threads: ThreadsOption = None,
-    avx2: Annotated[bool, typer.Option("--avx2", help="Keep the engines from AVX-512, as far as they can be.")] = False,
-    monai_python: Annotated[
-        Path | None, typer.Option(help="Python that has MONAI and PyTorch (default: this one).", show_default=False)
-    ] = None,
-    pipelines: Annotated[
-        str, typer.Option(metavar="NAMES", help="Which; all stay in memory, 13 GB with eenet-144.")
-    ] = "keras,onnx,monai,auto,openvino",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for peers.json and peers.png.")] = None,
 ) -> None:
     """Files to files beside Keras in a notebook, a plain ONNX graph and MONAI (extra: peers), in turns."""
-    from eenet_bench.peers.measure import PeersSettings, measure_peers
+    from eenet_bench.peers.measure import measure_peers
     from eenet_bench.peers.report import peers_table, write_peers
     from eenet_runtime.volumes.presets import preset_by_name
 
-    settings = PeersSettings(rounds, max_cases, threads, avx2, monai_python, _names(pipelines))
     on_step = partial(typer.echo, err=True)
-    report = measure_peers(cases, preset_by_name(preset), weights, settings, on_step)
+    report = measure_peers(cases, preset_by_name(preset), weights, options.settings(), on_step)
     typer.echo(peers_table(report))
     if output is not None:
         write_peers(report, output)
@@ -272,7 +273,7 @@ def scaling(
     """The network's time by size of the volume, threads and cases in flight; the sizes get the bundle's weights."""
     from eenet_bench.limits.scaling import measure_scaling, scaling_table, write_scaling
 
-    report = measure_scaling(bundle, cases, rounds, _names(backends), on_step=partial(typer.echo, err=True))
+    report = measure_scaling(bundle, cases, rounds, names_in(backends), on_step=partial(typer.echo, err=True))
     typer.echo(scaling_table(report))
     if output is not None:
         write_scaling(report, output)
@@ -299,10 +300,6 @@ def roofline(
 def _show_progress(done: int, total: int) -> None:
     """One line that is written over, for terminals."""
     typer.echo(f"\r{done} of {total} cases evaluated", err=True, nl=done == total)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _exit_code(error: EENetError) -> ExitCode:

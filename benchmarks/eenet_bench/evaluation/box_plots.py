@@ -9,7 +9,7 @@ from html import escape
 from typing import Final
 
 from eenet_bench.pages.pages import svg_head
-from eenet_train.pictures.summary_picture import BoxPlot
+from eenet_runtime.pictures.box_plot import BoxPlot
 
 _WIDTH: Final = 330
 _HEIGHT: Final = 250
@@ -89,14 +89,14 @@ def box_plot(title: str, axis: Axis, groups: Sequence[Group]) -> str:
 
 
 def _in_words(group: Group, axis: Axis) -> str:
-    numbers = BoxPlot.of([value for _, value in group.points])
+    numbers = BoxPlot.from_values([value for _, value in group.points])
     shown = (numbers.median, numbers.lower, numbers.upper)
     median, lower, upper = (f"{value:.{axis.digits + 2}f}" for value in shown)
     return f"{group.name}: median {median}, quartiles {lower} and {upper}"
 
 
 def _box(group: Group, axis: Axis, x: float) -> list[str]:
-    numbers = BoxPlot.of([value for _, value in group.points])
+    numbers = BoxPlot.from_values([value for _, value in group.points])
     # There may be no point between a quartile and its whisker's end; the whisker then has no length.
     bottom, top = min(numbers.low, numbers.lower), max(numbers.high, numbers.upper)
     left, right = x - _BOX / 2, x + _BOX / 2

@@ -17,14 +17,10 @@ from eenet_bench.evaluation.evaluate import CaseEvaluation, read_mask_and_truth
 from eenet_bench.evaluation.truth import TrueLabel, find_truth
 from eenet_runtime.cases.preprocessing import read_case
 from eenet_runtime.errors import CaseError
-from eenet_runtime.results.panels import PLANES, Plane, draw_letters, outline
+from eenet_runtime.pictures.colours import PREDICTION_COLOUR, TRUTH_COLOUR
+from eenet_runtime.pictures.panels import PLANES, Plane, draw_letters, enlarged, enlarged_classes, outline
 from eenet_runtime.volumes.grid import network_spacing_mm, to_network_axes
 from eenet_runtime.volumes.labels import LabelScheme, Modality, Region
-
-TRUTH_COLOUR: Final = (86, 180, 233)
-PREDICTION_COLOUR: Final = (230, 159, 0)
-"""Sky blue and orange from the palette of Okabe and Ito, which colour-blind people tell apart. The second outline is
-dashed as well, so that neither colour nor memory is needed where the two meet."""
 
 _WINDOW_MM: Final = 140.0
 _PIXELS_PER_MM: Final = 2.2
@@ -141,7 +137,8 @@ def _picture(
     metrics = result.regions[region.value]
     background = "no image" if image is None else _UNDERLAY[region].value.upper()
     caption = (
-        f"{region.value}: Dice {metrics.dice:.3f}, HD95 {metrics.hd95_mm:.1f} mm; mean Dice {_mean_dice(result):.3f}; "
+        f"{region.value}: Dice {metrics.dice:.3f}, HD95 {_millimetres(metrics.pooled_hd95_mm)} pooled, "
+        f"{_millimetres(metrics.directed_hd95_mm)} directed; mean Dice {_mean_dice(result):.3f}; "
         f"{background}, {', '.join(plane.name for plane in PLANES)}"
     )
     alt = (
@@ -149,6 +146,10 @@ def _picture(
         "with the outlines of the truth (blue) and of the prediction (orange, dashed)"
     )
     return ErrorPicture(case.case_id, region, caption, alt, png)
+
+
+def _millimetres(value: float | None) -> str:
+    return "none" if value is None else f"{value:.1f} mm"
 
 
 def _underlay(case: TrueLabel, modality: Modality, shape: tuple[int, ...]) -> NDArray[np.generic] | None:
@@ -189,9 +190,9 @@ def _panel(
     height_mm, width_mm = plane.pixel_size_mm(spacing_mm)
     rows, columns = grey.shape
     size = (max(1, round(columns * width_mm * _PIXELS_PER_MM)), max(1, round(rows * height_mm * _PIXELS_PER_MM)))
-    panel = Image.fromarray(np.ascontiguousarray(grey).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
-    pixels = np.array(panel.convert("RGB"))
-    found, true = (outline(_enlarged(part, size), width=2) for part in (mask, truth))
+    pixels = np.array(enlarged(grey.astype(np.uint8), size).convert("RGB"))
+    # The second outline is dashed as well, so that neither colour nor memory is needed where the two meet.
+    found, true = (outline(enlarged_classes(part, size) != 0, width=2) for part in (mask, truth))
     dashes = np.add.outer(np.arange(size[1]), np.arange(size[0])) // 5 % 2 == 0
     pixels[true] = TRUTH_COLOUR
     # Dashes leave the truth's line to be seen between them where the two meet.
@@ -199,9 +200,3 @@ def _panel(
     panel = Image.fromarray(pixels)
     draw_letters(panel, plane.letters, size=12, margins=(3, 2), colour=_LETTER)
     return panel
-
-
-def _enlarged(mask: NDArray[np.generic], size: tuple[int, int]) -> NDArray[np.bool_]:
-    small = Image.fromarray(np.ascontiguousarray(mask).astype(np.uint8))
-    enlarged: NDArray[np.bool_] = np.asarray(small.resize(size, Image.Resampling.NEAREST)) != 0
-    return enlarged

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,10 @@ from eenet_runtime.cases.preprocessing import read_case, read_label
 from eenet_runtime.errors import CaseError, DatasetError
 from eenet_runtime.files.nifti import is_nifti_name, nifti_stem
 from eenet_runtime.volumes.grid import Grid, to_stored_order
-from eenet_runtime.volumes.labels import Label, LabelScheme
+from eenet_runtime.volumes.labels import Label, LabelScheme, Region
 from eenet_runtime.volumes.presets import GeometryPreset
+
+_Metrics = TypeVar("_Metrics")
 
 
 @dataclass(frozen=True)
@@ -33,14 +36,16 @@ class CaseEvaluation:
     Attributes:
         case_id: the case's name.
         regions: metrics of ET, TC and WT; empty if the case was refused.
-        lesions: lesion-wise metrics of the same regions; empty if the case was refused.
+        matched_lesions: lesion-wise metrics of the same regions by today's rules; empty if the case was refused.
+        grouped_lesions: lesion-wise metrics of the same regions by the rules of 2023.
         ceiling: Dice that a perfect network of the asked preset would reach on the patient's grid.
         reason: why the case was refused, empty if it was not.
     """
 
     case_id: str
     regions: dict[str, RegionMetrics] = field(default_factory=dict)
-    lesions: dict[str, LesionMetrics] = field(default_factory=dict)
+    matched_lesions: dict[str, LesionMetrics] = field(default_factory=dict)
+    grouped_lesions: dict[str, LesionMetrics] = field(default_factory=dict)
     ceiling: dict[str, float] = field(default_factory=dict)
     reason: str = ""
 
@@ -82,7 +87,7 @@ def evaluate_folder(
 
     Args:
         predictions: masks, as `eenet-run infer folder` writes them.
-        truth: cases with labels in any layout of data.md, or label files; see `find_truth`.
+        truth: cases with labels in any known layout, or label files; see `find_truth`.
         ceiling: also compute what a perfect network of this preset could reach; needs the cases' images.
         scheme: label values of the masks, and of label files that do not tell; by default those that the report
             beside a mask names, or the truth's.
@@ -171,12 +176,17 @@ def _evaluate_or_refuse(job: _Job) -> CaseEvaluation:
         metrics = case_metrics(pair.mask, pair.truth, pair.grid.spacing_mm)
         return CaseEvaluation(
             job.case.case_id,
-            regions={region.value: values for region, values in metrics.regions.items()},
-            lesions={region.value: values for region, values in metrics.lesions.items()},
+            regions=_by_name(metrics.regions),
+            matched_lesions=_by_name(metrics.matched_lesions),
+            grouped_lesions=_by_name(metrics.grouped_lesions),
             ceiling=_ceiling(job.case, job.ceiling),
         )
     except CaseError as error:
         return CaseEvaluation(job.case.case_id, reason=str(error))
+
+
+def _by_name(metrics: Mapping[Region, _Metrics]) -> dict[str, _Metrics]:
+    return {region.value: values for region, values in metrics.items()}
 
 
 def _ceiling(case: TrueLabel, preset: GeometryPreset | None) -> dict[str, float]:

@@ -8,32 +8,20 @@ from html import escape
 from typing import Final
 
 from eenet_bench.evaluation.box_plots import Group, box_plot, distance_axis, share_axis
-from eenet_bench.evaluation.error_pictures import PREDICTION_COLOUR, TRUTH_COLOUR, ErrorPicture
+from eenet_bench.evaluation.error_pictures import ErrorPicture
 from eenet_bench.evaluation.evaluate import CaseEvaluation
 from eenet_bench.evaluation.figures import (
-    LESION_COUNTS,
     LESION_FIGURES,
-    REGION_FIGURES,
+    MEAN_FIGURES,
+    SUMMARY,
     Figure,
     case_figures,
     evaluated,
     statistics,
 )
 from eenet_bench.pages.pages import as_page
+from eenet_runtime.pictures.colours import PREDICTION_COLOUR, REGION_COLOURS, TRUTH_COLOUR, css
 from eenet_runtime.volumes.labels import Region
-
-_COLOURS: Final = {Region.ET: "#d55e00", Region.TC: "#0072b2", Region.WT: "#009e73"}
-"""Vermilion, blue and green of the palette of Okabe and Ito, which colour-blind people tell apart."""
-
-_SUMMARY: Final = (
-    ("mean", "mean"),
-    ("sd", "standard_deviation"),
-    ("min", "smallest"),
-    ("25 %", "lower_quartile"),
-    ("median", "median"),
-    ("75 %", "upper_quartile"),
-    ("max", "largest"),
-)
 
 _STYLE: Final = """td.reason { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 figure { margin: 1.2rem 0; } figure img { max-width: 100%; border: 1px solid #ddd; }
@@ -41,9 +29,14 @@ figure { margin: 1.2rem 0; } figure img { max-width: 100%; border: 1px solid #dd
 """
 
 _NOTES: Final = """<p>ET enhancing tumour, TC tumour core, WT whole tumour. HD95 is the 95th percentile Hausdorff
-distance; where exactly one of truth and prediction is empty it counts as 373.13 mm, and Dice as 0. Lesion-wise figures
-follow BraTS 2023: the mean over lesions found (TP), missed (FN) and invented (FP), the last two with Dice 0 and
-373.13 mm. Axes of distances are logarithmic. The standard deviation has the divisor n.</p>"""
+distance, by two definitions. <em>Pooled</em> takes the percentile of both directions together, as the challenges of
+2026 (brats-evaluation 0.0.10); it has no value where truth and prediction are both empty, and counts as 373 mm where
+they have no voxel in common. <em>Directed maximum</em> takes the larger of the two directions' percentiles, as the
+challenges of 2023; where exactly one is empty it counts as 373.13 mm. Dice counts as 0 where one is empty.</p>
+<p>Lesion by lesion, by two sets of rules. <em>Matched</em> (2026): each piece of the truth with at most one piece of
+the prediction; means over the pairs alone. <em>Grouped</em> (2023): pieces near each other are one lesion; means over
+lesions found, missed and invented, the last two with Dice 0 and 373.13 mm. Axes of distances are logarithmic. The
+standard deviation has the divisor n.</p>"""
 
 
 def evaluation_page(results: Sequence[CaseEvaluation], pictures: Sequence[ErrorPicture] = ()) -> str:
@@ -75,35 +68,41 @@ def evaluation_page(results: Sequence[CaseEvaluation], pictures: Sequence[ErrorP
 def _summary(done: Sequence[CaseEvaluation]) -> str:
     spreads = statistics(done)
     rows = []
-    for figure in (*REGION_FIGURES, *LESION_FIGURES):
+    for figure in MEAN_FIGURES:
         for region in Region:
-            described = spreads[figure.column(region)]
-            shown = [figure.shown(getattr(described, attribute)) for _, attribute in _SUMMARY]
+            found = spreads.get(figure.column(region))
+            shown = [figure.shown(None if found is None else statistic(found)) for statistic in SUMMARY.values()]
             rows.append([f"{_title(figure)} {region.value}", *shown])
     values = [case_figures(result) for result in done]
     counts = []
-    for count in LESION_COUNTS:
-        sums = [sum(case[count.column(region)] for case in values) for region in Region]
-        counts.append([count.title, *(f"{number:.0f}" for number in sums)])
+    for rules in LESION_FIGURES:
+        for count in rules.counts:
+            sums = [sum(case[count.column(region)] or 0 for case in values) for region in Region]
+            counts.append([f"{rules.title}: {count.title}", *(count.shown(number) for number in sums)])
     return (
-        _table(["metric", *(name for name, _ in _SUMMARY)], rows)
+        _table(["metric", *SUMMARY], rows)
         + "<p>Lesions of all cases together:</p>"
         + _table(["", *(region.value for region in Region)], counts)
     )
 
 
 def _plots(done: Sequence[CaseEvaluation]) -> str:
-    values = [(result.case_id, case_figures(result)) for result in done]
     plots = []
-    for figure in (*REGION_FIGURES, *LESION_FIGURES):
-        groups = [
-            Group(region.value, _COLOURS[region], [(name, case[figure.column(region)]) for name, case in values])
-            for region in Region
-        ]
+    for figure in MEAN_FIGURES:
+        groups = [group for group in (_group(figure, region, done) for region in Region) if group.points]
         numbers = [value for group in groups for _, value in group.points]
-        axis = distance_axis(numbers) if figure.unit else share_axis(numbers)
-        plots.append(box_plot(_title(figure), axis, groups))
+        if numbers:
+            axis = distance_axis(numbers) if figure.unit else share_axis(numbers)
+            plots.append(box_plot(_title(figure), axis, groups))
     return '<div class="plots">' + "\n".join(plots) + "</div>"
+
+
+def _group(figure: Figure, region: Region, done: Sequence[CaseEvaluation]) -> Group:
+    """The cases that have a figure of a region."""
+    values = [(result.case_id, figure.of_region(result, region.value)) for result in done]
+    return Group(
+        region.value, css(REGION_COLOURS[region]), [(name, value) for name, value in values if value is not None]
+    )
 
 
 def _legend() -> str:
@@ -127,24 +126,25 @@ def _figure(picture: ErrorPicture) -> str:
 
 
 def _cases(done: Sequence[CaseEvaluation]) -> str:
-    columns = [(figure, region) for figure in (*REGION_FIGURES, *LESION_FIGURES) for region in Region]
+    columns = [(figure, region) for figure in MEAN_FIGURES for region in Region]
     with_ceiling = any(result.ceiling for result in done)
     header = ["case", *(f"{_title(figure)} {region.value}" for figure, region in columns)]
-    header += [f"TP/FP/FN {region.value}" for region in Region]
+    header += [f"{rules.title}: TP/FP/FN {region.value}" for rules in LESION_FIGURES for region in Region]
     header += [f"Ceiling of Dice {region.value}" for region in Region] if with_ceiling else []
     rows = []
     for result in done:
         values = case_figures(result)
         row = [escape(result.case_id), *(figure.shown(values[figure.column(region)]) for figure, region in columns)]
-        row += ["/".join(f"{values[count.column(region)]:.0f}" for count in LESION_COUNTS) for region in Region]
+        for rules in LESION_FIGURES:
+            row += ["/".join(count.shown(values[count.column(region)]) for count in rules.counts) for region in Region]
         if with_ceiling:
-            row += [f"{values[f'ceiling_{region.value}']:.3f}" if result.ceiling else "" for region in Region]
+            row += [f"{result.ceiling[region.value]:.3f}" if result.ceiling else "" for region in Region]
         rows.append(row)
     return _table(header, rows)
 
 
 def _title(figure: Figure) -> str:
-    return f"{figure.title} ({figure.unit})" if figure.unit else figure.title
+    return f"{figure.title}, {figure.unit}" if figure.unit else figure.title
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], last_class: str = "") -> str:

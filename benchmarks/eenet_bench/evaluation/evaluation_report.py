@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 from typing import Final
 
 from eenet_bench.evaluation.error_pictures import ErrorPicture
@@ -15,9 +16,12 @@ from eenet_bench.evaluation.evaluate import CaseEvaluation
 from eenet_bench.evaluation.evaluation_page import evaluation_page
 from eenet_bench.evaluation.figures import (
     ALL_FIGURES,
-    LESION_COUNTS,
     LESION_FIGURES,
+    NO_VALUE,
     REGION_FIGURES,
+    SUMMARY,
+    Figure,
+    LesionFigures,
     case_figures,
     evaluated,
     statistics,
@@ -26,56 +30,67 @@ from eenet_bench.pages.report_files import write_forms
 from eenet_runtime.folders.tables import format_table
 from eenet_runtime.volumes.labels import Region
 
-__all__ = ["FILE_STEM", "ceiling_table", "evaluation_table", "lesion_table", "statistics", "write_evaluation"]
+__all__ = ["FILE_STEM", "ceiling_table", "evaluation_table", "lesion_tables", "statistics", "write_evaluation"]
 
 FILE_STEM: Final = "evaluation"
 """Name of the three files, without .json, .csv and .html."""
 
-_LINES: Final = (
-    ("mean", "mean"),
-    ("standard deviation", "standard_deviation"),
-    ("25 %", "lower_quartile"),
-    ("median", "median"),
-    ("75 %", "upper_quartile"),
-)
-"""Lines below the cases, and the attribute of `Spread` that each shows."""
+SCHEMA_VERSION: Final = 2
+"""Of `evaluation.json`. Since 2, HD95 and lesion-wise figures are there by two definitions, none under an old name."""
+
+_LINES: Final = {"mean": "mean", "standard deviation": "sd", "25 %": "25 %", "median": "median", "75 %": "75 %"}
+"""Lines below the cases, and what of `SUMMARY` each shows."""
 
 
 def evaluation_table(results: Sequence[CaseEvaluation]) -> str:
     """Metrics of every evaluated case, then mean, standard deviation and quartiles; refused cases are not in it."""
-    columns = [(figure, region) for figure in REGION_FIGURES for region in Region]
-    rows = []
-    for result in evaluated(results):
-        values = case_figures(result)
-        rows.append([result.case_id, *(figure.shown(values[figure.column(region)]) for figure, region in columns)])
-    spreads = statistics(results)
-    for name, attribute in _LINES if rows else ():
-        rows.append([name, *(f.shown(getattr(spreads[f.column(region)], attribute)) for f, region in columns)])
-    return format_table(["case", *(f"{figure.short} {region.value}" for figure, region in columns)], rows)
+    rows = [[result.case_id, *_shown(result, REGION_FIGURES)] for result in evaluated(results)]
+    rows += [[name, *cells] for name, cells in _summary_lines(results, REGION_FIGURES)]
+    return format_table(["case", *_heads(REGION_FIGURES)], rows)
 
 
-def lesion_table(results: Sequence[CaseEvaluation]) -> str:
-    """Lesion-wise Dice and HD95 in the same form, with the numbers of lesions.
+def lesion_tables(results: Sequence[CaseEvaluation]) -> str:
+    """Lesion-wise Dice and HD95 in the same form, with the numbers of lesions: a table for each set of rules.
 
     The numbers are true positives, false positives and false negatives, as `2/0/1`; below the cases there is their
     sum in the line of the mean, because a mean of counts says little.
     """
-    columns = [(figure, region) for figure in LESION_FIGURES for region in Region]
+    return "\n\n".join(f"{rules.title}\n{_lesion_table(results, rules)}" for rules in LESION_FIGURES)
+
+
+def _lesion_table(results: Sequence[CaseEvaluation], rules: LesionFigures) -> str:
     rows, counts = [], []
     for result in evaluated(results):
         values = case_figures(result)
-        counts.append([[int(values[count.column(region)]) for count in LESION_COUNTS] for region in Region])
+        counts.append([[int(values[count.column(region)] or 0) for count in rules.counts] for region in Region])
         numbers = ["/".join(map(str, region)) for region in counts[-1]]
-        rows.append([result.case_id, *(f.shown(values[f.column(region)]) for f, region in columns), *numbers])
+        rows.append([result.case_id, *_shown(result, rules.figures), *numbers])
     sums = [
         "/".join(str(sum(numbers)) for numbers in zip(*region, strict=True)) for region in zip(*counts, strict=True)
     ]
-    spreads = statistics(results)
-    for name, attribute in _LINES if rows else ():
-        described = [f.shown(getattr(spreads[f.column(region)], attribute)) for f, region in columns]
-        rows.append([name, *described, *(sums if attribute == "mean" else [""] * len(sums))])
-    header = ["lesion-wise", *(f"{figure.short} {region.value}" for figure, region in columns)]
+    for name, cells in _summary_lines(results, rules.figures):
+        rows.append([name, *cells, *(sums if name == "mean" else [""] * len(sums))])
+    header = ["case", *_heads(rules.figures)]
     return format_table([*header, *(f"TP/FP/FN {region.value}" for region in Region)], rows)
+
+
+def _heads(figures: Sequence[Figure]) -> list[str]:
+    return [f"{figure.short} {region.value}" for figure in figures for region in Region]
+
+
+def _shown(result: CaseEvaluation, figures: Sequence[Figure]) -> list[str]:
+    return [figure.shown(figure.of_region(result, region.value)) for figure in figures for region in Region]
+
+
+def _summary_lines(results: Sequence[CaseEvaluation], figures: Sequence[Figure]) -> list[tuple[str, list[str]]]:
+    """Name and cells of the lines below the cases; none without cases."""
+    spreads = statistics(results)
+    lines = []
+    for name, statistic in _LINES.items() if spreads else ():
+        found = [(figure, spreads.get(figure.column(region))) for figure in figures for region in Region]
+        cells = [figure.shown(None if values is None else SUMMARY[statistic](values)) for figure, values in found]
+        lines.append((name, cells))
+    return lines
 
 
 def ceiling_table(results: Sequence[CaseEvaluation]) -> str:
@@ -85,16 +100,18 @@ def ceiling_table(results: Sequence[CaseEvaluation]) -> str:
     survives the preset's voxels.
     """
     done = [result for result in evaluated(results) if result.ceiling]
-    regions = [region.value for region in Region]
-    header = ["case", *(f"{what} {region}" for what in ("Dice", "ceiling", "share") for region in regions)]
-    lines = [(result.case_id, case_figures(result)) for result in done]
-    if done:
-        lines.append(("mean", {name: described.mean for name, described in statistics(done).items()}))
+    names = [region.value for region in Region]
+    header = ["case", *(f"{what} {region}" for what in ("Dice", "ceiling", "share") for region in names)]
+    lines = [
+        (case.case_id, [case.regions[name].dice for name in names], [case.ceiling[name] for name in names])
+        for case in done
+    ]
+    if lines:
+        means = [[fmean(column) for column in zip(*(line[part] for line in lines), strict=True)] for part in (1, 2)]
+        lines.append(("mean", means[0], means[1]))
     rows = []
-    for name, values in lines:
-        dice = [values[f"dice_{region}"] for region in regions]
-        ceiling = [values[f"ceiling_{region}"] for region in regions]
-        shares = [f"{reached / best:.3f}" if best else "-" for reached, best in zip(dice, ceiling, strict=True)]
+    for name, dice, ceiling in lines:
+        shares = [f"{reached / best:.3f}" if best else NO_VALUE for reached, best in zip(dice, ceiling, strict=True)]
         rows.append([name, *(f"{value:.3f}" for value in [*dice, *ceiling]), *shares])
     return format_table(header, rows)
 
@@ -111,7 +128,7 @@ def write_evaluation(results: Sequence[CaseEvaluation], output: Path, pictures: 
         OutputError: the folder or a file cannot be written.
     """
     content = {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "evaluated": len(evaluated(results)),
         "refused": len(results) - len(evaluated(results)),
         "cases": [asdict(result) for result in results],
@@ -131,5 +148,8 @@ def _to_csv(results: Sequence[CaseEvaluation]) -> str:
     for result in results:
         values = {} if result.reason else case_figures(result)
         status = "refused" if result.reason else "done"
-        writer.writerow([result.case_id, status, *(values.get(column, "") for column in columns), result.reason])
+        cells = (values.get(column) for column in columns)
+        # A figure that its definition does not give is an empty cell, as one of a refused case.
+        row = ["" if cell is None else cell for cell in cells]
+        writer.writerow([result.case_id, status, *row, result.reason])
     return stream.getvalue()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from eenet_bench.evaluation.evaluate import CaseEvaluation
 from eenet_bench.measuring.spread import Spread, spread
 from eenet_runtime.volumes.labels import Region
+
+NO_VALUE: Final = "-"
+"""What tables show where a definition gives no value."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,8 @@ class Figure:
         name: its name in files, where `_ET` and the like follow.
         title: its name for people.
         short: the same for the head of a column.
-        attribute: where `RegionMetrics` or `LesionMetrics` keep it.
+        of_region: the figure of an evaluated case and a region, named as in `Region`; None where its definition gives
+            no value.
         digits: decimals shown.
         unit: empty, or what follows the number.
     """
@@ -27,7 +31,7 @@ class Figure:
     name: str
     title: str
     short: str
-    attribute: str
+    of_region: Callable[[CaseEvaluation, str], float | None]
     digits: int
     unit: str = ""
 
@@ -35,34 +39,123 @@ class Figure:
         """Name of the figure of one region in files and statistics, like `dice_ET`."""
         return f"{self.name}_{region.value}"
 
-    def shown(self, value: float) -> str:
+    def shown(self, value: float | None) -> str:
         """The number as tables show it."""
-        return f"{value:.{self.digits}f}"
+        return NO_VALUE if value is None else f"{value:.{self.digits}f}"
+
+
+@dataclass(frozen=True)
+class LesionFigures:
+    """The figures of one set of rules that look at lesions one by one.
+
+    Attributes:
+        title: the rules, and the year of the challenges that have them.
+        figures: means over lesions.
+        counts: numbers of lesions: found, false and missed.
+    """
+
+    title: str
+    figures: tuple[Figure, ...]
+    counts: tuple[Figure, ...]
 
 
 REGION_FIGURES: Final = (
-    Figure("dice", "Dice", "Dice", "dice", 3),
-    Figure("hd95_mm", "HD95", "HD95", "hd95_mm", 1, "mm"),
-    Figure("sensitivity", "Sensitivity", "sens.", "sensitivity", 3),
+    Figure("dice", "Dice", "Dice", lambda case, region: case.regions[region].dice, 3),
+    Figure(
+        "hd95_pooled_mm",
+        "HD95, pooled (BraTS 2026)",
+        "HD95 pooled",
+        lambda case, region: case.regions[region].pooled_hd95_mm,
+        1,
+        "mm",
+    ),
+    Figure(
+        "hd95_directed_mm",
+        "HD95, directed maximum (BraTS 2023)",
+        "HD95 directed",
+        lambda case, region: case.regions[region].directed_hd95_mm,
+        1,
+        "mm",
+    ),
+    Figure("sensitivity", "Sensitivity", "sens.", lambda case, region: case.regions[region].sensitivity, 3),
     # A head has millions of voxels outside the tumour: a specificity differs from 1 in the fourth digit.
-    Figure("specificity", "Specificity", "spec.", "specificity", 5),
+    Figure("specificity", "Specificity", "spec.", lambda case, region: case.regions[region].specificity, 5),
 )
-"""Metrics of a region as a whole."""
+"""Metrics of a region as a whole, today's definition of HD95 before that of 2023."""
 
-LESION_FIGURES: Final = (
-    Figure("lesion_dice", "Lesion-wise Dice", "Dice", "dice", 3),
-    Figure("lesion_hd95_mm", "Lesion-wise HD95", "HD95", "hd95_mm", 1, "mm"),
+MATCHED_LESIONS: Final = LesionFigures(
+    "lesions matched one to one (BraTS 2026)",
+    (
+        Figure(
+            "matched_dice",
+            "Dice of matched lesions (BraTS 2026)",
+            "Dice",
+            lambda case, region: case.matched_lesions[region].dice,
+            3,
+        ),
+        Figure(
+            "matched_hd95_pooled_mm",
+            "HD95 of matched lesions, pooled (BraTS 2026)",
+            "HD95 pooled",
+            lambda case, region: case.matched_lesions[region].hd95_mm,
+            1,
+            "mm",
+        ),
+    ),
+    (
+        Figure("matched_tp", "found", "TP", lambda case, region: case.matched_lesions[region].true_positives, 0),
+        Figure("matched_fp", "false", "FP", lambda case, region: case.matched_lesions[region].false_positives, 0),
+        Figure("matched_fn", "missed", "FN", lambda case, region: case.matched_lesions[region].false_negatives, 0),
+    ),
 )
-"""Metrics of a region lesion by lesion."""
 
-LESION_COUNTS: Final = (
-    Figure("lesions_tp", "Lesions found", "TP", "true_positives", 0),
-    Figure("lesions_fp", "False lesions", "FP", "false_positives", 0),
-    Figure("lesions_fn", "Lesions missed", "FN", "false_negatives", 0),
+GROUPED_LESIONS: Final = LesionFigures(
+    "lesions grouped by dilation (BraTS 2023)",
+    (
+        Figure(
+            "grouped_dice",
+            "Dice of grouped lesions (BraTS 2023)",
+            "Dice",
+            lambda case, region: case.grouped_lesions[region].dice,
+            3,
+        ),
+        Figure(
+            "grouped_hd95_directed_mm",
+            "HD95 of grouped lesions, directed maximum (BraTS 2023)",
+            "HD95 directed",
+            lambda case, region: case.grouped_lesions[region].hd95_mm,
+            1,
+            "mm",
+        ),
+    ),
+    (
+        Figure("grouped_tp", "found", "TP", lambda case, region: case.grouped_lesions[region].true_positives, 0),
+        Figure("grouped_fp", "false", "FP", lambda case, region: case.grouped_lesions[region].false_positives, 0),
+        Figure("grouped_fn", "missed", "FN", lambda case, region: case.grouped_lesions[region].false_negatives, 0),
+    ),
 )
-"""Numbers of lesions of a region."""
 
-ALL_FIGURES: Final = (*REGION_FIGURES, *LESION_FIGURES, *LESION_COUNTS)
+LESION_FIGURES: Final = (MATCHED_LESIONS, GROUPED_LESIONS)
+"""Both sets of rules, today's first."""
+
+MEAN_FIGURES: Final = (*REGION_FIGURES, *(figure for rules in LESION_FIGURES for figure in rules.figures))
+"""Everything of which a mean over cases says something."""
+
+ALL_FIGURES: Final = (
+    *REGION_FIGURES,
+    *(figure for rules in LESION_FIGURES for figure in (*rules.figures, *rules.counts)),
+)
+
+SUMMARY: Final[Mapping[str, Callable[[Spread], float]]] = {
+    "mean": lambda found: found.mean,
+    "sd": lambda found: found.standard_deviation,
+    "min": lambda found: found.smallest,
+    "25 %": lambda found: found.lower_quartile,
+    "median": lambda found: found.median,
+    "75 %": lambda found: found.upper_quartile,
+    "max": lambda found: found.largest,
+}
+"""What summaries say of a figure over all cases."""
 
 
 def evaluated(results: Sequence[CaseEvaluation]) -> list[CaseEvaluation]:
@@ -70,17 +163,20 @@ def evaluated(results: Sequence[CaseEvaluation]) -> list[CaseEvaluation]:
     return [result for result in results if not result.reason]
 
 
-def case_figures(result: CaseEvaluation) -> dict[str, float]:
+def case_figures(result: CaseEvaluation) -> dict[str, float | None]:
     """All figures of an evaluated case, and its ceiling, under the names of their columns."""
-    values: dict[str, float] = {}
-    for figures, metrics in ((REGION_FIGURES, result.regions), ((*LESION_FIGURES, *LESION_COUNTS), result.lesions)):
-        for figure in figures:
-            for region in Region:
-                values[figure.column(region)] = getattr(metrics[region.value], figure.attribute)
+    values = {
+        figure.column(region): figure.of_region(result, region.value) for figure in ALL_FIGURES for region in Region
+    }
     return values | {f"ceiling_{region}": value for region, value in result.ceiling.items()}
 
 
 def statistics(results: Sequence[CaseEvaluation]) -> dict[str, Spread]:
-    """Spread of every figure and region over the evaluated cases, under names like `dice_ET`; none without cases."""
+    """Spread of every figure and region over the evaluated cases that have it, under names like `dice_ET`.
+
+    A figure that no case has is left out, and so is everything where no case was evaluated.
+    """
     done = [case_figures(result) for result in evaluated(results)]
-    return {name: spread([values[name] for values in done]) for name in (done[0] if done else ())}
+    columns = {name: [values.get(name) for values in done] for name in (done[0] if done else ())}
+    given = {name: [value for value in values if value is not None] for name, values in columns.items()}
+    return {name: spread(values) for name, values in given.items() if values}

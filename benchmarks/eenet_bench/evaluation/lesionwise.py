@@ -1,4 +1,4 @@
-"""Lesion-wise Dice and HD95 of one region by the rules of BraTS 2023 and later.
+"""Lesion-wise Dice and HD95 of one region by the rules of BraTS 2023: pieces near each other are grouped to lesions.
 
 A patient with one large and five small lesions: whole-region Dice hardly notices whether the small ones were found.
 These figures count each lesion as much as any other. The rules, as read from the challenge's code
@@ -17,8 +17,8 @@ These figures count each lesion as much as any other. The rules, as read from th
    positives, false negatives and false positives; without any, Dice is 1 and HD95 is 0.
 
 Two differences to that code. It writes 374 mm for the worst HD95, where the challenges before had 373.13 mm: here the
-latter holds everywhere. It weighs surface elements by area; here a lesion's HD95 is `hausdorff95_of_voxels`, as
-for the whole region.
+latter holds everywhere. It weighs surface elements by area; here a lesion's HD95 is the directed maximum over voxels,
+as for the whole region. `matched_lesions` has the rules of today.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_train.metrics.surfaces import WORST_HD95_MM, MaskPair, hausdorff95_of_voxels
+from eenet_train.metrics.surfaces import WORST_DIRECTED_HD95_MM, MaskPair, surface_distances
 
 _CONNECTIVITY: Final = 26
 
@@ -54,25 +54,25 @@ BRATS_2023_GLIOMA: Final = LesionRules(dilations=3, ignored_mm3=50.0)
 
 @dataclass(frozen=True)
 class LesionMetrics:
-    """Lesion-wise metrics of one region of one case.
+    """Lesion-wise metrics of one region of one case, by the rules of the function that made them.
 
     Attributes:
-        dice: mean Dice over all counted lesions and all false positives.
+        dice: mean Dice over the lesions that count; None where the rules give no value.
         hd95_mm: mean HD95 over the same.
-        true_positives: counted lesions that some of the prediction belongs to.
-        false_positives: components of the prediction that belong to no lesion.
-        false_negatives: counted lesions that nothing of the prediction belongs to.
+        true_positives: true lesions that were found.
+        false_positives: pieces of the prediction that belong to no lesion.
+        false_negatives: true lesions that were missed.
     """
 
-    dice: float
-    hd95_mm: float
+    dice: float | None
+    hd95_mm: float | None
     true_positives: int
     false_positives: int
     false_negatives: int
 
 
 @dataclass(frozen=True)
-class _Parts:
+class _Grouping:
     """The pieces of a pair of masks, and which belongs to which.
 
     Attributes:
@@ -86,29 +86,29 @@ class _Parts:
     belongs: NDArray[np.bool_]
 
 
-def lesion_metrics(pair: MaskPair, rules: LesionRules = BRATS_2023_GLIOMA) -> LesionMetrics:
-    """Lesion-wise metrics of one region; the module's text has the rules."""
-    parts = _parts(pair, rules.dilations)
-    lesion_count, component_count = (size - 1 for size in parts.belongs.shape)
+def grouped_lesion_metrics(pair: MaskPair, rules: LesionRules = BRATS_2023_GLIOMA) -> LesionMetrics:
+    """Lesion-wise metrics of one region by the rules of 2023; the module's text has them."""
+    grouping = _grouping(pair, rules.dilations)
+    lesion_count, component_count = (size - 1 for size in grouping.belongs.shape)
     # Counting voxels by number gives all volumes and overlaps at once. What is predicted inside a lesion belongs to it.
-    volumes = np.bincount(parts.lesions[pair.truth], minlength=lesion_count + 1)
-    overlaps = np.bincount(parts.lesions[pair.truth & pair.prediction], minlength=lesion_count + 1)
-    found_volumes = parts.belongs @ np.bincount(parts.components[pair.prediction], minlength=component_count + 1)
+    volumes = np.bincount(grouping.lesions[pair.truth], minlength=lesion_count + 1)
+    overlaps = np.bincount(grouping.lesions[pair.truth & pair.prediction], minlength=lesion_count + 1)
+    found_volumes = grouping.belongs @ np.bincount(grouping.components[pair.prediction], minlength=component_count + 1)
     voxel_mm3 = float(np.prod(pair.spacing_mm))
 
     counted = [lesion for lesion in range(1, lesion_count + 1) if volumes[lesion] * voxel_mm3 > rules.ignored_mm3]
-    found = [lesion for lesion in counted if parts.belongs[lesion].any()]
+    found = [lesion for lesion in counted if grouping.belongs[lesion].any()]
     missed = len(counted) - len(found)
-    invented = int(component_count - np.count_nonzero(parts.belongs.any(axis=0)))
+    invented = int(component_count - np.count_nonzero(grouping.belongs.any(axis=0)))
     total = len(found) + missed + invented
     if total == 0:
         return LesionMetrics(1.0, 0.0, 0, 0, 0)
     dice = sum(2.0 * float(overlaps[lesion]) / float(volumes[lesion] + found_volumes[lesion]) for lesion in found)
-    hd95 = sum(_hd95_mm(pair, parts, lesion) for lesion in found) + (missed + invented) * WORST_HD95_MM
+    hd95 = sum(_hd95_mm(pair, grouping, lesion) for lesion in found) + (missed + invented) * WORST_DIRECTED_HD95_MM
     return LesionMetrics(dice / total, hd95 / total, len(found), invented, missed)
 
 
-def _parts(pair: MaskPair, dilations: int) -> _Parts:
+def _grouping(pair: MaskPair, dilations: int) -> _Grouping:
     # Beyond the volume's edge there is room for the dilation here and none in the challenge's code. The grouping is
     # the same: pulling outside voxels back to the edge keeps neighbours neighbours, and dilated voxels dilated.
     grown = np.pad(pair.truth, dilations)
@@ -120,7 +120,7 @@ def _parts(pair: MaskPair, dilations: int) -> _Parts:
     belongs = np.zeros((lesion_count + 1, component_count + 1), np.bool_)
     belongs[lesions[pair.prediction], components[pair.prediction]] = True
     belongs[0] = False
-    return _Parts(lesions, components, belongs)
+    return _Grouping(lesions, components, belongs)
 
 
 def _dilated(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -142,14 +142,14 @@ def _spread(mask: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
     return grown
 
 
-def _hd95_mm(pair: MaskPair, parts: _Parts, lesion: int) -> float:
+def _hd95_mm(pair: MaskPair, grouping: _Grouping, lesion: int) -> float:
     """HD95 of one lesion and the components that belong to it.
 
     Pieces that are apart do not change each other's surface, so a lesion's surface is its share of the whole one.
     """
     predicted, true = pair.prediction_surface, pair.truth_surface
-    belonging = parts.belongs[lesion][parts.components[tuple(predicted.T)]]
-    own = parts.lesions[tuple(true.T)] == lesion
+    belonging = grouping.belongs[lesion][grouping.components[tuple(predicted.T)]]
+    own = grouping.lesions[tuple(true.T)] == lesion
     if belonging.all() and own.all():
-        return pair.hd95_mm
-    return hausdorff95_of_voxels(predicted[belonging], true[own], pair.spacing_mm)
+        return pair.distances.directed_hd95_mm()
+    return surface_distances(predicted[belonging], true[own], pair.spacing_mm).directed_hd95_mm()

@@ -1,13 +1,18 @@
 """BraTS metrics of one region: Dice, 95th percentile Hausdorff distance, sensitivity, specificity.
 
-Conventions for empty masks. Dice, sensitivity and specificity are those of the BraTS 2023 code
-(https://github.com/rachitsaluja/BraTS-2023-Metrics), which puts 374 mm where the challenges before had 373.13 mm:
+HD95 stands here twice, by today's definition and by that of 2023; `eenet_train.metrics.surfaces` has both. Conventions
+for empty masks. Dice, sensitivity, specificity and the directed HD95 are those of the BraTS 2023 code
+(https://github.com/rachitsaluja/BraTS-2023-Metrics), which puts 374 mm where the challenges before had 373.13 mm; the
+pooled HD95 is that of `brats-evaluation` 0.0.10 (2026):
 
-| truth | mask | Dice | HD95 | sensitivity | specificity |
-| --- | --- | --- | --- | --- | --- |
-| empty | empty | 1 | 0 | 1 | 1 |
-| empty | some | 0 | 373.13 mm | 0 | counted |
-| some | empty | 0 | 373.13 mm | 0 | 1 |
+| truth | mask | Dice | pooled HD95 | directed HD95 | sensitivity | specificity |
+| --- | --- | --- | --- | --- | --- | --- |
+| empty | empty | 1 | none | 0 | 1 | 1 |
+| empty | some | 0 | 373 mm | 373.13 mm | 0 | counted |
+| some | empty | 0 | 373 mm | 373.13 mm | 0 | 1 |
+| some | some, no voxel in common | 0 | 373 mm | measured | 0 | counted |
+
+Where both masks are empty `brats-evaluation` gives no Dice either, and leaves the case out of its means.
 """
 
 from __future__ import annotations
@@ -17,13 +22,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_bench.evaluation.lesionwise import LesionMetrics, lesion_metrics
+from eenet_bench.evaluation.lesionwise import LesionMetrics, grouped_lesion_metrics
+from eenet_bench.evaluation.matched_lesions import matched_lesion_metrics
 from eenet_runtime.volumes.boxes import bounding_box
 from eenet_runtime.volumes.dice import dice
 from eenet_runtime.volumes.labels import Label, Region
-from eenet_train.metrics.surfaces import WORST_HD95_MM, MaskPair
-
-__all__ = ["WORST_HD95_MM", "CaseMetrics", "RegionMetrics", "case_metrics", "hausdorff95_mm", "region_metrics"]
+from eenet_train.metrics.surfaces import MaskPair
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,15 @@ class RegionMetrics:
 
     Attributes:
         dice: overlap, 2 |A and B| / (|A| + |B|).
-        hd95_mm: see `hausdorff95_mm`.
+        pooled_hd95_mm: HD95 by today's definition; None where there is nothing to measure.
+        directed_hd95_mm: HD95 by the definition of 2023.
         sensitivity: share of the true voxels that was found.
         specificity: share of the volume's other voxels that was left out; 1 if there are no others.
     """
 
     dice: float
-    hd95_mm: float
+    pooled_hd95_mm: float | None
+    directed_hd95_mm: float
     sensitivity: float
     specificity: float
 
@@ -49,11 +55,13 @@ class CaseMetrics:
 
     Attributes:
         regions: metrics of each region as a whole.
-        lesions: lesion-wise metrics of each region.
+        matched_lesions: lesion-wise metrics of each region by today's rules.
+        grouped_lesions: lesion-wise metrics of each region by the rules of 2023.
     """
 
     regions: dict[Region, RegionMetrics]
-    lesions: dict[Region, LesionMetrics]
+    matched_lesions: dict[Region, LesionMetrics]
+    grouped_lesions: dict[Region, LesionMetrics]
 
 
 def case_metrics(
@@ -68,12 +76,14 @@ def case_metrics(
     # Most of a volume is background for both: what follows looks at a tenth of it.
     either = (prediction | truth) != Label.BACKGROUND
     box = bounding_box(either) if either.any() else (slice(1),) * 3
-    regions, lesions = {}, {}
-    for region in Region:
-        pair = MaskPair.cut(region.mask(prediction[box]), region.mask(truth[box]), spacing_mm)
-        regions[region] = _region_metrics(pair, truth.size)
-        lesions[region] = lesion_metrics(pair)
-    return CaseMetrics(regions, lesions)
+    pairs = {
+        region: MaskPair.cut(region.mask(prediction[box]), region.mask(truth[box]), spacing_mm) for region in Region
+    }
+    return CaseMetrics(
+        regions={region: _region_metrics(pair, truth.size) for region, pair in pairs.items()},
+        matched_lesions={region: matched_lesion_metrics(pair) for region, pair in pairs.items()},
+        grouped_lesions={region: grouped_lesion_metrics(pair) for region, pair in pairs.items()},
+    )
 
 
 def region_metrics(
@@ -89,24 +99,6 @@ def region_metrics(
     return _region_metrics(MaskPair.cut(region.mask(prediction), region.mask(truth), spacing_mm), truth.size)
 
 
-def hausdorff95_mm(
-    first: NDArray[np.bool_], second: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
-) -> float:
-    """The larger of the two directed 95th percentiles of surface distances.
-
-    A mask's surface is its voxels that touch the outside by a face; the edge of the volume is outside. The distance
-    of a surface voxel is that from its centre to the nearest surface voxel's centre of the other mask, exactly and in
-    millimetres (Taha and Hanbury, BMC Medical Imaging 2015, doi 10.1186/s12880-015-0068-x; the larger of the two
-    directions as in BraTS 2023 and MONAI). Other tools give slightly other figures: MedPy's `hd95` takes one percentile
-    of both directions together, BraTS 2023 weighs surface elements by their area.
-
-    Args:
-        first, second: masks of one shape, (X, Y, Z).
-        spacing_mm: voxel size along X, Y and Z.
-    """
-    return MaskPair.cut(first, second, spacing_mm).hd95_mm
-
-
 def _region_metrics(pair: MaskPair, volume_voxels: int) -> RegionMetrics:
     hits = int(np.count_nonzero(pair.prediction & pair.truth))
     positives = int(np.count_nonzero(pair.truth))
@@ -114,7 +106,8 @@ def _region_metrics(pair: MaskPair, volume_voxels: int) -> RegionMetrics:
     false_positives = int(np.count_nonzero(pair.prediction)) - hits
     return RegionMetrics(
         dice=dice(pair.prediction, pair.truth),
-        hd95_mm=pair.hd95_mm,
+        pooled_hd95_mm=pair.pooled_hd95_mm,
+        directed_hd95_mm=pair.directed_hd95_mm,
         sensitivity=hits / positives if positives else float(false_positives == 0),
         specificity=(negatives - false_positives) / negatives if negatives else 1.0,
     )

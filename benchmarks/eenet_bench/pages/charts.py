@@ -1,4 +1,4 @@
-"""Charts for the pages on performance, drawn with the lines and dots of `eenet_train.pictures.drawing`."""
+"""Charts for the pages on performance, drawn with the lines and dots of `eenet_runtime.pictures.drawing`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Final
 
 from PIL import ImageDraw
 
-from eenet_train.pictures.drawing import GRID, INK, RUN_COLOURS, SCALE, as_png, dot, line, new_canvas, text
+from eenet_runtime.pictures.colours import GRID, INK, RUN_COLOURS
+from eenet_runtime.pictures.drawing import SCALE, as_png, dot, line, new_canvas, text
 
 _WIDTH: Final = 760
 _LEFT, _RIGHT, _TOP = 84, 736, 44

@@ -123,18 +123,18 @@ def _engine(entry: dict[str, Any]) -> EngineRun:
 
     dice = [value for row in entry["parity"] for value in row["patient_dice"].values()]
     return EngineRun(
-        seconds={stage: rounds(stage, partial(_of, stage=stage)) for stage in stages},
-        cpu_seconds={stage: rounds(stage, partial(_cpu_of, stage=stage)) for stage in stages},
+        seconds={stage: rounds(stage, partial(_stage_seconds, stage=stage)) for stage in stages},
+        cpu_seconds={stage: rounds(stage, partial(_stage_processor_seconds, stage=stage)) for stage in stages},
         peak_rss_bytes=entry["latency"]["peak_rss_bytes"],
         lowest_dice=min(dice, default=None),
     )
 
 
-def _of(sample: dict[str, Any], stage: str) -> float:
+def _stage_seconds(sample: dict[str, Any], stage: str) -> float:
     return float(sample["total_s"] if stage == TOTAL else sample["stages_s"].get(stage, 0.0))
 
 
-def _cpu_of(sample: dict[str, Any], stage: str) -> float:
+def _stage_processor_seconds(sample: dict[str, Any], stage: str) -> float:
     return float(sample["cpu_s"].get(stage, 0.0))
 
 

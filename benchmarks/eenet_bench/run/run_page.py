@@ -14,9 +14,9 @@ from eenet_bench.run.latency import NETWORK, TOTAL
 from eenet_bench.run.run import RunReport
 from eenet_bench.run.run_plots import Bar, Strip, bar_plot, strip_plot
 from eenet_bench.run.run_tables import headline, main_table, missing_table, run_markdown, spread_table, stage_table
+from eenet_runtime.pictures.colours import BLUE, GREEN, ORANGE, PINK, SKY_BLUE, VERMILION, css
 
-_COLOURS: Final = ("#0072b2", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#e69f00", "#f0e442", "#999999")
-"""The palette of Okabe and Ito, which colour-blind people tell apart."""
+_COLOURS: Final = (*(css(colour) for colour in (BLUE, SKY_BLUE, GREEN, VERMILION, PINK, ORANGE)), "#f0e442", "#999999")
 
 _NOTES: Final = """<p>All engines ran the same cases in processes of their own, in turns. A point is one run. The total
 is files to files: read, check, normalise and crop (prepare), network with all copies to and from the device, bring back

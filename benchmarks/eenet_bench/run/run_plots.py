@@ -9,7 +9,8 @@ from statistics import median
 from typing import Final
 
 from eenet_bench.pages.pages import svg_head
-from eenet_train.pictures.drawing import nice_ticks
+from eenet_runtime.pictures.colours import BLUE, VERMILION, css
+from eenet_runtime.pictures.drawing import nice_ticks
 
 _WIDTH: Final = 560
 _LEFT, _RIGHT, _TOP, _BOTTOM = 150, 20, 30, 26
@@ -77,11 +78,13 @@ def strip_plot(title: str, strips: Sequence[Strip]) -> str:
             # Steps of the golden ratio spread the points evenly over the line's height, and always in the same way.
             down = y - 8 + 16 * (index * 0.618034 % 1)
             parts.append(
-                f'<circle cx="{frame.x(value):.1f}" cy="{down:.1f}" r="2.4" fill="#0072b2" fill-opacity="0.6">'
+                f'<circle cx="{frame.x(value):.1f}" cy="{down:.1f}" r="2.4" fill="{css(BLUE)}" fill-opacity="0.6">'
                 f"<title>{value:.1f}</title></circle>"
             )
         x = frame.x(middle)
-        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y - 10}" y2="{y + 10}" stroke="#d55e00" stroke-width="2"/>')
+        parts.append(
+            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y - 10}" y2="{y + 10}" stroke="{css(VERMILION)}" stroke-width="2"/>'
+        )
     return frame.svg(parts, "; ".join(f"{strip.name}: median {median(strip.values):.1f}" for strip in strips))
 
 

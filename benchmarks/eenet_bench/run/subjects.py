@@ -62,7 +62,7 @@ def find_subjects(bundle: Bundle, asked: Sequence[str] = ()) -> tuple[Subject, .
         if name not in SUBJECT_NAMES:
             raise BackendError(f"unknown backend {name!r}; known backends: {', '.join(SUBJECT_NAMES)}")
     found = []
-    for subject in _all(bundle):
+    for subject in _subjects_of_bundle(bundle):
         key = (subject.backend, subject.precision)
         by_name = not wanted or (subject.backend, "") in wanted
         if key in wanted or (by_name and key not in _SAME_ON_A_CPU):
@@ -73,7 +73,7 @@ def find_subjects(bundle: Bundle, asked: Sequence[str] = ()) -> tuple[Subject, .
     return tuple(found)
 
 
-def _all(bundle: Bundle) -> list[Subject]:
+def _subjects_of_bundle(bundle: Bundle) -> list[Subject]:
     found = [_keras(bundle)]
     on_gpu = bool(find_gpus().gpus)
     for name in SUBJECT_NAMES[1:]:

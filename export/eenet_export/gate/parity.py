@@ -152,7 +152,7 @@ def compare(case: ParityCase, reference: FormResult, candidate: FormResult) -> P
         agreement=float(same.mean()),
         inner_agreement=float(same[inner].mean()) if inner.any() else 1.0,
         ties=int(np.count_nonzero(highest[..., -1] - highest[..., -2] < TIE)),
-        hd95_mm={r.value: MaskPair.cut(r.mask(second), r.mask(first), spacing).hd95_mm for r in Region},
+        hd95_mm={r.value: MaskPair.cut(r.mask(second), r.mask(first), spacing).directed_hd95_mm for r in Region},
         dice_change=_dice_change(case, reference, candidate),
         usual_difference=usual,
     )
@@ -203,7 +203,7 @@ def parity_table(rows: Sequence[ParityRow]) -> str:
     regions = list(rows[0].dice) if rows else []
     return format_table(
         ["form", "against", "cases", f"{USUAL_SHARE:.1%} within", "all within", "agreement", "inner", "ties"]
-        + [f"{what} {region}" for what in ("Dice", "HD95 mm", "Dice change") for region in regions],
+        + [f"{what} {region}" for what in ("Dice", "directed HD95 mm", "Dice change") for region in regions],
         [_table_line(pair, group, regions) for pair, group in by_pair(rows).items()],
     )
 

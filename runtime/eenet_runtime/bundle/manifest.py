@@ -111,7 +111,8 @@ class ParityRow:
         inner_agreement: the same away from region borders: voxels whose 26 neighbours have their class in the
             reference.
         ties: voxels whose two highest probabilities in the reference differ by less than `TIE`.
-        hd95_mm: 95th percentile Hausdorff distance between the two masks, for each region.
+        hd95_mm: 95th percentile Hausdorff distance between the two masks, for each region: the larger of the two
+            directions, the stricter of the two definitions in use.
         dice_change: Dice against the truth, candidate minus reference; empty where the case has no label.
         usual_difference: of a class probability, in `USUAL_SHARE` of the voxels; None where nobody measured it.
     """

@@ -13,10 +13,9 @@ from typing import Final
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from eenet_runtime.cases.missing_modality import missing_warnings
-from eenet_runtime.results.panels import PLANES, Plane, border
+from eenet_runtime.pictures.panels import PLANES, Plane, border, enlarged, enlarged_classes, grey_levels
 from eenet_runtime.results.preview_sheet import REGIONS, Cell, SheetText, compose
 from eenet_runtime.segmenter.segmentation import Segmentation
 from eenet_runtime.volumes.boxes import Box, bounding_box, is_empty, union
@@ -217,13 +216,8 @@ def _cell(
     )
     grey = np.zeros((rows, columns), np.uint8)
     if image is not None:
-        low, high = window
-        cut = plane.slice_of(image[view.box], index).astype(np.float32)
-        # 0 is outside of the head, also where an image has negative values.
-        grey = np.where(cut == 0, 0, np.clip((cut - low) / (high - low), 0, 1) * 255).astype(np.uint8)
-    enlarged = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC))
-    classes = np.asarray(Image.fromarray(np.ascontiguousarray(labels)).resize(size, Image.Resampling.NEAREST))
-    return Cell(enlarged, _lines(classes), plane.letters)
+        grey = grey_levels(plane.slice_of(image[view.box], index), window)
+    return Cell(np.asarray(enlarged(grey, size)), _lines(enlarged_classes(labels, size)), plane.letters)
 
 
 def _lines(classes: NDArray[np.uint8]) -> NDArray[np.uint8]:

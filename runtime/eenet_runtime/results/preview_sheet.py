@@ -13,19 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from eenet_runtime.pictures.colours import REGION_COLOURS_ON_GREY
+from eenet_runtime.pictures.panels import draw_letters
 from eenet_runtime.printable import printable
-from eenet_runtime.results.panels import draw_letters
 from eenet_runtime.volumes.labels import Region
 
 REGIONS: Final = (Region.WT, Region.TC, Region.ET)
 """The outlined regions, from the outer to the inner one."""
 
-REGION_COLOURS: Final = {Region.ET: (255, 106, 61), Region.TC: (86, 180, 233), Region.WT: (60, 214, 150)}
-"""Vermilion, sky blue and bluish green after Okabe and Ito, which colour-blind people tell apart; lighter, for grey."""
-
 _NAMES: Final = {Region.ET: "enhancing tumour", Region.TC: "tumour core", Region.WT: "whole tumour"}
 _AMBER: Final = (255, 190, 60)
-_LINE_COLOURS: Final = (*(REGION_COLOURS[region] for region in REGIONS), _AMBER)
+_LINE_COLOURS: Final = (*(REGION_COLOURS_ON_GREY[region] for region in REGIONS), _AMBER)
 _AMBER_LINE: Final = len(_LINE_COLOURS)
 _GREYS: Final = 128
 """Grey levels in the file: more are not seen, and cost a bit for each pixel."""

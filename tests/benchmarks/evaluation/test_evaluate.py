@@ -16,7 +16,13 @@ from typer.testing import CliRunner
 
 from eenet_bench.cli import app
 from eenet_bench.evaluation.evaluate import CaseEvaluation, evaluate_folder, masks_without_truth
-from eenet_bench.evaluation.evaluation_report import ceiling_table, evaluation_table, lesion_table, statistics
+from eenet_bench.evaluation.evaluation_report import (
+    ceiling_table,
+    evaluation_table,
+    lesion_tables,
+    statistics,
+    write_evaluation,
+)
 from eenet_bench.evaluation.lesionwise import LesionMetrics
 from eenet_bench.evaluation.metrics import RegionMetrics
 from eenet_bench.evaluation.truth import find_truth, scheme_by_name
@@ -26,6 +32,8 @@ from eenet_runtime.segmenter.segmenter import Segmenter
 from eenet_runtime.volumes.labels import BRATS2020, BRATS2023, MSD, LabelScheme
 from eenet_runtime.volumes.presets import EENET_FAST
 from tests.synthetic import LAYOUT_SCHEMES, LAYOUTS, TINY, TINY_2MM, Head, make_head, write_case, write_volume
+
+REGIONS = ("ET", "TC", "WT")
 
 
 @pytest.fixture
@@ -60,6 +68,7 @@ def test_the_masks_of_the_runtime_are_evaluated_in_the_convention_of_each_case(
 ) -> None:
     run = segment_folder(segmenter, cases, tmp_path / "masks")
     results = _by_id(evaluate_folder(tmp_path / "masks", cases))
+    assert len(run.outcomes) == len(results) == 2
     for outcome in run.outcomes:
         assert outcome.report is not None
         assert outcome.report.dice is not None
@@ -78,7 +87,9 @@ def test_truth_and_masks_of_every_layout_are_understood(layout: str, tmp_path: P
 
 def test_the_report_beside_a_mask_tells_its_label_values(cases: Path, segmenter: Segmenter, tmp_path: Path) -> None:
     segment_folder(segmenter, cases, tmp_path / "masks", FolderSettings(scheme=MSD, preview=False))
-    for result in evaluate_folder(tmp_path / "masks", cases):
+    results = evaluate_folder(tmp_path / "masks", cases)
+    assert len(results) == 2
+    for result in results:
         # Read as BraTS, the Decathlon's oedema would be necrosis.
         assert set(_dice(result).values()) == {1.0}
 
@@ -87,7 +98,7 @@ def test_label_values_that_the_caller_names_count_more_than_the_layouts(cases: P
     for name in ("A", "B"):
         _write_mask(tmp_path / "masks", name, make_head(), MSD)
     results = evaluate_folder(tmp_path / "masks", cases, scheme=MSD)
-    assert all(set(_dice(result).values()) == {1.0} for result in results)
+    assert [set(_dice(result).values()) for result in results] == [{1.0}, {1.0}]
 
 
 def test_a_broken_report_is_a_reason_and_not_a_guess(cases: Path, masks: Path) -> None:
@@ -184,6 +195,7 @@ def test_folders_that_are_missing_or_hold_no_label_are_errors(cases: Path, masks
 def test_the_ceiling_is_one_without_resampling_and_below_one_with_it(cases: Path, masks: Path) -> None:
     same = evaluate_folder(masks, cases, ceiling=TINY)
     coarse = evaluate_folder(masks, cases, ceiling=TINY_2MM)
+    assert len(same) == len(coarse) == 2
     for fine, rough in zip(same, coarse, strict=True):
         assert set(_dice(fine).values()) == {1.0}
         assert set(fine.ceiling.values()) == {1.0}
@@ -222,11 +234,19 @@ def test_a_ceiling_needs_images(tmp_path: Path) -> None:
 
 
 def _result(case_id: str, dice: float, ceiling: float) -> CaseEvaluation:
-    metrics = RegionMetrics(dice, hd95_mm=2.0, sensitivity=0.5, specificity=0.99999)
-    lesions = LesionMetrics(dice / 2, 4.0, true_positives=2, false_positives=0, false_negatives=1)
-    names = ("ET", "TC", "WT")
+    metrics = RegionMetrics(dice, pooled_hd95_mm=1.0, directed_hd95_mm=2.0, sensitivity=0.5, specificity=0.99999)
+    matched = LesionMetrics(dice, 3.0, true_positives=1, false_positives=4, false_negatives=2)
+    grouped = LesionMetrics(dice / 2, 4.0, true_positives=2, false_positives=0, false_negatives=1)
+    figures = (dict.fromkeys(REGIONS, metrics), dict.fromkeys(REGIONS, matched), dict.fromkeys(REGIONS, grouped))
+    return CaseEvaluation(case_id, *figures, dict.fromkeys(REGIONS, ceiling))
+
+
+def _without_the_region(case_id: str) -> CaseEvaluation:
+    """A case in which neither truth nor mask has any of a region, as far as its figures go."""
+    metrics = RegionMetrics(1.0, None, 0.0, 1.0, 1.0)
+    matched, grouped = LesionMetrics(None, None, 0, 0, 0), LesionMetrics(1.0, 0.0, 0, 0, 0)
     return CaseEvaluation(
-        case_id, dict.fromkeys(names, metrics), dict.fromkeys(names, lesions), dict.fromkeys(names, ceiling)
+        case_id, dict.fromkeys(REGIONS, metrics), dict.fromkeys(REGIONS, matched), dict.fromkeys(REGIONS, grouped)
     )
 
 
@@ -294,30 +314,61 @@ def test_the_command_ends_with_3_and_keeps_the_reason_if_a_case_was_refused(
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["refused"] == 1
 
 
-def test_the_lesion_table_adds_up_the_lesions_and_not_their_means() -> None:
+def test_the_lesion_tables_add_up_the_lesions_and_not_their_means() -> None:
     results = [_result("A", 0.5, 1.0), _result("B", 1.0, 1.0), CaseEvaluation("C", reason="no mask")]
-    lines = [line.split() for line in lesion_table(results).splitlines()]
-    assert [line[0] for line in lines[2:4]] == ["A", "B"]
-    assert lines[2][1:] == ["0.250"] * 3 + ["4.0"] * 3 + ["2/0/1"] * 3
-    assert lines[4] == ["mean", *["0.375"] * 3, *["4.0"] * 3, *["4/0/2"] * 3]
-    assert len(lesion_table([CaseEvaluation("C", reason="no mask")]).splitlines()) == 2
+    matched, grouped = ([line.split() for line in table.splitlines()] for table in lesion_tables(results).split("\n\n"))
+    assert matched[0] == ["lesions", "matched", "one", "to", "one", "(BraTS", "2026)"]
+    assert matched[3] == ["A", *["0.500"] * 3, *["3.0"] * 3, *["1/4/2"] * 3]
+    assert grouped[0] == ["lesions", "grouped", "by", "dilation", "(BraTS", "2023)"]
+    assert [line[0] for line in grouped[3:5]] == ["A", "B"]
+    assert grouped[3][1:] == ["0.250"] * 3 + ["4.0"] * 3 + ["2/0/1"] * 3
+    assert grouped[5] == ["mean", *["0.375"] * 3, *["4.0"] * 3, *["4/0/2"] * 3]
+    assert len(lesion_tables([CaseEvaluation("C", reason="no mask")]).splitlines()) == 2 * 3 + 1
+
+
+def test_both_definitions_of_hd95_are_named_and_todays_comes_first() -> None:
+    head, _, first = (line.split("  ") for line in evaluation_table([_result("A", 0.5, 1.0)]).splitlines()[:3])
+    columns = [cell.strip() for cell in head if cell.strip()]
+    assert columns[4:10] == [f"HD95 {which} {region}" for which in ("pooled", "directed") for region in REGIONS]
+    assert [cell.strip() for cell in first if cell.strip()][4:10] == ["1.0"] * 3 + ["2.0"] * 3
+
+
+def test_a_figure_that_its_definition_does_not_give_is_no_number_anywhere(tmp_path: Path) -> None:
+    results = [_result("A", 0.5, 1.0), _without_the_region("B")]
+    assert statistics(results)["hd95_pooled_mm_ET"].count == 1
+    assert statistics(results)["hd95_pooled_mm_ET"].mean == 1.0
+    assert statistics(results)["hd95_directed_mm_ET"].mean == 1.0
+    assert "hd95_pooled_mm_ET" not in statistics([_without_the_region("B")])
+    (row,) = [line.split() for line in evaluation_table(results).splitlines() if line.startswith("B")]
+    assert row == ["B", *["1.000"] * 3, *["-"] * 3, *["0.0"] * 3, *["1.000"] * 3, *["1.00000"] * 3]
+    write_evaluation(results, tmp_path)
+    content = json.loads((tmp_path / "evaluation.json").read_text())
+    assert content["cases"][1]["matched_lesions"]["ET"]["hd95_mm"] is None
+    rows = list(csv.DictReader((tmp_path / "evaluation.csv").read_text().splitlines()))
+    assert [row["matched_dice_ET"] for row in rows] == ["0.5", ""]
 
 
 def test_lesion_wise_figures_are_in_the_files(cases: Path, masks: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     finished = CliRunner().invoke(app, ["evaluate", str(masks), str(cases), "--output", str(output)])
     assert finished.exit_code == 0, finished.output
-    assert "lesion-wise" in finished.stdout
+    assert "lesions matched one to one (BraTS 2026)" in finished.stdout
     content = json.loads((output / "evaluation.json").read_text())
-    assert content["cases"][0]["lesions"]["ET"]["true_positives"] == 1
-    assert content["statistics"]["lesion_hd95_mm_TC"]["mean"] == 0.0
+    assert content["schema_version"] == 2
+    for rules in ("matched", "grouped"):
+        assert content["cases"][0][f"{rules}_lesions"]["ET"]["true_positives"] == 1
+    assert content["statistics"]["grouped_hd95_directed_mm_TC"]["mean"] == 0.0
+    assert content["statistics"]["matched_hd95_pooled_mm_TC"]["mean"] == 0.0
     row = next(csv.DictReader((output / "evaluation.csv").read_text().splitlines()))
-    assert (row["lesion_dice_WT"], row["lesions_tp_WT"], row["lesions_fp_WT"], row["lesions_fn_WT"]) == (
-        "1.0",
-        "1",
-        "0",
-        "0",
-    )
+    for rules in ("matched", "grouped"):
+        assert (row[f"{rules}_dice_WT"], *(row[f"{rules}_{count}_WT"] for count in ("tp", "fp", "fn"))) == (
+            "1.0",
+            "1",
+            "0",
+            "0",
+        )
+    # Names that until schema 1 meant one definition without saying which.
+    assert not {"hd95_mm_ET", "lesion_dice_ET", "lesion_hd95_mm_ET"} & set(row)
     assert "Evaluation of 2 cases" in (output / "evaluation.html").read_text()
 
 

@@ -15,8 +15,6 @@ from PIL import Image
 
 from eenet_bench.evaluation.box_plots import Group, box_plot, distance_axis, share_axis
 from eenet_bench.evaluation.error_pictures import (
-    PREDICTION_COLOUR,
-    TRUTH_COLOUR,
     ErrorPicture,
     largest_error_centre,
     render_error,
@@ -27,6 +25,7 @@ from eenet_bench.evaluation.evaluation_page import evaluation_page
 from eenet_bench.evaluation.evaluation_report import write_evaluation
 from eenet_bench.evaluation.lesionwise import LesionMetrics
 from eenet_bench.evaluation.metrics import RegionMetrics
+from eenet_runtime.pictures.colours import PREDICTION_COLOUR, TRUTH_COLOUR
 from eenet_runtime.volumes.labels import BRATS2020, Label, Region
 from tests.synthetic import make_head, write_case, write_volume
 
@@ -64,11 +63,14 @@ class _Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def _result(case_id: str, dice: float, hd95_mm: float = 2.0) -> CaseEvaluation:
+def _result(case_id: str, dice: float, hd95_mm: float | None = 2.0) -> CaseEvaluation:
     names = [region.value for region in Region]
-    metrics = RegionMetrics(dice, hd95_mm, sensitivity=0.5, specificity=0.99999)
-    lesions = LesionMetrics(dice / 2, 4.0, true_positives=2, false_positives=0, false_negatives=1)
-    return CaseEvaluation(case_id, dict.fromkeys(names, metrics), dict.fromkeys(names, lesions))
+    metrics = RegionMetrics(dice, hd95_mm, directed_hd95_mm=5.0, sensitivity=0.5, specificity=0.99999)
+    matched = LesionMetrics(dice, hd95_mm, true_positives=1, false_positives=4, false_negatives=2)
+    grouped = LesionMetrics(dice / 2, 4.0, true_positives=2, false_positives=0, false_negatives=1)
+    return CaseEvaluation(
+        case_id, dict.fromkeys(names, metrics), dict.fromkeys(names, matched), dict.fromkeys(names, grouped)
+    )
 
 
 @pytest.fixture
@@ -100,10 +102,32 @@ def test_the_page_has_summary_plots_pictures_cases_and_reasons(page: _Page) -> N
     assert "Evaluation of 2 cases" in page.text
     assert "1 of 3 could not be evaluated" in page.text
     assert "C.nii.gz: <no mask>" in page.text
-    # Six metrics, each with a point for each of two cases in each of three regions.
-    assert len(page.named("svg")) == 6
-    assert len(page.named("circle")) == 6 * 2 * 3
+    # Nine metrics, each with a point for each of two cases in each of three regions.
+    assert len(page.named("svg")) == 9
+    assert len(page.named("circle")) == 9 * 2 * 3
+    assert "1/4/2" in page.text
     assert "2/0/1" in page.text
+
+
+def test_the_page_names_both_definitions_of_hd95_and_both_rules_for_lesions(page: _Page) -> None:
+    for name in (
+        "HD95, pooled (BraTS 2026), mm ET",
+        "HD95, directed maximum (BraTS 2023), mm ET",
+        "HD95 of matched lesions, pooled (BraTS 2026), mm ET",
+        "HD95 of grouped lesions, directed maximum (BraTS 2023), mm ET",
+        "lesions matched one to one (BraTS 2026): TP/FP/FN ET",
+    ):
+        assert name in page.text
+
+
+def test_a_case_without_a_value_has_no_point_and_a_dash() -> None:
+    page = _Page(evaluation_page([_result("A", 0.5), _result("B", 0.9, None)]))
+    assert len(page.named("svg")) == 9
+    assert len(page.named("circle")) == (9 * 2 - 2) * 3
+    nowhere = evaluation_page([_result("B", 0.9, None)])
+    assert len(_Page(nowhere).named("svg")) == 7
+    # Two figures of three regions: seven numbers each in the summary, and one in the table of cases.
+    assert nowhere.count("<td>-</td>") == 2 * 3 * 8
 
 
 def test_plots_and_pictures_say_in_words_what_they_show(page: _Page) -> None:
@@ -128,7 +152,7 @@ def test_names_cannot_break_out_of_the_page() -> None:
     page = _Page(text)
     assert page.named("img")[0]["alt"] == EVIL
     # Case table, picture and its caption, refusal and its reason, and a point in each box.
-    assert page.text.count(EVIL) == 5 + 18
+    assert page.text.count(EVIL) == 5 + 27
 
 
 @pytest.mark.parametrize("results", [[], [CaseEvaluation("C", reason="no mask")], [_result("A", 1.0, 0.0)]])
@@ -221,7 +245,7 @@ def test_the_worst_cases_come_first_with_their_worst_region_and_its_best_image(f
     assert [(picture.case_id, picture.region) for picture in pictures] == [("C", Region.ET), ("B", Region.WT)]
     assert "T1CE" in pictures[0].caption
     assert "FLAIR" in pictures[1].caption
-    assert "ET: Dice 0.000, HD95 373.1 mm" in pictures[0].caption
+    assert "ET: Dice 0.000, HD95 373.0 mm pooled, 373.1 mm directed" in pictures[0].caption
     assert len(worst_case_pictures(masks, cases, evaluate_folder(masks, cases), count=1)) == 1
 
 

@@ -1,4 +1,4 @@
-"""Lesion-wise metrics, rule by rule; `test_agreement` has the same figures from a second implementation."""
+"""Lesion-wise metrics of 2023, rule by rule; `test_agreement` has the same figures from a second implementation."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eenet_bench.evaluation.lesionwise import BRATS_2023_GLIOMA, LesionMetrics, LesionRules, lesion_metrics
-from eenet_train.metrics.surfaces import WORST_HD95_MM, MaskPair
+from eenet_bench.evaluation.lesionwise import (
+    BRATS_2023_GLIOMA,
+    LesionMetrics,
+    LesionRules,
+    grouped_lesion_metrics,
+)
+from eenet_train.metrics.surfaces import WORST_DIRECTED_HD95_MM, MaskPair
 
 MM = (1.0, 1.0, 1.0)
 SHAPE = (60, 20, 20)
@@ -27,7 +32,7 @@ def _metrics(
     spacing: tuple[float, float, float] = MM,
     rules: LesionRules = BRATS_2023_GLIOMA,
 ) -> LesionMetrics:
-    return lesion_metrics(MaskPair.cut(prediction, truth, spacing), rules)
+    return grouped_lesion_metrics(MaskPair.cut(prediction, truth, spacing), rules)
 
 
 def _counts(metrics: LesionMetrics) -> tuple[int, int, int]:
@@ -40,16 +45,16 @@ def test_no_lesion_and_no_prediction_is_perfect() -> None:
 
 def test_a_missed_lesion_halves_the_figure_of_two() -> None:
     metrics = _metrics(_cubes((5, 6)), _cubes((5, 6), (30, 6)))
-    assert metrics == LesionMetrics(0.5, WORST_HD95_MM / 2, 1, 0, 1)
+    assert metrics == LesionMetrics(0.5, WORST_DIRECTED_HD95_MM / 2, 1, 0, 1)
 
 
 def test_a_false_lesion_counts_as_much_as_a_true_one_however_small() -> None:
     metrics = _metrics(_cubes((5, 6), (30, 1)), _cubes((5, 6)))
-    assert metrics == LesionMetrics(0.5, WORST_HD95_MM / 2, 1, 1, 0)
+    assert metrics == LesionMetrics(0.5, WORST_DIRECTED_HD95_MM / 2, 1, 1, 0)
 
 
 def test_a_prediction_without_any_lesion_has_the_worst_figures() -> None:
-    assert _metrics(_cubes((30, 1)), _cubes()) == LesionMetrics(0.0, WORST_HD95_MM, 0, 1, 0)
+    assert _metrics(_cubes((30, 1)), _cubes()) == LesionMetrics(0.0, WORST_DIRECTED_HD95_MM, 0, 1, 0)
 
 
 @pytest.mark.parametrize(("gap", "lesions"), [(6, 1), (7, 2)])
@@ -65,6 +70,7 @@ def test_what_lies_within_three_voxels_of_a_lesion_belongs_to_it(gap: int, expec
     assert _counts(metrics) == expected
     # Belonging is not overlapping: Dice stays 0 either way, but a near miss has a distance of its own.
     assert metrics.dice == 0.0
+    assert metrics.hd95_mm is not None
     assert (metrics.hd95_mm < 20) == (gap == 2)
 
 

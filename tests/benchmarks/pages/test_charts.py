@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from eenet_bench.pages.charts import Axis, Bar, Series, draw_bars, draw_points
-from eenet_train.pictures.drawing import RUN_COLOURS
+from eenet_runtime.pictures.colours import RUN_COLOURS
 
 
 def pixels_of(png: bytes, colour: tuple[int, ...]) -> int:

@@ -89,8 +89,10 @@ def test_engines_are_held_against_the_reference_in_speed_and_result(report: RunR
 
 
 def test_masks_are_held_against_the_labels_of_the_cases(report: RunReport) -> None:
+    assert [result.subject.name for result in report.measured] == ["onnxruntime fp32", "openvino fp32"]
     for result in report.measured:
         assert set(result.truth_dice) == {"A", "B"}
+        assert all(set(dice) == {"ET", "TC", "WT"} for dice in result.truth_dice.values())
         assert all(value > 0.9 for dice in result.truth_dice.values() for value in dice.values())
 
 

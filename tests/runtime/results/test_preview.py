@@ -13,8 +13,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from eenet_runtime.pictures.colours import REGION_COLOURS_ON_GREY
 from eenet_runtime.results.preview import draw_preview, render_preview
-from eenet_runtime.results.preview_sheet import REGION_COLOURS, _drawable
+from eenet_runtime.results.preview_sheet import _drawable
 from eenet_runtime.segmenter.segmenter import Segmenter
 from eenet_runtime.volumes.grid import Grid
 from eenet_runtime.volumes.labels import Label, Modality, Region
@@ -55,7 +56,7 @@ def lesion(shape: tuple[int, int, int], *boxes: tuple[slice, slice, slice]) -> N
 
 def pixels_of(picture: Picture, region: Region) -> NDArray[np.intp]:
     """Rows and columns of a region's lines, without the legend: (n, 2)."""
-    found = (picture == REGION_COLOURS[region]).all(axis=-1)
+    found = (picture == REGION_COLOURS_ON_GREY[region]).all(axis=-1)
     found[:60] = False
     return np.argwhere(found)
 
@@ -125,7 +126,7 @@ def test_a_line_runs_just_outside_of_its_region_on_every_side() -> None:
     image[2:-2, 2:-2, 2:-2] = 30
     image[LEFT_FRONT_TOP] = 100
     picture = draw(lesion(SHAPE, LEFT_FRONT_TOP), {Modality.T1CE: image, Modality.FLAIR: image})
-    line = (picture == REGION_COLOURS[Region.WT]).all(axis=-1)
+    line = (picture == REGION_COLOURS_ON_GREY[Region.WT]).all(axis=-1)
     for row in panels(picture):
         for rows, columns in row:
             grey, lines = picture[rows, columns, 0], line[rows, columns]

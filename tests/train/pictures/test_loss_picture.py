@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from eenet_train.pictures.drawing import RUN_COLOURS
+from eenet_runtime.pictures.colours import RUN_COLOURS
 from eenet_train.pictures.loss_picture import draw_losses, loss_ceiling
 
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from eenet_runtime.errors import OutputError
+from eenet_runtime.pictures.colours import CLASS_COLOURS_ON_GREY as COLOURS
 from eenet_runtime.volumes.labels import Label
-from eenet_train.pictures.sample_pictures import COLOURS, SampleCase, sample_picture, write_sample_pictures
+from eenet_train.pictures.sample_pictures import SampleCase, sample_picture, write_sample_pictures
 
 SHAPE = (96, 64, 24)
 

@@ -14,9 +14,11 @@ import pytest
 from PIL import Image
 
 from eenet_runtime.errors import OutputError, TrainingError
+from eenet_runtime.pictures.box_plot import BoxPlot
+from eenet_runtime.pictures.colours import RUN_COLOURS
+from eenet_runtime.pictures.drawing import nice_ticks
 from eenet_runtime.volumes.labels import CHANNEL_ORDER, Region
-from eenet_train.pictures.drawing import RUN_COLOURS, nice_ticks
-from eenet_train.pictures.summary_picture import BoxPlot, Curve, draw_summary
+from eenet_train.pictures.summary_picture import Curve, draw_summary
 from eenet_train.runs.run_folder import RegionScores, RunFolder, RunRecord, Versions, write_record
 from eenet_train.runs.summary import summarise, summary_table, write_summary
 from tests.synthetic import TINY, TINY_2MM
@@ -252,9 +254,9 @@ def test_many_runs_with_long_names_can_be_drawn() -> None:
 
 
 def test_a_box_is_tukeys() -> None:
-    assert BoxPlot.of([0.1, 0.5, 0.6, 0.7, 0.8]) == BoxPlot(0.5, 0.5, 0.6, 0.7, 0.8)
-    assert BoxPlot.of([0.4]) == BoxPlot(0.4, 0.4, 0.4, 0.4, 0.4)
-    assert BoxPlot.of([0.0, 1.0, 1.0, 1.0]) == BoxPlot(1.0, 0.75, 1.0, 1.0, 1.0)
+    assert BoxPlot.from_values([0.1, 0.5, 0.6, 0.7, 0.8]) == BoxPlot(0.5, 0.5, 0.6, 0.7, 0.8)
+    assert BoxPlot.from_values([0.4]) == BoxPlot(0.4, 0.4, 0.4, 0.4, 0.4)
+    assert BoxPlot.from_values([0.0, 1.0, 1.0, 1.0]) == BoxPlot(1.0, 0.75, 1.0, 1.0, 1.0)
 
 
 @pytest.mark.parametrize(

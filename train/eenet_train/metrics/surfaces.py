@@ -1,18 +1,53 @@
-"""Two masks and the distance of their surfaces, as the whole-region and the lesion-wise metrics both need them."""
+"""Two masks and the distance of their surfaces, as the whole-region and the lesion-wise metrics both need them.
+
+HD95 has two definitions in use (docs/decisions/0037-two-definitions-of-hd95.md). Both look at the distances from every
+surface voxel of the one mask to the nearest of the other, and the other way round:
+
+- *pooled*: the 95th percentile of both directions together. The challenges of BraTS today (the package
+  `brats-evaluation` 0.0.10, 2026, which names itself their official implementation; panoptica 2.1 computes it), and
+  MedPy's `hd95`.
+- *directed maximum*: the larger of the two directions' own 95th percentiles. The challenges of BraTS 2023
+  (https://github.com/rachitsaluja/BraTS-2023-Metrics, there weighted by area), MONAI, and Taha and Hanbury, BMC Medical
+  Imaging 2015, doi 10.1186/s12880-015-0068-x. The stricter one: one mask's few far voxels are not thinned out by the
+  other's many.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eenet_runtime.volumes.boxes import bounding_box
 
-WORST_HD95_MM: Final = 373.13
-"""BraTS' value where exactly one mask is empty: the diagonal of 240 x 240 x 155 voxels of 1 mm."""
+WORST_DIRECTED_HD95_MM: Final = 373.13
+"""BraTS' value until 2023 where exactly one mask is empty: the diagonal of 240 x 240 x 155 voxels of 1 mm."""
+
+WORST_POOLED_HD95_MM: Final = 373.0
+"""Today's value where the two masks have no voxel in common, for a distance that `brats-evaluation` calls infinite."""
+
+
+class DirectedDistances(NamedTuple):
+    """Distances between two surfaces in millimetres, one for each surface voxel.
+
+    Attributes:
+        forward: from each voxel of the first to the nearest of the second, (voxels of the first,).
+        backward: from each voxel of the second to the nearest of the first.
+    """
+
+    forward: NDArray[np.float64]
+    backward: NDArray[np.float64]
+
+    def pooled_hd95_mm(self) -> float:
+        """The 95th percentile of both directions together, linear between neighbours."""
+        return float(np.percentile(np.concatenate(self), 95))
+
+    def directed_hd95_mm(self) -> float:
+        """The larger of the two directions' 95th percentiles."""
+        return max(float(np.percentile(distances, 95)) for distances in self)
 
 
 @dataclass(frozen=True)
@@ -48,9 +83,29 @@ class MaskPair:
         return surface_voxels(self.truth)
 
     @cached_property
-    def hd95_mm(self) -> float:
-        """`hausdorff95_of_voxels` of the two surfaces."""
-        return hausdorff95_of_voxels(self.prediction_surface, self.truth_surface, self.spacing_mm)
+    def distances(self) -> DirectedDistances:
+        """`surface_distances` of the two surfaces.
+
+        Raises:
+            ValueError: a mask is empty.
+        """
+        return surface_distances(self.prediction_surface, self.truth_surface, self.spacing_mm)
+
+    @cached_property
+    def pooled_hd95_mm(self) -> float | None:
+        """Today's HD95 in millimetres: None if both masks are empty, `WORST_POOLED_HD95_MM` if they do not meet."""
+        if not self.prediction.any() and not self.truth.any():
+            return None
+        if not (self.prediction & self.truth).any():
+            return WORST_POOLED_HD95_MM
+        return self.distances.pooled_hd95_mm()
+
+    @cached_property
+    def directed_hd95_mm(self) -> float:
+        """The directed maximum in millimetres: 0 if both masks are empty, `WORST_DIRECTED_HD95_MM` if one is."""
+        if not self.prediction.any() or not self.truth.any():
+            return WORST_DIRECTED_HD95_MM if self.prediction.any() or self.truth.any() else 0.0
+        return self.distances.directed_hd95_mm()
 
 
 def surface_voxels(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
@@ -66,23 +121,22 @@ def surface_voxels(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
     return np.argwhere(mask & ~inner)
 
 
-def hausdorff95_of_voxels(
+def surface_distances(
     first: NDArray[np.intp], second: NDArray[np.intp], spacing_mm: tuple[float, float, float]
-) -> float:
-    """The larger of the two directed 95th percentiles of the distances between voxel centres.
+) -> DirectedDistances:
+    """Distances between the centres of two sets of voxels, both ways.
 
     Args:
         first, second: voxel indices, (voxels, 3).
         spacing_mm: voxel size along the three axes.
 
-    Returns:
-        Millimetres; 0 if both sets are empty, `WORST_HD95_MM` if one is.
+    Raises:
+        ValueError: a set is empty: nothing is nearest to anything.
     """
     if not len(first) or not len(second):
-        return 0.0 if len(first) == len(second) else WORST_HD95_MM
+        raise ValueError(f"{len(first)} and {len(second)} surface voxels found, expected at least one each")
     points, others = (np.multiply(voxels, spacing_mm, dtype=np.float64) for voxels in (first, second))
-    directed = (_distances(points, others), _distances(others, points))
-    return max(float(np.percentile(distances, 95)) for distances in directed)
+    return DirectedDistances(_distances(points, others), _distances(others, points))
 
 
 def _distances(points: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,7 +7,8 @@ from typing import Final
 
 from PIL import ImageDraw
 
-from eenet_train.pictures.drawing import GRID, INK, RUN_COLOURS, as_png, dot, line, new_canvas, nice_ticks, text
+from eenet_runtime.pictures.colours import GRID, INK, RUN_COLOURS
+from eenet_runtime.pictures.drawing import as_png, dot, line, new_canvas, nice_ticks, text
 
 _WIDTH: Final = 640
 _HEIGHT: Final = 400

@@ -18,12 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from eenet_runtime.files.atomic import make_output_folder, write_atomically
-from eenet_runtime.results.panels import PLANES, Plane, outline
+from eenet_runtime.pictures.colours import CLASS_COLOURS_ON_GREY
+from eenet_runtime.pictures.panels import PLANES, Plane, enlarged, grey_levels, outline
 from eenet_runtime.volumes.dice import dice_by_region
 from eenet_runtime.volumes.labels import CHANNEL_ORDER, Label, Modality, Region
-
-COLOURS: Final = {Label.NCR: (90, 160, 255), Label.ED: (90, 220, 110), Label.ET: (255, 80, 80)}
-"""Outline colours: blue for necrotic and non-enhancing core, green for oedema, red for enhancing tumour."""
 
 _SHOWN: Final = (Modality.T1CE, Modality.FLAIR)
 _PANEL: Final = 192
@@ -142,14 +140,10 @@ def _panel(
     zoom: int,
 ) -> Image.Image:
     """One slice in grey with the outlines of the classes."""
-    low, high = window
-    cut = plane.slice_of(image, index).astype(np.float32)
-    # In z-scored images 0 is a grey level of the head too; outside of it is black.
-    grey = np.where(cut == 0, 0, np.clip((cut - low) / (high - low), 0, 1) * 255).astype(np.uint8)
-    size = (grey.shape[1] * zoom, grey.shape[0] * zoom)
-    pixels = np.array(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC).convert("RGB"))
+    grey = grey_levels(plane.slice_of(image, index), window)
+    pixels = np.array(enlarged(grey, (grey.shape[1] * zoom, grey.shape[0] * zoom)).convert("RGB"))
     classes = plane.slice_of(labels, index).repeat(zoom, axis=0).repeat(zoom, axis=1)
-    for label, colour in COLOURS.items():
+    for label, colour in CLASS_COLOURS_ON_GREY.items():
         pixels[outline(classes == label)] = colour
     return Image.fromarray(pixels)
 
@@ -185,6 +179,6 @@ def _draw_header(draw: ImageDraw.ImageDraw, case: SampleCase, width: int) -> Non
     draw.text((_GAP, 4), case.case_id, fill=_TEXT, font=ImageFont.load_default(size=16))
     draw.text((_GAP, 26), f"Dice   {text}", fill=_TEXT, font=font)
     x = width - _GAP
-    for label, colour in reversed(COLOURS.items()):
+    for label, colour in reversed(CLASS_COLOURS_ON_GREY.items()):
         draw.text((x, 26), label.name, fill=colour, font=font, anchor="ra")
         x -= 44

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
 from PIL import ImageDraw, ImageFont
 
+from eenet_runtime.pictures.box_plot import BoxPlot
+from eenet_runtime.pictures.colours import GRID, INK, RUN_COLOURS
+from eenet_runtime.pictures.drawing import SCALE, as_png, dot, line, new_canvas, nice_ticks, text
 from eenet_runtime.volumes.labels import Region
-from eenet_train.pictures.drawing import GRID, INK, RUN_COLOURS, SCALE, as_png, dot, line, new_canvas, nice_ticks, text
 
 _WIDTH: Final = 1120
 _HEIGHT: Final = 460
@@ -36,35 +37,6 @@ class Curve:
     name: str
     points: tuple[tuple[int, float], ...]
     cases: Mapping[Region, tuple[float, ...]]
-
-
-@dataclass(frozen=True)
-class BoxPlot:
-    """A sample in five numbers: quartiles by linear interpolation, whiskers to the last value within 1.5 times the
-    distance of the quartiles (J. W. Tukey, "Exploratory Data Analysis", 1977).
-
-    A quartile lies between two values: where none within reach lies beyond it, `low` is above `lower`, or `high` below
-    `upper`.
-    """
-
-    low: float
-    lower: float
-    median: float
-    upper: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> BoxPlot:
-        """The box of one value or more."""
-        lower, median, upper = (float(q) for q in np.percentile(values, [25, 50, 75]))
-        reach = 1.5 * (upper - lower)
-        return cls(
-            min(value for value in values if value >= lower - reach),
-            lower,
-            median,
-            upper,
-            max(value for value in values if value <= upper + reach),
-        )
 
 
 def draw_summary(curves: Sequence[Curve]) -> bytes:
@@ -125,7 +97,7 @@ def _draw_cases(draw: ImageDraw.ImageDraw, curves: Sequence[Curve]) -> None:
         text(draw, centre, _BOTTOM + 9, region.value, "mt")
         values = [(dice, _colour(index)) for index, curve in enumerate(curves) for dice in curve.cases[region]]
         if values:
-            _draw_box(draw, centre - 28, BoxPlot.of([dice for dice, _ in values]))
+            _draw_box(draw, centre - 28, BoxPlot.from_values([dice for dice, _ in values]))
         for number, (dice, colour) in enumerate(values):
             # Steps of the golden ratio spread the points evenly, the same way each time.
             dot(draw, centre + 12 + 34 * (number * 0.618034 % 1), _y(dice), colour, 2.5)

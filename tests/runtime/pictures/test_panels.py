@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from eenet_runtime.results.panels import PLANES, border, draw_letters, outline
+from eenet_runtime.pictures.panels import PLANES, border, draw_letters, outline
 
 COLOUR = (200, 100, 50)
 

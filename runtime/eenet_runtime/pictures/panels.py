@@ -43,6 +43,33 @@ PLANES: Final = (
 )
 
 
+def grey_levels(cut: NDArray[np.generic], window: tuple[float, float]) -> NDArray[np.uint8]:
+    """A slice of an image as it shall be seen.
+
+    Args:
+        cut: any dtype, (rows, columns). Where it is exactly 0 is outside of the head and black, also where an image has
+            negative values: in z-scored images 0 is a grey level of the head too.
+        window: the values that are black and white.
+
+    Returns:
+        uint8 (rows, columns).
+    """
+    low, high = window
+    values = cut.astype(np.float32)
+    return np.where(values == 0, 0, np.clip((values - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+
+
+def enlarged(levels: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
+    """Grey levels as a picture of a width and a height in pixels, smoothed."""
+    return Image.fromarray(np.ascontiguousarray(levels)).resize(size, Image.Resampling.BICUBIC)
+
+
+def enlarged_classes(classes: NDArray[np.generic], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Whole numbers up to 255 on a grid of a width and a height in pixels, (height, width): nothing is smoothed."""
+    small = Image.fromarray(np.ascontiguousarray(classes).astype(np.uint8))
+    return np.asarray(small.resize(size, Image.Resampling.NEAREST))
+
+
 def outline(mask: NDArray[np.bool_], width: int = 1) -> NDArray[np.bool_]:
     """Pixels of a mask that reach its outside in `width` steps over pixel sides or fewer.
 

@@ -8,23 +8,10 @@ from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
 
-RUN_COLOURS: Final = (
-    (0, 114, 178),
-    (213, 94, 0),
-    (0, 158, 115),
-    (204, 121, 167),
-    (230, 159, 0),
-    (86, 180, 233),
-    (140, 110, 60),
-    (90, 90, 90),
-)
-"""After M. Okabe and K. Ito, "Color Universal Design" (2008): told apart with any colour vision. The last two are ours
-in place of yellow and black, which are hard to see here."""
+from eenet_runtime.pictures.colours import INK
 
 SCALE: Final = 2
 """Pixels of the canvas for one of the finished picture."""
-INK: Final = (40, 40, 40)
-GRID: Final = (222, 222, 222)
 
 
 def new_canvas(width: int, height: int) -> Image.Image:
