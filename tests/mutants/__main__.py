@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         pool = [change for room in rooms for change in all_changes(ROOT, files_of(ROOT, room))]
         pool = [change for change in pool if change.file.startswith(tuple(options.only.split(",")))]
         sample = draw(pool, options.sample, options.seed)
-        print(f"{len(sample)} of {len(pool)} possible changes, seed {options.seed}, in {', '.join(rooms)}", flush=True)
+        _say(f"{len(sample)} of {len(pool)} possible changes, seed {options.seed}, in {', '.join(rooms)}")
     name = (
         f"seed-{options.seed}-{options.sample}-{_state_of_tree()}" if not options.retry else f"retry-{time.time():.0f}"
     )
@@ -74,16 +74,21 @@ def main(arguments: list[str] | None = None) -> int:
         if reason and change not in results:
             results[change] = _note(journal, Result(change, "equivalent", reason, 0.0))
     if results:
-        print(f"{len(results)} are settled already", flush=True)
+        _say(f"{len(results)} are settled already")
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         _try_all(
             [change for change in sample if change not in results], Path(folder), options.workers, journal, results
         )
     page = journal.with_suffix(".md")
     page.write_text(_page([results[change] for change in sample if change in results], sources))
-    print(page.read_text())
-    print(f"written: {page.relative_to(ROOT)}")
+    _say(page.read_text())
+    _say(f"written: {page.relative_to(ROOT)}")
     return int(any(result.verdict in ("survived", "no test") for result in results.values()))
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
@@ -128,7 +133,7 @@ def _try_all(changes: list[Change], folder: Path, workers: int, journal: Path, r
             results[trial.change] = _note(journal, Result(trial.change, *verdict, seconds))
             trees.append(trial.tree)
             left = len(waiting) + len(running)
-            print(f"{count - left}/{count} {_line(results[trial.change])}", flush=True)
+            _say(f"{count - left}/{count} {_line(results[trial.change])}")
 
 
 def _is_sound(test: str, trial: Trial, known: dict[str, bool]) -> bool:

@@ -8,10 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from eenet_runtime.volumes.boxes import Box, bounding_box
+from eenet_runtime.volumes.boxes import Box, bounding_box, whole
 from eenet_runtime.volumes.labels import NUM_CLASSES
-from eenet_runtime.volumes.placement import AxisPlacement, Placement, Triple, most_probable, place_box
+from eenet_runtime.volumes.placement import Placement, most_probable, place_box
 from eenet_runtime.volumes.presets import GeometryPreset
+from eenet_runtime.volumes.sampling import AxisPlacement
+
+Triple = tuple[int, int, int]
+
 
 BOX_1MM = GeometryPreset("box", (32, 32, 12), 1.0, (1, 2, 2))
 BOX_2MM = GeometryPreset("box-2mm", (32, 32, 12), 2.0, (1, 2, 2))
@@ -30,11 +34,6 @@ def heads(draw: st.DrawFn) -> tuple[Triple, tuple[slice, slice, slice]]:
 
 
 SPACINGS = st.tuples(*[st.sampled_from([0.5, 0.7, 0.9375, 1.0, 1.2, 2.0, 3.3, 6.0])] * 3)
-
-
-def whole(shape: Triple) -> tuple[slice, slice, slice]:
-    """A head that fills its volume."""
-    return slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2])
 
 
 def one_hot(labels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -246,9 +245,9 @@ def test_only_the_head_and_what_touches_it_is_asked_for(
         placement.fill(result, read, head)
         np.testing.assert_array_equal(result, placement.to_network(image))
         for box in asked:
-            for part, whole in zip(box, head, strict=True):
-                assert part.start >= whole.start - 1
-                assert part.stop <= whole.stop + 1
+            for part, of_head in zip(box, head, strict=True):
+                assert part.start >= of_head.start - 1
+                assert part.stop <= of_head.stop + 1
 
 
 def test_certain_answers_come_back_as_blocks_of_the_network_voxels() -> None:
