@@ -82,7 +82,7 @@ def evaluate_folder(
 
     Args:
         predictions: masks, as `eenet-run infer folder` writes them.
-        truth: cases with labels in any layout of data.md, or label files; see `find_truth`.
+        truth: cases with labels in any layout of docs/data.md, or label files; see `find_truth`.
         ceiling: also compute what a perfect network of this preset could reach; needs the cases' images.
         scheme: label values of the masks, and of label files that do not tell; by default those that the report
             beside a mask names, or the truth's.

@@ -24,6 +24,7 @@ from eenet_runtime.volumes.boxes import (
     shape_of,
     slabs,
     union,
+    whole,
 )
 
 SHAPES = hnp.array_shapes(min_dims=3, max_dims=3, max_side=5)
@@ -124,3 +125,8 @@ def test_what_is_left_of_a_box_is_every_other_voxel_once(first: Box, second: Box
     left = difference(first, intersection(first, second))
     assert len(left) <= 6
     np.testing.assert_array_equal(painted(*left), painted(first) * (1 - painted(second)))
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5), (3, 4, 5, 2)])
+def test_the_whole_of_a_volume_is_a_box_of_its_first_three_axes(shape: tuple[int, ...]) -> None:
+    assert whole(shape) == (slice(0, 3), slice(0, 4), slice(0, 5))

@@ -327,3 +327,16 @@ def test_only_the_axes_that_need_it_are_interpolated() -> None:
 def test_covered_never_leaves_the_volume() -> None:
     far = AxisPlacement(offset=100.0, scale=1.0, source_size=10, network_size=5)
     assert Placement((far, far, far)).covered[0] == slice(10, 10)
+
+
+def test_labels_are_never_interpolated() -> None:
+    shape = (40, 41, 30)
+    placement = place_box(whole(shape), shape, (1.0, 1.0, 1.0), BOX_2MM)
+    with pytest.raises(ValueError, match="differ in voxel size: labels come from interpolated probabilities"):
+        placement.labels_from_network(np.ones(BOX_2MM.shape, dtype=np.uint8))
+
+
+def test_an_axis_of_one_network_voxel_fills_what_it_covers() -> None:
+    line = AxisPlacement(offset=0.5, scale=2.0, source_size=2, network_size=1)
+    back = Placement((line, line, line)).values_from_network(np.full((1, 1, 1), 7, dtype=np.float32))
+    np.testing.assert_array_equal(back, np.full((2, 2, 2), 7, dtype=np.float32))
