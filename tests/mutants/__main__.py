@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
             [change for change in sample if change not in results], Path(folder), options.workers, journal, results
         )
     page = journal.with_suffix(".md")
-    page.write_text(_page([results[change] for change in sample if change in results], sources))
+    page.write_text(report([results[change] for change in sample if change in results], sources))
     _say(page.read_text())
     _say(f"written: {page.relative_to(ROOT)}")
     return int(any(result.verdict in ("survived", "no test") for result in results.values()))
@@ -188,7 +188,8 @@ def _line(result: Result) -> str:
     return f"{result.verdict:9} {result.seconds:5.1f} s  {change.file}:{change.line}  {change.what}  {result.why}"
 
 
-def _page(results: list[Result], sources: dict[str, bytes]) -> str:
+def report(results: list[Result], sources: dict[str, bytes]) -> str:
+    """The table, the figure, and the changes that were not noticed, as Markdown."""
     lines = ["| room | " + " | ".join(_VERDICTS) + " |", "| --- |" + " --- |" * len(_VERDICTS)]
     for room in [*ROOMS, "all"]:
         of_room = [result for result in results if room in (room_of(result.change.file), "all")]

@@ -41,7 +41,9 @@ _NAMES: Final = {"min": "max", "max": "min", "any": "all", "all": "any", "minimu
 _SPEAKING_CALLS: Final = {"debug", "info", "warning", "error", "exception", "critical", "echo", "print", "warn"}
 _DECLARING_CALLS: Final = {"Option", "Argument", "Typer", "TypeVar", "NewType", "getLogger"}
 _UNPINNED_KEYWORDS: Final = {"help", "strict", "description", "indent"}
-_DRAWING: Final = re.compile(r"/(pictures|pages)/|/(preview|preview_sheet|panels)\.py$|_(plots|pictures|page)\.py$")
+_DRAWING: Final = re.compile(
+    r"(?:^|/)(?:pictures|pages)/|/(?:preview|preview_sheet|panels)\.py$|_(?:plots|pictures|page)\.py$"
+)
 
 
 @dataclass(frozen=True)
