@@ -34,7 +34,7 @@ def decide(values, most=2.5):
     values.sort()
     total = 0
     total += values[0] * 2 - 1
-    return total if any(v in (4, 5) for v in values if v is not None) else -total
+    return total if any(v in (4, 5) for v in values if v is not None) else values[-1]
 '''
 
 
@@ -64,6 +64,7 @@ def found(tmp_path: Path) -> list[Change]:
         (19, "`*` becomes `/`"),
         (19, "`-` becomes `+`"),
         (20, "`any` becomes `all`"),
+        (20, "`-1` becomes `0`"),
         (20, "`in` becomes `not in`"),
         (20, "`is not` becomes `is`"),
         (20, "the condition is negated"),

@@ -145,6 +145,12 @@ class _Finder(ast.NodeVisitor):
     def visit_UnaryOp(self, node: ast.UnaryOp) -> None:
         if isinstance(node.op, ast.Not):
             self._negate(node)
+        elif isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
+            # A number below zero is one number: `-1` is the last of something, and -2 often means the same.
+            if isinstance(value := node.operand.value, int) and self._numbers_count:
+                self._replace(node, str(1 - value), f"`-{value}` becomes `{1 - value}`")
+            elif isinstance(value, float):
+                self.visit(node.operand)
         else:
             self.generic_visit(node)
 
