@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -51,6 +52,7 @@ def draw(changes: list[Change], sample: int, seed: int) -> list[Change]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Try a sample. 0: every change that can be noticed was; 1: some were not."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that trials end with us
     options = _options(arguments)
     rooms = options.rooms.split(",")
     equivalents = known_equivalents()
@@ -110,30 +112,34 @@ def _try_all(changes: list[Change], folder: Path, workers: int, journal: Path, r
     running: list[Trial] = []
     sound: dict[str, bool] = {}
     count = len(waiting)
-    while waiting or running:
-        while waiting and trees:
-            change = waiting.popleft()
-            tests = imports.tests_of(change.file)
-            if not tests:
-                results[change] = _note(journal, Result(change, "no test", "no test of the room reaches it", 0.0))
-                continue
-            preload(room_of(change.file))
-            running.append(Trial(trees.pop(), tests, change))
-            running[-1].start()
-        time.sleep(0.02)
-        for trial in list(running):
-            verdict = trial.poll()
-            if verdict is None:
-                continue
-            running.remove(trial)
-            assert trial.change is not None
-            seconds = time.monotonic() - trial.begun
-            if verdict[0] == "killed" and not _is_sound(verdict[1], trial, sound):
-                verdict = "unclear", f"fails without the change, too: {verdict[1]}"
-            results[trial.change] = _note(journal, Result(trial.change, *verdict, seconds))
-            trees.append(trial.tree)
-            left = len(waiting) + len(running)
-            _say(f"{count - left}/{count} {_line(results[trial.change])}")
+    try:
+        while waiting or running:
+            while waiting and trees:
+                change = waiting.popleft()
+                tests = imports.tests_of(change.file)
+                if not tests:
+                    results[change] = _note(journal, Result(change, "no test", "no test of the room reaches it", 0.0))
+                    continue
+                preload(room_of(change.file))
+                running.append(Trial(trees.pop(), tests, change))
+                running[-1].start()
+            time.sleep(0.02)
+            for trial in list(running):
+                verdict = trial.poll()
+                if verdict is None:
+                    continue
+                running.remove(trial)
+                assert trial.change is not None
+                seconds = time.monotonic() - trial.begun
+                if verdict[0] == "killed" and not _is_sound(verdict[1], trial, sound):
+                    verdict = "unclear", f"fails without the change, too: {verdict[1]}"
+                results[trial.change] = _note(journal, Result(trial.change, *verdict, seconds))
+                trees.append(trial.tree)
+                left = len(waiting) + len(running)
+                _say(f"{count - left}/{count} {_line(results[trial.change])}")
+    finally:
+        for trial in running:
+            trial.end()
 
 
 def _is_sound(test: str, trial: Trial, known: dict[str, bool]) -> bool:

@@ -104,13 +104,17 @@ class Trial:
                 self._last = now, size
             if now - self._last[0] < STALL_S and now - self.begun < _LONGEST_S:
                 return None
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process, signal.SIGKILL)
+        self.end()
         if not done:
             os.waitpid(self.process, 0)
         if self.change is not None:
             (self.tree.root / self.change.file).write_bytes(self._original)
         return self._verdict(status if done else None)
+
+    def end(self) -> None:
+        """End the fork and what it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process, signal.SIGKILL)
 
     @property
     def _progress(self) -> Path:
@@ -153,6 +157,7 @@ def _run_tests(root: Path, scratch: Path, tests: Sequence[str]) -> NoReturn:
     code = 70
     try:
         os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         sink = os.open(scratch / "output", os.O_WRONLY | os.O_CREAT)
         nothing = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((nothing, 0), (sink, 1), (sink, 2)):
