@@ -22,7 +22,7 @@ else \
 fi
 endef
 
-.PHONY: demo test check format lean pytest gpu clean
+.PHONY: demo test check format lean pytest gpu mutants clean
 
 demo: $(DEMO_VENV)/.native
 	$(DEMO_VENV)/bin/eenet-run infer folder examples demo-output --model $(BUNDLE)
@@ -54,6 +54,10 @@ lean: $(LEAN_VENV)/.installed
 # On a machine with an NVIDIA GPU; fails, rather than skips, where there is none.
 gpu: $(TEST_VENV)/.installed
 	$(TEST_VENV)/bin/python -m pytest -m gpu --require-gpu
+
+# Which small changes of the code does no test notice? A sample of 30; `make mutants MUTANTS="--sample 150 --seed 2"`.
+mutants: $(TEST_VENV)/.native
+	$(TEST_VENV)/bin/python -m tests.mutants $(MUTANTS)
 
 $(DEMO_VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(DEMO_VENV)

@@ -31,7 +31,7 @@ HEAD_SHAPE: Final = (46, 54, 22)
 """A synthetic head with its margin; the head itself fits into `TINY`, and into `TINY_2MM` with room to spare."""
 
 LAYOUTS: Final = ("brats2020", "brats2023", "msd", "nnunet", "flat")
-"""The layouts of data.md."""
+"""The layouts of docs/data.md."""
 
 LAYOUT_SCHEMES: Final[Mapping[str, LabelScheme]] = {
     "brats2020": BRATS2020,

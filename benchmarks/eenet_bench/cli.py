@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from eenet_bench.options import (
+from eenet_bench.commands.options import (
     BackendsOption,
     BundleArgument,
     CasesOption,

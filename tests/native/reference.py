@@ -1,4 +1,4 @@
-"""The 3D layers in float64 NumPy, written from network.md alone. Activations are channels last."""
+"""The 3D layers in float64 NumPy, written from docs/network.md alone. Activations are channels last."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def group_norm(x: Float64, gamma: NDArray[Any], beta: NDArray[Any]) -> Float64:
 
 
 def block(x: Float64, weights: Weights, name: str) -> Float64:
-    """`Conv_block` of network.md."""
+    """`Conv_block` of docs/network.md."""
     main = x
     for step in ("1", "2"):
         norm, layer = f"GroupNorm_{step}_{name}", f"Conv3D_{step}_{name}"

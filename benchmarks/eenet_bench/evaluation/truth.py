@@ -19,7 +19,7 @@ from eenet_runtime.volumes.grid import Grid
 from eenet_runtime.volumes.labels import BRATS2020, BRATS2023, LABEL_SCHEMES, LabelScheme
 
 _LABEL_SEPARATORS: Final = {"_": BRATS2020, "-": BRATS2023}
-"""What stands before `seg` in a label file's name, and the label values that go with it (data.md)."""
+"""What stands before `seg` in a label file's name, and the label values that go with it (docs/data.md)."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Truth:
 
 
 def find_truth(folder: Path) -> Truth:
-    """Find the labels in a folder of cases (any layout of data.md) or, where no case has one, of label files.
+    """Find the labels in a folder of cases (any layout of docs/data.md) or, where no case has one, of label files.
 
     Label files are named `<case>_seg`, `<case>-seg` or `<case>`; the label values follow from the word, or from a
     dataset.json beside the files or one folder up.

@@ -84,7 +84,7 @@ def measure_folder(
 
     Args:
         bundle: the model.
-        cases: a folder of cases in any layout of data.md.
+        cases: a folder of cases in any layout of docs/data.md.
         repeats: measured rounds.
         threads: of the network; by default as many as the process may use processors.
         backend: the inference engine, see `backends.backend_names`.

@@ -111,7 +111,7 @@ def measure_stages(
     """Measure the first case of a folder that has a label.
 
     Args:
-        cases: a folder of cases in any layout of data.md.
+        cases: a folder of cases in any layout of docs/data.md.
         preset: the network's geometry.
         repeats: measured rounds.
         threads: of our way; by default as many as the process may use processors. The naive way has one.

@@ -138,7 +138,7 @@ def run_benchmark(
 
     Args:
         bundle: a folder made by `eenet-export`.
-        cases: a folder of cases in any layout of data.md.
+        cases: a folder of cases in any layout of docs/data.md.
         settings: what to measure.
         on_step: told in words what happens.
 

@@ -1,6 +1,6 @@
 """Which files make up a case: names, channels and label schemes, without an option.
 
-The layouts are those of data.md. A modality word is matched as a whole token, case-insensitively, so `t1` never
+The layouts are those of docs/data.md. A modality word is matched as a whole token, case-insensitively, so `t1` never
 swallows `t1ce`.
 """
 

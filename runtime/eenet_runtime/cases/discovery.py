@@ -75,7 +75,7 @@ class _Findings:
 
 
 def find_cases(folder: Path, allow_missing: Collection[Modality] = (), *, links_out: bool = True) -> Discovery:
-    """Find every case below a folder; the layouts of data.md are recognised by name and may be mixed.
+    """Find every case below a folder; the layouts of docs/data.md are recognised by name and may be mixed.
 
     Hidden files and folders (a leading dot) are passed over, linked folders are searched.
 

@@ -115,7 +115,7 @@ def on_one_grid(case_id: str, volumes: Mapping[Modality, Volume]) -> CaseImages:
 
 
 def prepare(images: CaseImages, preset: GeometryPreset, threads: int | None = None) -> NetworkInput:
-    """Turn, normalise, crop or pad, and where voxel sizes differ resample (data.md, into the network).
+    """Turn, normalise, crop or pad, and where voxel sizes differ resample (docs/data.md, "Into the network").
 
     Each image is looked at twice, in its own order in memory: whole for its statistics, then its head alone, which goes
     a few planes at a time into the network's input. Images are worked on in threads; nothing full-size is made but the

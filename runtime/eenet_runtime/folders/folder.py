@@ -106,7 +106,7 @@ def segment_folder(
 
     Args:
         segmenter: the loaded model.
-        folder: the cases, in any layout of data.md.
+        folder: the cases, in any layout of docs/data.md.
         output: made if it is not there; must lie outside `folder`, or a second run would read the first one's masks.
         settings: what to do.
         on_case: told of every outcome, in the calling thread.

@@ -18,7 +18,7 @@ from eenet_runtime.cases.missing_modality import missing_warnings
 from eenet_runtime.pictures.panels import PLANES, Plane, border, enlarged, enlarged_classes, grey_levels
 from eenet_runtime.results.preview_sheet import REGIONS, Cell, SheetText, compose
 from eenet_runtime.segmenter.segmentation import Segmentation
-from eenet_runtime.volumes.boxes import Box, bounding_box, is_empty, union
+from eenet_runtime.volumes.boxes import Box, bounding_box, is_empty, union, whole
 from eenet_runtime.volumes.grid import Grid, network_spacing_mm, to_network_axes
 from eenet_runtime.volumes.labels import Label, Modality, Region
 
@@ -132,7 +132,7 @@ def _choose_view(
     lesion = bounding_box(mask)
     # Around the head where the background is 0; a picture of a noisy background shows all of it.
     found = [part for part in (lesion, *map(_head_box, images)) if not is_empty(part)]
-    everything = (slice(0, mask.shape[0]), slice(0, mask.shape[1]), slice(0, mask.shape[2]))
+    everything = whole(mask.shape)
     box = _with_margin(union(found or [everything]), spacing, mask.shape)
     centre = _middle(box) if is_empty(lesion) else _lesion_centre(mask, lesion)
     longest = max((part.stop - part.start) * size for part, size in zip(box, spacing, strict=True))

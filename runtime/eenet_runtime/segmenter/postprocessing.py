@@ -16,7 +16,7 @@ from eenet_runtime.volumes.labels import Label, Region
 from eenet_runtime.volumes.placement import Placement
 
 _CONNECTIVITY = 26
-"""Voxels that touch by a face, an edge or a corner belong together (data.md, out of the network)."""
+"""Voxels that touch by a face, an edge or a corner belong together (docs/data.md, "Out of the network")."""
 
 
 @dataclass(frozen=True)

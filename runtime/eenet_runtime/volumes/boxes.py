@@ -21,7 +21,7 @@ _SLAB_VOXELS: Final = 1 << 19
 _STRIP: Final = 32
 """Cache lines at one distance that the smallest first-level caches still hold."""
 
-ScalarT = TypeVar("ScalarT", bound=np.generic)
+_ScalarT = TypeVar("_ScalarT", bound=np.generic)
 
 
 class Extent:
@@ -56,7 +56,7 @@ class Extent:
         return found[0], found[1], found[2]
 
 
-def slabs(volume: NDArray[ScalarT]) -> Iterator[NDArray[ScalarT]]:
+def slabs(volume: NDArray[_ScalarT]) -> Iterator[NDArray[_ScalarT]]:
     """Views of a 3D volume, a few planes each, in the order of memory: (slowest, middle, fastest) axis.
 
     Large enough that threads seldom wait for the interpreter between two of NumPy's calls, small enough for the cache.
@@ -66,12 +66,12 @@ def slabs(volume: NDArray[ScalarT]) -> Iterator[NDArray[ScalarT]]:
     return (planes[first : first + step] for first in range(0, len(planes), step))
 
 
-def in_memory_order(volume: NDArray[ScalarT]) -> NDArray[ScalarT]:
+def in_memory_order(volume: NDArray[_ScalarT]) -> NDArray[_ScalarT]:
     """A view of a 3D volume with its slowest axis first and its fastest last."""
     return volume.transpose(_slowest_first(volume))
 
 
-def contiguous(part: NDArray[ScalarT]) -> NDArray[ScalarT]:
+def contiguous(part: NDArray[_ScalarT]) -> NDArray[_ScalarT]:
     """A part of a volume with its last axis fastest, as `ascontiguousarray`, but in strips.
 
     Where the last axis is the slowest in memory, as in a file turned to the network's axes, each voxel of a line lies
@@ -96,6 +96,11 @@ def bounding_box(volume: NDArray[np.generic]) -> Box:
     for slab in slabs(volume):
         extent.add(slab != 0)
     return extent.box
+
+
+def whole(shape: Sequence[int]) -> Box:
+    """The box that holds every voxel of a volume of this shape; axes after the third are left out."""
+    return slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2])
 
 
 def is_empty(box: Box) -> bool:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from eenet_runtime.errors import CaseError
 from eenet_runtime.volumes.boxes import Box
 
-ScalarT = TypeVar("ScalarT", bound=np.generic)
+_ScalarT = TypeVar("_ScalarT", bound=np.generic)
 
 NETWORK_AXES: Final = ("P", "L", "S")
 """Directions in which the network's H, W and D run: to the back, to the left, to the top.
@@ -29,7 +29,7 @@ _FARTHEST_MM: Final = 1e6
 """No entry of an affine is larger: no scanner is a kilometre long, and squares stay far inside float64."""
 
 GRID_TOLERANCE: Final = 1e-3
-"""Largest difference of two affines' entries that still counts as one grid (data.md, step 1)."""
+"""Largest difference of two affines' entries that still counts as one grid (docs/data.md, "Into the network")."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def check_affine(affine: NDArray[np.float64], source: str) -> None:
         raise CaseError(f"{source}: the affine is singular, so the orientation of the head is unknown")
 
 
-def to_network_axes(volume: NDArray[ScalarT], grid: Grid) -> NDArray[ScalarT]:
+def to_network_axes(volume: NDArray[_ScalarT], grid: Grid) -> NDArray[_ScalarT]:
     """Turn a stored volume so that its axes run as `NETWORK_AXES`.
 
     Args:
@@ -101,14 +101,14 @@ def to_network_axes(volume: NDArray[ScalarT], grid: Grid) -> NDArray[ScalarT]:
     return np.asarray(nib.apply_orientation(volume, _turn(grid)))
 
 
-def from_network_axes(volume: NDArray[ScalarT], grid: Grid) -> NDArray[ScalarT]:
+def from_network_axes(volume: NDArray[_ScalarT], grid: Grid) -> NDArray[_ScalarT]:
     """Undo `to_network_axes`: bring an array in network axes back to the stored order of `grid` (a view)."""
     network = nib.orientations.axcodes2ornt(NETWORK_AXES)
     back = nib.orientations.ornt_transform(network, nib.io_orientation(grid.affine))
     return np.asarray(nib.apply_orientation(volume, back))
 
 
-def to_stored_order(volume: NDArray[ScalarT], grid: Grid, like: Grid) -> tuple[NDArray[ScalarT], Grid]:
+def to_stored_order(volume: NDArray[_ScalarT], grid: Grid, like: Grid) -> tuple[NDArray[_ScalarT], Grid]:
     """Turn a stored volume so that its axes run as those of another grid.
 
     Args:

@@ -30,7 +30,7 @@ class Modality(StrEnum):
 
 
 CHANNEL_ORDER: Final[tuple[Modality, ...]] = tuple(Modality)
-"""Channel order of the network's input (network.md: T1, T1ce, T2, FLAIR)."""
+"""Channel order of the network's input (docs/network.md, "Axes": T1, T1ce, T2, FLAIR)."""
 
 
 class Label(IntEnum):

@@ -1,7 +1,8 @@
 """Geometry presets: the crop, the voxel size and the depth strides of one network.
 
-H runs anterior-posterior, W left-right, D inferior-superior (network.md). The three depth strides must bring D down
-to exactly 3, because those slices become the colour channels of a 2D network that halves H and W five times.
+H runs anterior-posterior, W left-right, D inferior-superior (docs/network.md, "Geometries"). The three depth strides
+must bring D down to exactly 3, because those slices become the colour channels of a 2D network that halves H and W five
+times.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import eenet_bench.measuring.noise as noise_module
 from eenet_bench.measuring.energy import EnergyMeter, EnergyReading
 from eenet_bench.measuring.noise import NoiseWatch, calibrate, calibrate_both
 from eenet_bench.measuring.nvml import GpuReader, open_reader
@@ -133,3 +134,29 @@ def test_a_machine_without_a_driver_has_no_reader(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(ctypes, "CDLL", missing)
     with open_reader() as reader:
         assert reader is None
+
+
+def test_what_others_used_is_never_less_than_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Both clocks tick in hundredths: ours may seem to have done more than all together.
+    moments = iter([(100.0, 400.0), (110.0, 500.0)])
+    own = iter([5.0, 15.5])
+    monkeypatch.setattr("eenet_bench.measuring.noise._busy_and_total", lambda: next(moments))
+    monkeypatch.setattr("eenet_bench.measuring.noise._own_seconds", lambda: next(own))
+    monkeypatch.setattr("eenet_bench.measuring.noise._throttled", lambda: 0)
+    assert NoiseWatch().finish([0.01]).others_share == 0.0
+
+
+def test_the_time_of_guests_is_not_counted_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    # user nice system idle iowait irq softirq steal guest guest_nice; user holds guest already (man 5 proc).
+    monkeypatch.setattr(Path, "read_text", lambda path: "cpu  100 2 30 400 50 6 7 8 90 1\ncpu0 1")
+    monkeypatch.setattr("os.sysconf", lambda name: 1)
+    assert noise_module._busy_and_total() == (153.0, 603.0)
+
+
+def test_the_slowest_and_the_fastest_clock_of_all_rounds_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocks = iter([[2100.0, 3400.0], [1800.0, 2500.0]])
+    monkeypatch.setattr("eenet_bench.measuring.noise._clocks", lambda: next(clocks))
+    watch = NoiseWatch()
+    watch.between_rounds()
+    watch.between_rounds()
+    assert watch.finish([0.01]).mhz == (1800.0, 3400.0)

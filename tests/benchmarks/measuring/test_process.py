@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from pathlib import Path
 
 from eenet_bench.measuring.process import JsonProcess
 
@@ -49,3 +51,22 @@ def test_a_program_that_is_not_there_is_a_reason() -> None:
         assert process.reason.startswith("/nowhere/python cannot be started")
         assert process.ask(do="this") == {}
         assert process.peak_rss_bytes() is None
+
+
+def test_it_may_finish_its_work_when_nothing_went_wrong(tmp_path: Path) -> None:
+    goodbye = tmp_path / "goodbye"
+    program = (
+        f"import pathlib, sys\nprint('{{}}', flush=True)\nsys.stdin.read()\npathlib.Path({str(goodbye)!r}).touch()"
+    )
+    with JsonProcess([sys.executable, "-c", program]):
+        pass
+    assert goodbye.exists()
+
+
+def test_after_an_error_nobody_waits_for_it() -> None:
+    program = "import time; print('{}', flush=True); time.sleep(60)"
+    process = JsonProcess([sys.executable, "-c", program])
+    process.__enter__()
+    start = time.monotonic()
+    process.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
+    assert time.monotonic() - start < 30

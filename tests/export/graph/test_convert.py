@@ -1,4 +1,4 @@
-"""Keras -> ONNX on a toy network with the layers that need care; test_convert_network.py has the real one."""
+"""Keras -> ONNX on a toy network with the layers that need care; test_graphs.py has the real one."""
 
 from __future__ import annotations
 

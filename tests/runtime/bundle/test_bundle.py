@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eenet_runtime.bundle.manifest import Manifest, open_bundle
+from eenet_runtime.bundle.manifest import READ_LIMIT_BYTES, Manifest, open_bundle
 from eenet_runtime.errors import BundleError
 from tests.synthetic import TINY, edit_manifest, write_bundle
 
@@ -77,3 +77,14 @@ def test_a_manifest_survives_the_way_to_json_and_back(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path / "bundle", TINY)
     manifest = open_bundle(folder).manifest
     assert Manifest.from_json(manifest.to_json(), "again") == manifest
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "7", '{"schema_version": "2"}', '{"schema_version": null}'])
+def test_what_is_no_manifest_of_ours_is_refused(bundle: Path, content: str) -> None:
+    (bundle / "manifest.json").write_text(content)
+    with pytest.raises(BundleError, match="no schema_version found, expected a manifest made by eenet-export"):
+        open_bundle(bundle)
+
+
+def test_a_listed_file_is_read_up_to_a_gibibyte() -> None:
+    assert READ_LIMIT_BYTES == 2**30

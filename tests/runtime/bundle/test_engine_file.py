@@ -161,6 +161,12 @@ ODD: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (_with("f" * 63, "plan", "sha256"), "no SHA-256"),
     (_with(-1, "plan", "bytes"), "below zero"),
     (_with(-1, "activation_bytes"), "below zero"),
+    (_with(-1, "weights_bytes"), "below zero"),
+    (_with(-1, "layers", "traffic_bytes"), "below zero"),
+    (_with("f" * 65, "layers", "sha256"), "no SHA-256"),
+    (lambda content: content["source"][0].update(sha256="F" * 64), "no SHA-256"),
+    (lambda content: content["source"][-1].update(bytes=-1), "below zero"),
+    (lambda content: content["tensors"][0].update(mode="inout"), "neither input nor output"),
     (_with([], "source"), "no source"),
     (_with([], "tensors"), "no input or no output"),
     (_with({"eenet": 1}, "tools"), r"field tools\.eenet is 1, expected str"),
@@ -181,3 +187,10 @@ def test_an_odd_sidecar_is_refused_with_its_name_and_the_field(
 def test_what_is_no_sidecar_at_all_is_refused(text: str) -> None:
     with pytest.raises(BundleError, match=r"^x\.plan\.json: "):
         EngineSidecar.from_json(text, "x.plan.json")
+
+
+def test_sizes_of_nothing_are_no_oddity() -> None:
+    content = json.loads(RTX.to_json())
+    for change in (_with(0, "activation_bytes"), _with(0, "weights_bytes"), _with(0, "plan", "bytes")):
+        change(content)
+    assert EngineSidecar.from_json(json.dumps(content), "x.plan.json").activation_bytes == 0

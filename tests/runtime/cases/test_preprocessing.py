@@ -100,6 +100,15 @@ def test_a_label_on_another_grid_is_refused(tmp_path: Path, head: Head) -> None:
         read_label(files, images)
 
 
+def test_a_label_of_several_volumes_is_refused(tmp_path: Path, head: Head) -> None:
+    files = case_files(tmp_path, "A", head)
+    images = read_case(files)
+    twice = np.stack([head.labels, head.labels], axis=-1)
+    files = replace(files, label=write_volume(tmp_path / "twice.nii", twice, head.affine))
+    with pytest.raises(CaseError, match=r"twice\.nii: the label lies on another grid"):
+        read_label(files, images)
+
+
 def test_a_label_with_a_value_that_the_layout_does_not_know_is_refused(tmp_path: Path, head: Head) -> None:
     files = case_files(tmp_path, "A", head)  # BraTS 2020: 1, 2, 4
     assert files.label is not None

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from eenet_runtime.errors import CaseError
 from eenet_runtime.files.input_file import ReadLimits
 from eenet_runtime.files.nifti import is_nifti_name, nifti_stem, read_header, read_volume, sha256_of_image, write_labels
+from eenet_runtime.files.nifti_header import ImageHeader, check_against_file, parse_header
 from tests.synthetic import write_volume
 
 AFFINE = np.array([[-1.0, 0, 0, 3], [0, -1.5, 0, 20], [0, 0, 2.0, -7], [0, 0, 0, 1]])
@@ -46,6 +47,16 @@ def patched(offset: int, layout: str, *values: float) -> bytes:
     content = bytearray(nifti_bytes())
     struct.pack_into(layout, content, offset, *values)
     return bytes(content)
+
+
+def read_header_of_ones() -> ImageHeader:
+    """The header of a large image, without the image."""
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.uint8)
+    header.set_data_shape((200, 200, 100))
+    header.set_sform(AFFINE, code=1)
+    header["magic"], header["vox_offset"] = header.single_magic, VOXEL_OFFSET
+    return parse_header(header.binaryblock, Path("A.nii.gz"), ReadLimits())
 
 
 def refusal(path: Path, content: bytes | None = None) -> str:
@@ -456,3 +467,56 @@ def test_no_header_whatever_its_bytes_does_more_than_be_read_or_refused(
 def test_names_are_split_at_the_nifti_suffix(name: str, is_nifti: bool, stem: str) -> None:
     assert is_nifti_name(Path(name)) is is_nifti
     assert nifti_stem(Path(name)) == stem
+
+
+@pytest.mark.parametrize("handedness", [-1.0, 1.0])
+def test_a_file_whose_only_placement_is_its_qform_lies_where_that_says(tmp_path: Path, handedness: float) -> None:
+    affine = np.diag([handedness * 1.0, 1.5, 2.0, 1.0])
+    affine[:3, 3] = 30, -20, 7
+    image = nib.Nifti1Image(VOXELS, None)
+    image.header.set_qform(affine, code=1)
+    image.header["sform_code"] = 0
+    assert float(image.header["pixdim"][0]) == handedness
+    path = tmp_path / "A.nii"
+    path.write_bytes(image.to_bytes())
+    np.testing.assert_allclose(read_volume(path).grid.affine, affine, atol=1e-5)
+
+
+def test_a_header_that_does_not_say_how_wide_a_voxel_is_goes_by_its_type(tmp_path: Path) -> None:
+    path = tmp_path / "A.nii"
+    path.write_bytes(patched(72, "<h", 0))
+    np.testing.assert_array_equal(read_volume(path).data, VOXELS)
+
+
+@pytest.mark.parametrize(("intercept", "dtype"), [(2.0**21, np.float32), (2.0**22, np.float64)])
+def test_scaled_integers_are_single_while_four_of_its_steps_part_two_of_theirs(
+    tmp_path: Path, intercept: float, dtype: Any
+) -> None:
+    path = tmp_path / "A.nii"
+    path.write_bytes(patched(112, "<ff", 1.0, intercept))
+    data = read_volume(path).data
+    assert data.dtype == dtype
+    np.testing.assert_array_equal(data, VOXELS + intercept)
+
+
+@pytest.mark.parametrize(("growth", "accepted"), [(1.009, True), (1.011, False)])
+def test_a_gzip_stream_is_at_most_a_hundredth_larger_than_what_it_holds(growth: float, accepted: bool) -> None:
+    image, limits, path = read_header_of_ones(), ReadLimits(), Path("A.nii.gz")
+    size = int(growth * (image.offset + image.voxel_bytes)) + limits.header_bytes
+    if accepted:
+        check_against_file(image, size, True, path, limits)
+    else:
+        with pytest.raises(CaseError, match="bytes of gzip found for"):
+            check_against_file(image, size, True, path, limits)
+
+
+def test_free_text_and_display_range_of_the_mri_are_not_the_masks(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(VOXELS, AFFINE)
+    image.header["cal_min"], image.header["cal_max"] = 5, 1200
+    image.header["descrip"], image.header["aux_file"] = b"DOE^JANE", b"jane.txt"
+    path = tmp_path / "A.nii"
+    path.write_bytes(image.to_bytes())
+    write_labels(tmp_path / "mask.nii.gz", np.ones(VOXELS.shape, dtype=np.uint8), read_volume(path))
+    written = nib.load(tmp_path / "mask.nii.gz").header
+    assert (float(written["cal_min"]), float(written["cal_max"])) == (0, 0)
+    assert b"JANE" not in gzip.decompress((tmp_path / "mask.nii.gz").read_bytes()).upper()

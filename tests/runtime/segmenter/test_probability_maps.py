@@ -24,7 +24,8 @@ from eenet_runtime.segmenter.segmentation import NetworkProbabilities
 from eenet_runtime.segmenter.segmenter import Segmenter
 from eenet_runtime.volumes.grid import Grid, to_network_axes
 from eenet_runtime.volumes.labels import Label
-from eenet_runtime.volumes.placement import AxisPlacement, Placement
+from eenet_runtime.volumes.placement import Placement
+from eenet_runtime.volumes.sampling import AxisPlacement
 from tests.places import ROOT
 from tests.synthetic import ORIENTATIONS, Head, case_files, make_head, write_volume
 
@@ -205,7 +206,8 @@ PEAK = """
 import numpy as np
 from eenet_runtime.volumes.grid import Grid
 from eenet_runtime.files.nifti import Volume
-from eenet_runtime.volumes.placement import AxisPlacement, Placement
+from eenet_runtime.volumes.placement import Placement
+from eenet_runtime.volumes.sampling import AxisPlacement
 from eenet_runtime.segmenter.probability_maps import probability_maps_to_bytes
 from eenet_runtime.segmenter.segmentation import NetworkProbabilities
 import nibabel as nib

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import eenet_runtime.selftest.norm_stress as norm_stress_module
 from eenet_runtime.errors import BackendError
 from eenet_runtime.selftest.norm_stress import EPSILON, GROUPS, LIMIT, norm_stress, norm_stress_of_plan
 from tests.runtime.backends.fake_cuda import FakeCuda
@@ -85,3 +86,15 @@ def test_a_plan_with_other_tensors_is_not_run(cuda: FakeCuda) -> None:
     with pytest.raises(BackendError, match="expected one input and one output in float16"):
         norm_stress_of_plan(plan, "tensorrt")
     assert cuda.live == []
+
+
+def test_the_stress_and_its_limit() -> None:
+    limits = {name: value for name, value in vars(norm_stress_module).items() if name.isupper() and name[0] != "_"}
+    assert limits == {
+        "STRESS_MEAN": 1000.0,
+        "STRESS_DEVIATION": 300.0,
+        "STRESS_SHAPE": (1, 16, 32, 32, 32),
+        "GROUPS": 8,
+        "EPSILON": 1e-3,
+        "LIMIT": 0.01,
+    }

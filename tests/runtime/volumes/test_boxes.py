@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import permutations
+from itertools import permutations, product
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from eenet_runtime.volumes.boxes import (
     shape_of,
     slabs,
     union,
+    whole,
 )
 
 SHAPES = hnp.array_shapes(min_dims=3, max_dims=3, max_side=5)
@@ -124,3 +125,20 @@ def test_what_is_left_of_a_box_is_every_other_voxel_once(first: Box, second: Box
     left = difference(first, intersection(first, second))
     assert len(left) <= 6
     np.testing.assert_array_equal(painted(*left), painted(first) * (1 - painted(second)))
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5), (3, 4, 5, 2)])
+def test_the_whole_of_a_volume_is_a_box_of_its_first_three_axes(shape: tuple[int, ...]) -> None:
+    assert whole(shape) == (slice(0, 3), slice(0, 4), slice(0, 5))
+
+
+def test_a_box_inside_another_leaves_every_other_voxel_once_wherever_it_touches() -> None:
+    outer = (slice(0, 5), slice(1, 7), slice(2, 8))
+    # Along each axis: all of it, its lower end, its middle, its upper end.
+    parts = [[slice(low, high), slice(low, 4), slice(3, 4), slice(3, high)] for low, high in ((0, 5), (1, 7), (2, 8))]
+    for rows, columns, levels in product(*parts):
+        inner = (rows, columns, levels)
+        left = difference(outer, inner)
+        sides = zip(inner, outer, strict=True)
+        assert len(left) == sum((part.start > all_of.start) + (part.stop < all_of.stop) for part, all_of in sides)
+        np.testing.assert_array_equal(painted(inner, *left), painted(outer))

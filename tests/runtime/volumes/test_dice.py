@@ -34,3 +34,10 @@ def test_boxes_of_two_masks_may_lie_apart() -> None:
     first[1:4, 1:4, 1:4] = Label.ET
     second[3:6, 3:6, 3:6] = Label.ET
     assert dice_by_region(first, second)[Region.ET] == pytest.approx(2 * 1 / 54)
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 5), (2, 3, 4, 5)])
+def test_arrays_of_any_number_of_axes_are_compared_voxel_by_voxel(shape: tuple[int, ...]) -> None:
+    first, second = np.random.default_rng(0).integers(0, 4, (2, *shape)).astype(np.uint8)
+    expected = {region: dice(region.mask(first), region.mask(second)) for region in Region}
+    assert dice_by_region(first, second) == expected

@@ -174,3 +174,12 @@ def test_a_box_turns_as_its_voxels_do(affine: NDArray[np.float64]) -> None:
     box = (slice(1, 2), slice(0, 3), slice(4, 6))
     volume[box] = True
     assert box_to_network_axes(box, grid) == bounding_box(to_network_axes(volume, grid))
+
+
+@pytest.mark.parametrize("entry", [(0, 0), (2, 3)])
+def test_an_affine_of_more_than_a_kilometre_is_refused(entry: tuple[int, int]) -> None:
+    near, far = np.eye(4), np.eye(4)
+    near[entry], far[entry] = -0.9e6, -1.1e6
+    check_affine(near, "A_t1.nii")
+    with pytest.raises(CaseError, match=r"^A_t1\.nii: the affine holds 1\.1e\+06, expected millimetres"):
+        check_affine(far, "A_t1.nii")

@@ -43,3 +43,13 @@ def test_a_value_that_the_scheme_does_not_know_is_refused_by_name(value: float) 
     values[2, 3, 4] = value
     with pytest.raises(CaseError, match=rf"^x: label values {value:g} found, expected only 0, 1, 2, 4 "):
         BRATS2020.from_file(values, "x")
+
+
+def test_several_unknown_values_are_told_in_order_and_at_most_five() -> None:
+    values = BRATS2020.to_file(CLASSES).astype(np.int16)
+    values[0, 0, :3] = 33, 100, -3
+    with pytest.raises(CaseError, match=r"^x: label values -3, 33, 100 found"):
+        BRATS2020.from_file(values, "x")
+    values[0, 1, :4] = 9, 8, 7, 6
+    with pytest.raises(CaseError, match=r"^x: label values -3, 6, 7, 8, 9 found"):
+        BRATS2020.from_file(values, "x")

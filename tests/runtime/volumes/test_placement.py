@@ -8,10 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from eenet_runtime.volumes.boxes import Box, bounding_box
+from eenet_runtime.volumes.boxes import Box, bounding_box, whole
 from eenet_runtime.volumes.labels import NUM_CLASSES
-from eenet_runtime.volumes.placement import AxisPlacement, Placement, Triple, most_probable, place_box
+from eenet_runtime.volumes.placement import Placement, most_probable, place_box
 from eenet_runtime.volumes.presets import GeometryPreset
+from eenet_runtime.volumes.sampling import AxisPlacement
+
+Triple = tuple[int, int, int]
+
 
 BOX_1MM = GeometryPreset("box", (32, 32, 12), 1.0, (1, 2, 2))
 BOX_2MM = GeometryPreset("box-2mm", (32, 32, 12), 2.0, (1, 2, 2))
@@ -30,11 +34,6 @@ def heads(draw: st.DrawFn) -> tuple[Triple, tuple[slice, slice, slice]]:
 
 
 SPACINGS = st.tuples(*[st.sampled_from([0.5, 0.7, 0.9375, 1.0, 1.2, 2.0, 3.3, 6.0])] * 3)
-
-
-def whole(shape: Triple) -> tuple[slice, slice, slice]:
-    """A head that fills its volume."""
-    return slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2])
 
 
 def one_hot(labels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -246,9 +245,9 @@ def test_only_the_head_and_what_touches_it_is_asked_for(
         placement.fill(result, read, head)
         np.testing.assert_array_equal(result, placement.to_network(image))
         for box in asked:
-            for part, whole in zip(box, head, strict=True):
-                assert part.start >= whole.start - 1
-                assert part.stop <= whole.stop + 1
+            for part, of_head in zip(box, head, strict=True):
+                assert part.start >= of_head.start - 1
+                assert part.stop <= of_head.stop + 1
 
 
 def test_certain_answers_come_back_as_blocks_of_the_network_voxels() -> None:
@@ -328,3 +327,16 @@ def test_only_the_axes_that_need_it_are_interpolated() -> None:
 def test_covered_never_leaves_the_volume() -> None:
     far = AxisPlacement(offset=100.0, scale=1.0, source_size=10, network_size=5)
     assert Placement((far, far, far)).covered[0] == slice(10, 10)
+
+
+def test_labels_are_never_interpolated() -> None:
+    shape = (40, 41, 30)
+    placement = place_box(whole(shape), shape, (1.0, 1.0, 1.0), BOX_2MM)
+    with pytest.raises(ValueError, match="differ in voxel size: labels come from interpolated probabilities"):
+        placement.labels_from_network(np.ones(BOX_2MM.shape, dtype=np.uint8))
+
+
+def test_an_axis_of_one_network_voxel_fills_what_it_covers() -> None:
+    line = AxisPlacement(offset=0.5, scale=2.0, source_size=2, network_size=1)
+    back = Placement((line, line, line)).values_from_network(np.full((1, 1, 1), 7, dtype=np.float32))
+    np.testing.assert_array_equal(back, np.full((2, 2, 2), 7, dtype=np.float32))

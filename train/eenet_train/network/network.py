@@ -58,7 +58,7 @@ class DepthUpsampling(layers.Layer):
 
 
 def _conv_block(x: Any, filters: int, name: str, statistics: StatisticsDtype) -> Any:
-    """Pre-activation residual block with a 1x1x1 shortcut (network.md, `Conv_block`)."""
+    """Pre-activation residual block with a 1x1x1 shortcut (docs/network.md, `Conv_block`)."""
     shortcut = layers.Conv3D(filters, 1, name=f"Res_{name}")(x)
     for step in (1, 2):
         x = StagedGroupNormalization(statistics_dtype=statistics, name=f"GroupNorm_{step}_{name}")(x)

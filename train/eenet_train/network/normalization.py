@@ -1,8 +1,9 @@
 """Group normalisation whose statistics stay right on a volume of millions of voxels.
 
 Keras' own `GroupNormalization` takes the moments of a whole group in one reduction. On a CPU that sums up to 8.8
-million FP32 numbers into few accumulators: at 192 x 160 x 144 x 16 the variance is off by 2 % (network.md, last
-section). Here every reduction runs over one axis at a time, so no accumulator takes more than a few hundred numbers.
+million FP32 numbers into few accumulators: at 192 x 160 x 144 x 16 the variance is off by 2 %
+(docs/decisions/0003-group-norm-in-stages.md). Here every reduction runs over one axis at a time, so no accumulator
+takes more than a few hundred numbers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The folder layouts in which a phantom can be written: those in which real data arrives (data.md)."""
+"""The folder layouts in which a phantom can be written: those in which real data arrives (docs/data.md)."""
 
 from __future__ import annotations
 

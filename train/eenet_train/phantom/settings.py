@@ -21,8 +21,9 @@ BRATS_AFFINE: Final = np.array(
 class TumourSettings:
     """Sizes and kinds of tumours.
 
-    The medians are those of the 484 training cases of the Medical Segmentation Decathlon, Task01 (data.md); with
-    these spreads (standard deviation of the natural logarithm) nearly all cases lie within tenfold either way.
+    The medians are those of the 484 training cases of the Medical Segmentation Decathlon, Task01 (docs/data.md,
+    "Sizes of tumours"); with these spreads (standard deviation of the natural logarithm) nearly all cases lie within
+    tenfold either way.
 
     Attributes:
         oedema_ml, enhancing_ml, necrotic_ml: median volumes of a case.

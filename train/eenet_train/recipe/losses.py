@@ -1,6 +1,6 @@
 """The training loss: cross-entropy plus the soft Dice loss of the three regions that BraTS evaluates.
 
-The paper names no loss (network.md); this sum is the field's usual choice, see Isensee et al., "nnU-Net",
+The paper names no loss (docs/network.md); this sum is the field's usual choice, see Isensee et al., "nnU-Net",
 Nature Methods 18 (2021), doi 10.1038/s41592-020-01008-z. All functions return one value for each volume of the
 batch, and take sums over one axis at a time: millions of FP32 numbers in one accumulator lose digits.
 

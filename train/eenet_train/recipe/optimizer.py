@@ -47,7 +47,7 @@ def plateau_rate(schedule: Schedule, losses: Sequence[float]) -> float:
     """The rate of the next epoch, from the mean training losses of all epochs before it.
 
     A rule over the whole history has no state of its own: a resumed training reads the same losses from its log.
-    The paper divides "whenever the loss has not improved for 50 epochs" (network.md); the count starts anew after
+    The paper divides "whenever the loss has not improved for 50 epochs" (docs/network.md); the count starts anew after
     each division.
     """
     rate, best, waited = schedule.learning_rate, float("inf"), 0

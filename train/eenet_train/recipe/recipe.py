@@ -1,7 +1,7 @@
 """Recipes: how a network is trained, apart from how long, on which geometry and from which data.
 
-`paper` is what the paper says and nothing more (network.md). `eenet` is ours; docs/decisions/0012-recipe.md tells what
-was measured.
+`paper` is what the paper says and nothing more (docs/network.md, last section). `eenet` is ours;
+docs/decisions/0012-recipe.md tells what was measured.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""What the command line needs besides: options that several commands share. Nothing here measures."""
