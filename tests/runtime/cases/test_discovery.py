@@ -264,8 +264,8 @@ def test_cases_of_one_name_are_all_refused(tmp_path: Path) -> None:
     touch_case(tmp_path / "three", "B")
     found = find_cases(tmp_path)
     assert [case.case_id for case in found.cases] == ["B"]
-    assert [refused.case_id for refused in found.refused] == ["A", "A"]
-    assert all("2 cases have the name A" in refused.reason for refused in found.refused)
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert the_refusal(found) == f"{tmp_path}: 2 cases have the name A, rename all but one: {one}; {two}"
 
 
 def test_a_complete_and_an_incomplete_case_of_one_name_are_both_refused(tmp_path: Path) -> None:
@@ -274,7 +274,8 @@ def test_a_complete_and_an_incomplete_case_of_one_name_are_both_refused(tmp_path
     touch(tmp_path / "two", "A_t1.nii.gz")
     found = find_cases(tmp_path)
     assert found.cases == ()
-    assert len(found.refused) == 2
+    assert "2 cases have the name A" in the_refusal(found)
+    assert "t1ce and t2 and flair missing" in the_refusal(found)
 
 
 def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
