@@ -61,7 +61,12 @@ _Found: TypeAlias = CaseFiles | RefusedCase | FoundFile
 
 @dataclass(frozen=True)
 class _Rules:
-    """What a caller allows: modalities that may be missing, and what links may not lead out of (None: no such limit)."""
+    """What a caller allows.
+
+    Attributes:
+        allow_missing: modalities of which a case may lack one.
+        boundary: what links may not lead out of; None where they may lead anywhere.
+    """
 
     allow_missing: Collection[Modality]
     boundary: Path | None

@@ -158,6 +158,7 @@ def _entry(outcome: CaseOutcome) -> dict[str, Any]:
         "dice": report.dice,
         "seconds": report.seconds,
         "warnings": list(report.warnings),
+        "suspicions": list(report.suspicions),
     }
 
 

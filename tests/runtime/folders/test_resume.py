@@ -37,7 +37,7 @@ class Finished:
 
     def plan(self, settings: FolderSettings = PLAIN, mask_settings: MaskSettings | None = None) -> dict[str, str]:
         found = plan_folder(self.cases, self.output, settings, mask_settings or MaskSettings.of(self.segmenter))
-        return {case.case_id: f"{case.action} {case.why}".strip() for case in found}
+        return {case.case_id: f"{case.action} {case.why or ''}".strip() for case in found}
 
 
 @pytest.fixture
@@ -136,6 +136,10 @@ CHANGES: dict[str, tuple[Callable[[Finished], object], str]] = {
     "another model": (_edit_report(lambda report: report["settings"].update(bundle_id="x")), "bundle_id was x, is "),
     "another engine": (_edit_report(lambda report: report["settings"].update(backend="x")), "backend was x, is "),
     "another precision": (_edit_report(lambda report: report["settings"].update(precision="int8")), "precision was"),
+    "a channel that was renamed": (
+        _edit_report(lambda report: report["inputs"]["t2"].update(channel=1)),
+        "t2 has changed",
+    ),
     "fewer modalities": (_edit_report(lambda report: report["inputs"].pop("t2")), "made from other modalities"),
 }
 
