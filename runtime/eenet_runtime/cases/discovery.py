@@ -124,10 +124,9 @@ def _search(top: Path, rules: _Rules) -> Iterator[_Found]:
         OSError: the folder itself cannot be listed; one below it is a refused case.
     """
     seen: set[str] = set()
-    waiting = [top]
+    waiting = [(top, os.path.realpath(top))]
     while waiting:
-        folder = waiting.pop()
-        real = os.path.realpath(folder)
+        folder, real = waiting.pop()
         if real in seen:  # a link in a circle, or a second one to the same place
             continue
         seen.add(real)
@@ -147,7 +146,8 @@ def _search(top: Path, rules: _Rules) -> Iterator[_Found]:
                     yield entry
         for lost in listing.lost:
             yield RefusedCase(lost.path.name, f"{lost.path}: {lost.obstacle}")
-        waiting += sorted(below, reverse=True)
+        for path in sorted(below, reverse=True):
+            waiting.append((path, os.path.realpath(path) if path.is_symlink() else f"{real}/{path.name}"))
 
 
 def _sorted_folder(folder: Path, files: Sequence[FoundFile], rules: _Rules) -> Iterator[_Found]:

@@ -201,6 +201,18 @@ def test_a_case_without_a_picture_says_so(tmp_path: Path, name: str) -> None:
     assert "no picture" in page.texts["tbody"][1]
 
 
+def test_suspicions_come_first_and_are_told_from_notices_in_words(tmp_path: Path) -> None:
+    write_report(
+        tmp_path, "A", warnings=["resampled", "the T2 may be another image"], suspicions=["the T2 may be another image"]
+    )
+    write_report(tmp_path, "B", warnings=["resampled"])
+    page = page_of(tmp_path)
+    assert page.texts["li"] == ["suspicion: the T2 may be another image", "notice: resampled", "notice: resampled"]
+    assert [item["class"] for item in page.all("li")] == ["suspicion", "notice", "notice"]
+    assert dict(zip(page.texts["dt"], page.texts["dd"], strict=True))["with suspicions"] == "1"
+    assert ["data-suspect" in row for row in page.all("tr") if "data-warned" in row] == [True, False]
+
+
 # Strangers' text
 
 

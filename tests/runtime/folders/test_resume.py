@@ -159,6 +159,20 @@ def test_a_case_is_computed_again_if_anything_that_it_follows_from_changed(finis
         assert finished.plan()["A"] == "keep"
 
 
+def test_channels_that_dataset_json_calls_otherwise_now_are_other_inputs(
+    segmenter: Segmenter, head: Head, tmp_path: Path
+) -> None:
+    # One 4D file with the same bytes: only the names of its channels tell that the mask was made from others.
+    write_case(tmp_path / "in", "BRATS_001", head, "msd", label=False)
+    segment_folder(segmenter, tmp_path / "in", tmp_path / "out", PLAIN)
+    described = tmp_path / "in" / "dataset.json"
+    text = described.read_text()
+    described.write_text(text.replace('"0": "FLAIR"', '"0": "T2w"').replace('"3": "T2w"', '"3": "FLAIR"'))
+    assert described.read_text() != text
+    (case,) = plan_folder(tmp_path / "in", tmp_path / "out", PLAIN, MaskSettings.of(segmenter))
+    assert (case.action, case.why) == ("compute", "t2 has changed")
+
+
 def test_other_settings_of_the_masks_compute_all_again(finished: Finished) -> None:
     settings = MaskSettings.of(finished.segmenter)
     assert finished.plan(replace(PLAIN, scheme=MSD))["A"].startswith("compute label values were BACKGROUND 0, NCR 1")
