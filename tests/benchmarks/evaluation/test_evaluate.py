@@ -25,6 +25,7 @@ from eenet_runtime.folders.folder import FolderSettings, segment_folder
 from eenet_runtime.segmenter.segmenter import Segmenter
 from eenet_runtime.volumes.labels import BRATS2020, BRATS2023, MSD, LabelScheme
 from eenet_runtime.volumes.presets import EENET_FAST
+from tests.lost_inputs import LOST, lose
 from tests.synthetic import LAYOUT_SCHEMES, LAYOUTS, TINY, TINY_2MM, Head, make_head, write_case, write_volume
 
 
@@ -60,6 +61,7 @@ def test_the_masks_of_the_runtime_are_evaluated_in_the_convention_of_each_case(
 ) -> None:
     run = segment_folder(segmenter, cases, tmp_path / "masks")
     results = _by_id(evaluate_folder(tmp_path / "masks", cases))
+    assert len(run.outcomes) == 2
     for outcome in run.outcomes:
         assert outcome.report is not None
         assert outcome.report.dice is not None
@@ -78,7 +80,9 @@ def test_truth_and_masks_of_every_layout_are_understood(layout: str, tmp_path: P
 
 def test_the_report_beside_a_mask_tells_its_label_values(cases: Path, segmenter: Segmenter, tmp_path: Path) -> None:
     segment_folder(segmenter, cases, tmp_path / "masks", FolderSettings(scheme=MSD, preview=False))
-    for result in evaluate_folder(tmp_path / "masks", cases):
+    results = evaluate_folder(tmp_path / "masks", cases)
+    assert len(results) == 2
+    for result in results:
         # Read as BraTS, the Decathlon's oedema would be necrosis.
         assert set(_dice(result).values()) == {1.0}
 
@@ -87,7 +91,7 @@ def test_label_values_that_the_caller_names_count_more_than_the_layouts(cases: P
     for name in ("A", "B"):
         _write_mask(tmp_path / "masks", name, make_head(), MSD)
     results = evaluate_folder(tmp_path / "masks", cases, scheme=MSD)
-    assert all(set(_dice(result).values()) == {1.0} for result in results)
+    assert [set(_dice(result).values()) for result in results] == [{1.0}, {1.0}]
 
 
 def test_a_broken_report_is_a_reason_and_not_a_guess(cases: Path, masks: Path) -> None:
@@ -348,3 +352,43 @@ def test_a_killed_process_is_a_reason_and_not_the_end(cases: Path, masks: Path) 
 def test_progress_is_for_terminals_only(cases: Path, masks: Path) -> None:
     finished = CliRunner().invoke(app, ["evaluate", str(masks), str(cases)])
     assert "cases evaluated" not in finished.output
+
+
+@pytest.mark.parametrize("word", ["flair", "seg"])
+@pytest.mark.parametrize("what", LOST)
+def test_a_file_of_the_truth_that_is_no_file_is_told_as_what_it_is(
+    cases: Path, masks: Path, what: str, word: str
+) -> None:
+    path = cases / "A" / f"A_{word}.nii.gz"
+    said = lose(path, what)
+    results = _by_id(evaluate_folder(masks, cases))
+    assert {name: result.reason for name, result in results.items()} == {"A": f"{path}: {said}", "B": ""}
+
+
+@pytest.mark.parametrize("what", LOST)
+def test_a_label_file_alone_that_is_no_file_is_told_as_what_it_is(tmp_path: Path, what: str) -> None:
+    head = make_head()
+    for name in ("A", "B"):
+        write_volume(tmp_path / "truth" / f"{name}_seg.nii.gz", BRATS2020.to_file(head.labels), head.affine)
+        _write_mask(tmp_path / "masks", name, head, BRATS2020)
+    path = tmp_path / "truth" / "A_seg.nii.gz"
+    said = lose(path, what)
+    results = _by_id(evaluate_folder(tmp_path / "masks", tmp_path / "truth"))
+    assert {name: result.reason for name, result in results.items()} == {"A": f"{path}: {said}", "B": ""}
+
+
+@pytest.mark.parametrize("what", LOST)
+def test_a_mask_and_a_report_that_are_no_files_are_told_as_what_they_are(cases: Path, masks: Path, what: str) -> None:
+    said = lose(masks / "A.nii.gz", what)
+    (masks / "B.json").touch()
+    lose(masks / "B.json", "a link without a target")  # which label values did it tell?
+    results = _by_id(evaluate_folder(masks, cases))
+    assert results["A"].reason == f"{masks / 'A.nii.gz'}: {said}"
+    assert "B.json: not a report of eenet-run" in results["B"].reason
+
+
+def test_truth_without_any_label_tells_of_the_first_case_that_was_refused(tmp_path: Path) -> None:
+    write_case(tmp_path / "truth", "A", make_head(), label=False)
+    said = lose(tmp_path / "truth" / "A" / "A_t1.nii.gz", "a link without a target")
+    with pytest.raises(DatasetError, match=f"no label found; .*the first case refused: .*A_t1.nii.gz: {said}"):
+        find_truth(tmp_path / "truth")

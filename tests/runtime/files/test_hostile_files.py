@@ -27,6 +27,7 @@ from eenet_runtime.errors import CaseError, DatasetError, EENetError
 from eenet_runtime.files.input_file import ReadLimits, open_input
 from eenet_runtime.files.nifti import read_header, read_volume
 from eenet_runtime.printable import printable
+from eenet_runtime.volumes.labels import Modality
 from tests.synthetic import make_head, write_case, write_volume
 
 VOXELS: NDArray[np.int16] = np.arange(2 * 3 * 4, dtype=np.int16).reshape(2, 3, 4)
