@@ -15,7 +15,7 @@ from eenet_runtime.cases.case_files import CaseFiles, split_name
 from eenet_runtime.cases.dataset_json import read_dataset_json
 from eenet_runtime.cases.discovery import RefusedCase, look_for_cases
 from eenet_runtime.errors import CaseError, DatasetError
-from eenet_runtime.files.listing import is_there, list_folder
+from eenet_runtime.files.listing import is_link, is_there, list_folder
 from eenet_runtime.files.nifti import nifti_stem, read_volume
 from eenet_runtime.volumes.grid import Grid
 from eenet_runtime.volumes.labels import BRATS2020, BRATS2023, LABEL_SCHEMES, LabelScheme
@@ -115,7 +115,7 @@ def _label_files(folder: Path, refused: Sequence[RefusedCase]) -> Truth:
             where = Path(str(error.filename))
             unreadable.append(RefusedCase(where.name, f"{where}: the folder cannot be read ({error.strerror})"))
             continue
-        waiting += [path for path in listing.folders if not path.is_symlink()]
+        waiting += [path for path in listing.folders if not is_link(path)]
         for file in listing.files:
             parts = split_name(file.path)
             if file.is_folder and not parts.word:

@@ -18,7 +18,7 @@ from eenet_runtime.cases.case_files import CaseFiles, ImageSource, NameParts, sc
 from eenet_runtime.cases.dataset_json import DatasetDescription, read_dataset_json
 from eenet_runtime.cases.missing_modality import may_lack
 from eenet_runtime.errors import DatasetError
-from eenet_runtime.files.listing import FoundFile, in_words, is_there, list_folder, look_at, require_folder
+from eenet_runtime.files.listing import FoundFile, in_words, is_link, is_there, list_folder, look_at, require_folder
 from eenet_runtime.files.nifti import nifti_stem
 from eenet_runtime.volumes.labels import MSD, Modality
 
@@ -147,7 +147,7 @@ def _search(top: Path, rules: _Rules) -> Iterator[_Found]:
         for lost in listing.lost:
             yield RefusedCase(lost.path.name, f"{lost.path}: {lost.obstacle}")
         for path in sorted(below, reverse=True):
-            waiting.append((path, os.path.realpath(path) if path.is_symlink() else f"{real}/{path.name}"))
+            waiting.append((path, os.path.realpath(path) if is_link(path) else f"{real}/{path.name}"))
 
 
 def _sorted_folder(folder: Path, files: Sequence[FoundFile], rules: _Rules) -> Iterator[_Found]:

@@ -126,6 +126,14 @@ def is_there(path: Path) -> bool:
     return True
 
 
+def is_link(path: Path) -> bool:
+    """Whether this is a link, as far as the system tells; unlike `Path.is_symlink` it never raises."""
+    try:
+        return path.is_symlink()
+    except OSError:
+        return False
+
+
 def leads_out(path: Path, folder: Path) -> bool:
     """Whether a path, its links followed as far as they lead, lies outside of a folder."""
     # Not `Path.resolve`: that raises for a link in a circle.

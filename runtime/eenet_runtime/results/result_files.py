@@ -105,7 +105,7 @@ class ResultPaths:
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:
-                if path.is_symlink() or path.is_file():
+                if _is_there_as_a_file(path):
                     left.append(f"{path}: of an earlier run, cannot be removed ({error.strerror or error})")
         return left
 
@@ -169,6 +169,13 @@ def clear_the_way(files: CaseFiles, paths: ResultPaths, outputs: OutputSettings)
     problems = [paths.obstacle(outputs), *paths.remove()]
     if found := next((problem for problem in problems if problem is not None), None):
         raise ResultPathError(found)
+
+
+def _is_there_as_a_file(path: Path) -> bool:
+    try:
+        return not S_ISDIR(path.lstat().st_mode)
+    except OSError:
+        return False
 
 
 def _is_one_file(path: Path, other: Path) -> bool:

@@ -104,10 +104,14 @@ def test_a_case_that_permissions_keep_back_is_refused_and_the_others_are_found(m
         inbox.chmod(0o755)
         for case in ("good", "odd"):
             touch_case(inbox / case, case)
+        (inbox / "odd" / "below").mkdir()
         (inbox / "odd").chmod(mode)
         with as_another_user():
-            reason = odd_one(inbox)
+            found = find_cases(inbox)
         (inbox / "odd").chmod(0o755)
+    assert [case.case_id for case in found.cases] == ["good"]
+    assert {case.case_id for case in found.refused} == ({"odd", "below"} if mode == 0o644 else {"odd"})
+    reason = next(case.reason for case in found.refused if case.case_id == "odd")
     assert "cannot be read (Permission denied)" in reason
     if mode == 0o644:  # the names can be listed, and nothing more
         assert "odd_flair.nii.gz, odd_t1.nii.gz, odd_t1ce.nii.gz, odd_t2.nii.gz" in reason
