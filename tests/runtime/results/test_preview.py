@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from eenet_runtime.cases.content_checks import Finding, Severity
-from eenet_runtime.results import preview
+from eenet_runtime.results import preview, preview_sheet
 from eenet_runtime.results.preview import draw_preview, render_preview
 from eenet_runtime.results.preview_sheet import REGION_COLOURS, SheetText, _drawable
 from eenet_runtime.segmenter.segmenter import Segmenter
@@ -295,7 +295,7 @@ def test_a_suspicion_is_told_from_a_notice_in_words_and_names_no_file(
 ) -> None:
     result = segmenter.segment(case_files(tmp_path, "A", head))
     written: list[SheetText] = []
-    compose = preview.compose
+    compose = preview_sheet.compose
 
     def noted(rows: Any, text: SheetText, pixels_per_mm: float) -> bytes:
         written.append(text)
@@ -306,7 +306,8 @@ def test_a_suspicion_is_told_from_a_notice_in_words_and_names_no_file(
     findings = tuple(
         Finding(rule, Severity.SUSPECTED, message) for rule in ("t2-exchanged", "misaligned", "coarse-voxels")
     )
-    volumes = {name: volume for name, volume in result.images.volumes.items() if name is not Modality.FLAIR}
+    volumes = dict(result.images.volumes)
+    del volumes[Modality.FLAIR]
     odd = replace(result, findings=findings, warnings=(message,) * 4, images=replace(result.images, volumes=volumes))
     with_alerts, without = render_preview(odd), render_preview(result)
     assert list(written[0].alerts) == [
