@@ -10,6 +10,7 @@ EENetError
 ├── BackendError    no inference engine, or one that cannot run this model
 │   └── SelfTestError an engine that does not compute on this machine what was exported
 ├── OutputError     a result that cannot be written
+│   └── ResultPathError the results of one case cannot have their names; the other cases go on
 ├── TrainingError   a training that cannot start or go on
 └── ExportError     a model that cannot be exported
     └── ParityError an exported artefact that does not agree with the Keras model it came from
@@ -65,6 +66,10 @@ class SelfTestError(BackendError):
 
 class OutputError(EENetError):
     """A result could not be written; nothing half-written is left under its final name."""
+
+
+class ResultPathError(OutputError):
+    """The results of one case cannot be written under its names, where those of others can."""
 
 
 class TrainingError(EENetError):

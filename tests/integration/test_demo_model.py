@@ -48,7 +48,9 @@ def test_the_demo_finds_the_tumours_of_the_example_cases(results: tuple[FolderRu
 
 def test_the_masks_of_the_demo_lie_on_the_grid_of_the_t1(results: tuple[FolderRun, Path]) -> None:
     _, output = results
-    for case in find_cases(EXAMPLES).cases:
+    cases = find_cases(EXAMPLES).cases
+    assert len(cases) == 2
+    for case in cases:
         mask = nib.load(output / f"{case.case_id}.nii.gz")
         t1 = nib.load(next(iter(case.images.values())).path)
         assert mask.shape == t1.shape == (240, 240, 155)

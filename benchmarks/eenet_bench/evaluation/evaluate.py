@@ -21,6 +21,7 @@ from eenet_bench.evaluation.metrics import RegionMetrics, case_metrics
 from eenet_bench.evaluation.truth import TrueLabel, find_truth, read_labels
 from eenet_runtime.cases.preprocessing import read_case, read_label
 from eenet_runtime.errors import CaseError, DatasetError
+from eenet_runtime.files.listing import is_there, require_folder
 from eenet_runtime.files.nifti import is_nifti_name, nifti_stem
 from eenet_runtime.volumes.grid import Grid, to_stored_order
 from eenet_runtime.volumes.labels import Label, LabelScheme, Region
@@ -101,8 +102,7 @@ def evaluate_folder(
     Raises:
         DatasetError: a folder is missing, `truth` holds no label, or a ceiling is asked for without images.
     """
-    if not predictions.is_dir():
-        raise DatasetError(f"{predictions}: no such folder")
+    require_folder(predictions)
     found = find_truth(truth)
     if ceiling is not None and any(label.files is None for label in found.labels):
         raise DatasetError(f"{truth}: only label files found; the ceiling needs the images of the cases as well")
@@ -200,7 +200,7 @@ def _ceiling(case: TrueLabel, preset: GeometryPreset | None) -> dict[str, float]
 def _mask_path(predictions: Path, case_id: str) -> Path:
     candidates = [predictions / f"{case_id}{suffix}" for suffix in (".nii.gz", ".nii")]
     for path in candidates:
-        if path.is_file():
+        if is_there(path):
             return path
     raise CaseError(f"{candidates[0]}: file not found; the case has no mask")
 
@@ -219,7 +219,7 @@ def _read_mask(path: Path, scheme: LabelScheme, grid: Grid) -> NDArray[np.uint8]
 def _reported_scheme(mask: Path) -> LabelScheme | None:
     """The label values that the report beside a mask names, None where there is no report."""
     path = mask.with_name(f"{nifti_stem(mask)}.json")
-    if not path.is_file():
+    if not is_there(path):
         return None
     try:
         described = json.loads(path.read_text(encoding="utf-8"))["mask"]

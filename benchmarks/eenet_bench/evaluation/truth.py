@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,9 +13,10 @@ from numpy.typing import NDArray
 
 from eenet_runtime.cases.case_files import CaseFiles, split_name
 from eenet_runtime.cases.dataset_json import read_dataset_json
-from eenet_runtime.cases.discovery import RefusedCase, find_cases
+from eenet_runtime.cases.discovery import RefusedCase, look_for_cases
 from eenet_runtime.errors import CaseError, DatasetError
-from eenet_runtime.files.nifti import is_nifti_name, nifti_stem, read_volume
+from eenet_runtime.files.listing import is_link, is_there, list_folder
+from eenet_runtime.files.nifti import nifti_stem, read_volume
 from eenet_runtime.volumes.grid import Grid
 from eenet_runtime.volumes.labels import BRATS2020, BRATS2023, LABEL_SCHEMES, LabelScheme
 
@@ -61,15 +63,10 @@ def find_truth(folder: Path) -> Truth:
     Raises:
         DatasetError: no such folder, or no label in it.
     """
-    if not folder.is_dir():
-        raise DatasetError(f"{folder}: no such folder")
-    try:
-        found = find_cases(folder)
-    except DatasetError:
-        return _label_files(folder)
+    found = look_for_cases(folder)
     labels = [TrueLabel(c.case_id, c.label, c.scheme, c) for c in found.cases if c.label is not None]
     if not labels:
-        return _label_files(folder)
+        return _label_files(folder, found.refused)
     without = [
         RefusedCase(case.case_id, f"{next(iter(case.images.values())).path.parent}: case {case.case_id} has no label")
         for case in found.cases
@@ -102,17 +99,34 @@ def scheme_by_name(name: str) -> LabelScheme:
         raise DatasetError(f"unknown label values {name!r}; known: {', '.join(LABEL_SCHEMES)}") from None
 
 
-def _label_files(folder: Path) -> Truth:
-    """Every NIfTI file below a folder that is not an image by its name."""
-    labels = []
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if is_nifti_name(path) and path.is_file() and not hidden and split_name(path).modality is None:
-            labels.append(_label_file(path))
+def _label_files(folder: Path, refused: Sequence[RefusedCase]) -> Truth:
+    """Everything below a folder that has the name of a NIfTI file and not that of an image, readable or not.
+
+    Args:
+        folder: where to look.
+        refused: what looked like cases there; told where there is no label either.
+    """
+    labels, unreadable = [], []
+    waiting = [folder]
+    while waiting:
+        try:
+            listing = list_folder(waiting.pop())
+        except OSError as error:
+            where = Path(str(error.filename))
+            unreadable.append(RefusedCase(where.name, f"{where}: the folder cannot be read ({error.strerror})"))
+            continue
+        waiting += [path for path in listing.folders if not is_link(path)]
+        for file in listing.files:
+            parts = split_name(file.path)
+            if file.is_folder and not parts.word:
+                waiting.append(file.path)
+            elif parts.modality is None:
+                labels.append(_label_file(file.path))
     if not labels:
+        first = next((f"; the first case refused: {case.reason}" for case in (*refused, *unreadable)), "")
         raise DatasetError(
             f"{folder}: no label found; expected cases with labels (BraTS, Decathlon, nnU-Net), or label files named "
-            "<case>_seg.nii.gz, <case>-seg.nii.gz or <case>.nii.gz"
+            f"<case>_seg.nii.gz, <case>-seg.nii.gz or <case>.nii.gz{first}"
         )
     counts = Counter(label.case_id for label in labels)
     doubles = [
@@ -121,7 +135,7 @@ def _label_files(folder: Path) -> Truth:
         if count > 1
     ]
     once = [label for label in labels if counts[label.case_id] == 1]
-    return Truth(tuple(sorted(once, key=lambda label: label.case_id)), tuple(doubles))
+    return Truth(tuple(sorted(once, key=lambda label: label.case_id)), (*doubles, *unreadable))
 
 
 def _label_file(path: Path) -> TrueLabel:
@@ -136,7 +150,7 @@ def _label_file(path: Path) -> TrueLabel:
 def _described_scheme(folder: Path) -> LabelScheme | None:
     """The label values of a dataset.json beside the files or above their folder; a broken one tells nothing."""
     for path in (folder / "dataset.json", folder.parent / "dataset.json"):
-        if path.is_file():
+        if is_there(path):
             try:
                 return read_dataset_json(path).scheme
             except DatasetError:

@@ -24,7 +24,9 @@ MODALITY_WORDS: Final[Mapping[str, Modality]] = {
 """Every spelling of a modality that data sets use, in lower case."""
 
 _LABEL_WORDS: Final = frozenset({"seg", "segm", "segmentation"})
-_WORDS_OF_2023: Final = frozenset({"t1n", "t1c", "t2w", "t2f"})
+_WORDS_OF_2023: Final = frozenset({"t1n", "t2f"})
+"""Words that came with BraTS 2023. Its other two, `t1c` and `t2w`, are older and stand in names of every year."""
+
 _SEPARATORS: Final = re.compile(r"[_\-. ]+")
 
 
@@ -104,7 +106,7 @@ def split_name(path: Path) -> NameParts:
 
 
 def scheme_of_words(words: set[str]) -> LabelScheme:
-    """The label scheme that goes with a way of naming: `t1n`, `t1c`, `t2w`, `t2f` came with BraTS 2023."""
+    """The label scheme that goes with a way of naming: BraTS 2023's where a word is its own, else BraTS 2020's."""
     return BRATS2023 if words & _WORDS_OF_2023 else BRATS2020
 
 

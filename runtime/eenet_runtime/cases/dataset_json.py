@@ -50,7 +50,7 @@ def read_dataset_json(path: Path) -> DatasetDescription:
     """
     try:
         with open_input(path, _LIMITS) as file:
-            text = file.read(file.size).decode("utf-8")
+            text = file.read(file.size).decode("utf-8-sig")
         return _describe(json.loads(text), path)
     except CaseError as error:
         raise DatasetError(str(error)) from error

@@ -1,20 +1,25 @@
-"""Finding the cases in a folder, whatever its layout, and saying why something is not a case."""
+"""Finding the cases in a folder, whatever its layout, and saying why something is not a case.
+
+Nothing vanishes here: a file that has the name of a case's image but cannot be read as one (a link without a target, a
+pipe, a folder, a file on a disk that fails) refuses its case by name, and so does a folder that cannot be looked into.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from eenet_runtime.cases.case_files import CaseFiles, ImageSource, NameParts, scheme_of_words, split_name
 from eenet_runtime.cases.dataset_json import DatasetDescription, read_dataset_json
 from eenet_runtime.cases.missing_modality import may_lack
 from eenet_runtime.errors import DatasetError
-from eenet_runtime.files.nifti import is_nifti_name, nifti_stem
+from eenet_runtime.files.listing import FoundFile, in_words, is_link, is_there, list_folder, look_at, require_folder
+from eenet_runtime.files.nifti import nifti_stem
 from eenet_runtime.volumes.labels import MSD, Modality
 
 MSD_CHANNELS: Final = (Modality.FLAIR, Modality.T1, Modality.T1CE, Modality.T2)
@@ -23,6 +28,8 @@ MSD_CHANNELS: Final = (Modality.FLAIR, Modality.T1, Modality.T1CE, Modality.T2)
 _MSD_NAME: Final = re.compile(r"BRATS_\d+$", re.IGNORECASE)
 _NNUNET_NAME: Final = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})$")
 _LABEL_FOLDERS: Final = {"labelstr", "labelsts"}
+_TOLD: Final = 4
+"""Of cases that share a name, how many a message tells."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +42,11 @@ class RefusedCase:
 
 @dataclass(frozen=True)
 class Discovery:
-    """What a folder holds.
+    """What a folder holds. No two entries of `cases` and `refused` have one name.
 
     Attributes:
         cases: complete cases, in order of their names.
-        refused: cases with a reason against them.
+        refused: cases with a reason against them, in order of their names.
         ignored: NIfTI files that belong to no case.
     """
 
@@ -48,30 +55,21 @@ class Discovery:
     ignored: tuple[Path, ...]
 
 
-class _Findings:
-    """Collects while folders are walked."""
+_Found: TypeAlias = CaseFiles | RefusedCase | FoundFile
+"""What a file turns out to be: a case, one that is refused, or nothing of a case."""
 
-    def __init__(self, allow_missing: Collection[Modality]) -> None:
-        self.allow_missing = allow_missing
-        self.cases: list[CaseFiles] = []
-        self.refused: list[RefusedCase] = []
-        self.ignored: list[Path] = []
 
-    def refuse(self, case_id: str, reason: str) -> None:
-        self.refused.append(RefusedCase(case_id, reason))
+@dataclass(frozen=True)
+class _Rules:
+    """What a caller allows.
 
-    def add(self, case: CaseFiles) -> None:
-        """Take in a case, unless two of its modalities are one file under two names."""
-        twins = _same_file(case)
-        if twins is None:
-            self.cases.append(case)
-            return
-        first, second = twins
-        self.refuse(
-            case.case_id,
-            f"{case.images[second].path}: the same file as {case.images[first].path.name}, given as {second.value} and "
-            f"as {first.value}; expected two images",
-        )
+    Attributes:
+        allow_missing: modalities of which a case may lack one.
+        boundary: what links may not lead out of; None where they may lead anywhere.
+    """
+
+    allow_missing: Collection[Modality]
+    boundary: Path | None
 
 
 def find_cases(folder: Path, allow_missing: Collection[Modality] = (), *, links_out: bool = True) -> Discovery:
@@ -86,189 +84,243 @@ def find_cases(folder: Path, allow_missing: Collection[Modality] = (), *, links_
             write into a drop folder must not get a mask of an image that he cannot read himself.
 
     Raises:
-        DatasetError: the folder does not exist, or nothing in it looks like a case.
+        DatasetError: the folder does not exist or cannot be read, or nothing in it looks like a case.
     """
-    if not folder.is_dir():
-        raise DatasetError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}")
-    if folder.name in ("", ".."):
-        folder = folder.resolve()  # a case may take its name from its folder, and "." has none
-    findings = _Findings(allow_missing)
-    for parent, paths in _nifti_files(folder, findings):
-        if parent.name.lower() not in _LABEL_FOLDERS:
-            _sort_folder(parent, paths, findings)
-    if not links_out:
-        _refuse_links_out(folder, findings)
-    _refuse_doubles(findings)
-    if not findings.cases and not findings.refused:
+    found = look_for_cases(folder, allow_missing, links_out=links_out)
+    if not found.cases and not found.refused:
         raise DatasetError(
-            f"{folder}: no case found among {len(findings.ignored)} NIfTI files; expected names ending in _t1, _t1ce, "
+            f"{folder}: no case found among {len(found.ignored)} NIfTI files; expected names ending in _t1, _t1ce, "
             "_t2, _flair (BraTS), -t1n, -t1c, -t2w, -t2f (BraTS 2023), or a dataset.json (Decathlon, nnU-Net)"
         )
+    return found
+
+
+def look_for_cases(folder: Path, allow_missing: Collection[Modality] = (), *, links_out: bool = True) -> Discovery:
+    """As `find_cases`, but a folder may be empty.
+
+    Raises:
+        DatasetError: the folder does not exist or cannot be read.
+    """
+    require_folder(folder)
+    if folder.name in ("", ".."):
+        folder = folder.resolve()  # a case may take its name from its folder, and "." has none
+    rules = _Rules(allow_missing, None if links_out else folder)
+    try:
+        found = list(_search(folder, rules))
+    except OSError as error:  # of the folder itself: those below are refused one by one
+        raise DatasetError(f"{folder}: the folder cannot be read ({error.strerror or error})") from error
+    cases = _one_for_each_name(folder, [entry for entry in found if not isinstance(entry, FoundFile)])
     return Discovery(
-        tuple(sorted(findings.cases, key=lambda case: case.case_id)),
-        tuple(sorted(findings.refused, key=lambda case: case.case_id)),
-        tuple(findings.ignored),
+        tuple(case for case in cases if isinstance(case, CaseFiles)),
+        tuple(case for case in cases if isinstance(case, RefusedCase)),
+        tuple(entry.path for entry in found if isinstance(entry, FoundFile)),
     )
 
 
-def _nifti_files(folder: Path, findings: _Findings) -> Iterator[tuple[Path, list[Path]]]:
-    """Each folder that holds NIfTI files, once, with those files in order of their names."""
+def _search(top: Path, rules: _Rules) -> Iterator[_Found]:
+    """Everything in a folder and below it, each folder once.
 
-    def refuse(error: OSError) -> None:
-        where = Path(str(error.filename))
-        findings.refuse(where.name, f"{where}: the folder cannot be read ({error.strerror})")
-
-    seen: set[Path] = set()
-    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        here = Path(parent)
-        if here.resolve() in seen:  # a link in a circle, or a second one to the same place
-            folders.clear()
+    Raises:
+        OSError: the folder itself cannot be listed; one below it is a refused case.
+    """
+    seen: set[str] = set()
+    waiting = [(top, os.path.realpath(top))]
+    while waiting:
+        folder, real = waiting.pop()
+        if real in seen:  # a link in a circle, or a second one to the same place
             continue
-        seen.add(here.resolve())
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        visible = [here / name for name in sorted(names) if not name.startswith(".")]
-        paths = [path for path in visible if is_nifti_name(path) and path.is_file()]
-        if paths:
-            yield here, paths
+        seen.add(real)
+        try:
+            listing = list_folder(folder, rules.boundary)
+        except OSError as error:
+            if folder == top:
+                raise
+            yield RefusedCase(folder.name, f"{folder}: the folder cannot be read ({error.strerror or error})")
+            continue
+        below = list(listing.folders)
+        if listing.files and folder.name.lower() not in _LABEL_FOLDERS:
+            for entry in _sorted_folder(folder, listing.files, rules):
+                if isinstance(entry, FoundFile) and entry.is_folder:
+                    below.append(entry.path)  # its name ends like a file's, but it stands for no image
+                else:
+                    yield entry
+        for lost in listing.lost:
+            yield RefusedCase(lost.path.name, f"{lost.path}: {lost.obstacle}")
+        for path in sorted(below, reverse=True):
+            waiting.append((path, os.path.realpath(path) if is_link(path) else f"{real}/{path.name}"))
 
 
-def _sort_folder(parent: Path, paths: list[Path], findings: _Findings) -> None:
-    """Deal with the NIfTI files that lie directly in one folder."""
-    by_name: dict[str, list[tuple[Path, NameParts]]] = defaultdict(list)
-    by_channel: dict[str, list[tuple[int, Path]]] = defaultdict(list)
-    single: list[Path] = []
-    for path in paths:
-        parts = split_name(path)
-        numbered = _NNUNET_NAME.match(nifti_stem(path))
+def _sorted_folder(folder: Path, files: Sequence[FoundFile], rules: _Rules) -> Iterator[_Found]:
+    """Deal with the files that lie directly in one folder."""
+    by_name: dict[str, list[tuple[FoundFile, NameParts]]] = defaultdict(list)
+    by_channel: dict[str, list[tuple[int, FoundFile]]] = defaultdict(list)
+    single: list[FoundFile] = []
+    for file in files:
+        parts = split_name(file.path)
+        numbered = _NNUNET_NAME.match(nifti_stem(file.path))
         if parts.word:
-            by_name[parts.case_id].append((path, parts))
+            by_name[parts.case_id].append((file, parts))
         elif numbered:
-            by_channel[numbered["case"]].append((int(numbered["channel"]), path))
+            by_channel[numbered["case"]].append((int(numbered["channel"]), file))
         else:
-            single.append(path)
-    _add_named(parent, by_name, findings)
+            single.append(file)
+    yield from _named_cases(folder, by_name, rules)
     if by_channel or single:
-        _add_described(parent, by_channel, single, findings)
+        yield from _described_cases(folder, by_channel, single, rules)
 
 
-def _add_named(parent: Path, by_name: dict[str, list[tuple[Path, NameParts]]], findings: _Findings) -> None:
+def _named_cases(
+    folder: Path, by_name: Mapping[str, list[tuple[FoundFile, NameParts]]], rules: _Rules
+) -> Iterator[_Found]:
     """Cases whose file names carry the modality."""
     groups = {case: files for case, files in by_name.items() if any(parts.modality for _, parts in files)}
-    stray_labels = [path for case, files in by_name.items() if case not in groups for path, _ in files]
+    stray_labels = [file for case, files in by_name.items() if case not in groups for file, _ in files]
     if len(groups) == 1 and len(stray_labels) == 1:
         # BraTS20_Training_355 has its label under another name; in the case's own folder it can be nobody else's.
         ((case_id, files),) = groups.items()
-        if case_id in ("", parent.name) and not any(parts.is_label for _, parts in files):
+        if case_id in ("", folder.name) and not any(parts.is_label for _, parts in files):
             files.append((stray_labels.pop(), NameParts("", "seg")))
-    findings.ignored.extend(stray_labels)
+    yield from stray_labels
     for case_id, files in groups.items():
-        _add_named_case(case_id or parent.name, files, findings)
+        yield _named_case(case_id or folder.name, folder, files, rules)
 
 
-def _add_named_case(case_id: str, files: list[tuple[Path, NameParts]], findings: _Findings) -> None:
-    images: dict[Modality, ImageSource] = {}
-    labels = [path for path, parts in files if parts.is_label]
-    for path, parts in files:
+def _named_case(
+    case_id: str, folder: Path, files: Sequence[tuple[FoundFile, NameParts]], rules: _Rules
+) -> CaseFiles | RefusedCase:
+    labels = [file for file, parts in files if parts.is_label]
+    images: dict[Modality, FoundFile] = {}
+    problems: list[str] = []
+    for file, parts in files:
         if parts.modality is None:
             continue
-        if parts.modality in images:
-            first = images[parts.modality].path.name
-            findings.refuse(
-                case_id, f"{path}: a second file for {parts.modality.value} found beside {first}, expected one"
+        first = images.setdefault(parts.modality, file)
+        if first is not file:
+            problems.append(
+                f"{file.path}: a second file for {parts.modality.value} found beside {first.path.name}, expected one"
             )
-            return
-        images[parts.modality] = ImageSource(path)
     missing = [modality for modality in Modality if modality not in images]
-    if not may_lack(missing, findings.allow_missing):
-        found = ", ".join(sorted(source.path.name for source in images.values()))
-        folder, names = files[0][0].parent, " and ".join(modality.value for modality in missing)
-        findings.refuse(case_id, f"{folder}: {names} missing for case {case_id}; found only {found}")
-    elif len(labels) > 1:
-        findings.refuse(case_id, f"{labels[1]}: a second label file found beside {labels[0].name}, expected one")
-    else:
-        scheme = scheme_of_words({parts.word for _, parts in files})
-        findings.add(CaseFiles(case_id, images, scheme, labels[0] if labels else None))
+    if not may_lack(missing, rules.allow_missing):
+        found = ", ".join(sorted(file.path.name for file in images.values()))
+        names = " and ".join(modality.value for modality in missing)
+        problems.append(f"{folder}: {names} missing for case {case_id}; found only {found}")
+    if len(labels) > 1:
+        problems.append(f"{labels[1].path}: a second label file found beside {labels[0].path.name}, expected one")
+    sources = {modality: ImageSource(file.path) for modality, file in images.items()}
+    case = CaseFiles(
+        case_id, sources, scheme_of_words({parts.word for _, parts in files}), labels[0].path if labels else None
+    )
+    return _case_or_refusal(case, list(images.values()), labels, problems)
 
 
-def _add_described(
-    parent: Path, by_channel: dict[str, list[tuple[int, Path]]], single: list[Path], findings: _Findings
-) -> None:
+def _described_cases(
+    folder: Path, by_channel: Mapping[str, list[tuple[int, FoundFile]]], single: Sequence[FoundFile], rules: _Rules
+) -> Iterator[_Found]:
     """Cases whose channels are named in a dataset.json beside or above them."""
-    description_path = next((path for path in _description_candidates(parent) if path.is_file()), None)
     description: DatasetDescription | None = None
+    description_path = next((path for path in _description_candidates(folder) if is_there(path)), None)
     if description_path is not None:
         try:
-            description = read_dataset_json(description_path)
+            description = _read_description(description_path, rules)
         except DatasetError as error:
-            for case_id in [*by_channel, *(nifti_stem(path) for path in single)]:
-                findings.refuse(case_id, str(error))
+            for case_id in dict.fromkeys([*by_channel, *(nifti_stem(file.path) for file in single)]):
+                yield RefusedCase(case_id, str(error))
             return
     for case_id, files in by_channel.items():
-        _add_numbered_case(case_id, files, description, parent, findings)
-    for path in single:
+        yield _numbered_case(case_id, files, description, folder, rules)
+    for file in single:
         if description is not None:
-            _add_stacked_case(path, description, findings)
-        elif _MSD_NAME.match(nifti_stem(path)):
-            _add_stacked_case(path, DatasetDescription(MSD_CHANNELS, MSD), findings)
+            yield _stacked_case(file, description, rules)
+        elif _MSD_NAME.match(nifti_stem(file.path)):
+            yield _stacked_case(file, DatasetDescription(MSD_CHANNELS, MSD), rules)
         else:
-            findings.ignored.append(path)
+            yield file
 
 
-def _add_numbered_case(
+def _numbered_case(
     case_id: str,
-    files: list[tuple[int, Path]],
+    files: Sequence[tuple[int, FoundFile]],
     description: DatasetDescription | None,
-    parent: Path,
-    findings: _Findings,
-) -> None:
-    channels: dict[int, Path] = {}
-    for index, path in files:
-        if index in channels:
-            beside = channels[index].name
-            findings.refuse(case_id, f"{path}: a second file for channel {index} found beside {beside}, expected one")
-            return
-        channels[index] = path
+    folder: Path,
+    rules: _Rules,
+) -> CaseFiles | RefusedCase:
+    channels: dict[int, FoundFile] = {}
+    problems: list[str] = []
+    for index, file in files:
+        first = channels.setdefault(index, file)
+        if first is not file:
+            problems.append(
+                f"{file.path}: a second file for channel {index} found beside {first.path.name}, expected one"
+            )
     if description is None:
-        findings.refuse(
-            case_id,
-            f"{parent}: channels {', '.join(f'_{index:04d}' for index in sorted(channels))} found without a "
-            "dataset.json that names them; numbered channels are not guessed",
+        numbers = ", ".join(f"_{index:04d}" for index in sorted(channels))
+        problems.append(
+            f"{folder}: channels {numbers} found without a dataset.json that names them; numbered channels are not "
+            "guessed"
         )
-        return
+        return RefusedCase(case_id, "; ".join([*problems, *in_words(channels.values())]))
     missing = {index: name for index, name in enumerate(description.channels) if index not in channels}
-    if not may_lack(missing.values(), findings.allow_missing):
+    if not may_lack(missing.values(), rules.allow_missing):
         names = " and ".join(f"_{index:04d} ({name.value})" for index, name in missing.items())
-        findings.refuse(case_id, f"{parent}: {names} missing for case {case_id}")
-        return
-    extra = [path for index, path in channels.items() if index >= len(description.channels)]
+        problems.append(f"{folder}: {names} missing for case {case_id}")
+    extra = [file for index, file in channels.items() if index >= len(description.channels)]
     if extra:
-        findings.refuse(case_id, f"{parent}: {extra[0].name} has no name in dataset.json for case {case_id}")
-        return
-    images = {
-        modality: ImageSource(channels[index])
-        for index, modality in enumerate(description.channels)
-        if index in channels
-    }
-    findings.add(CaseFiles(case_id, images, description.scheme, _described_label(parent, case_id)))
+        problems.append(f"{folder}: {extra[0].path.name} has no name in dataset.json for case {case_id}")
+    images = {name: ImageSource(channels[i].path) for i, name in enumerate(description.channels) if i in channels}
+    labels = _described_labels(folder, case_id, rules)
+    case = CaseFiles(case_id, images, description.scheme, labels[0].path if labels else None)
+    return _case_or_refusal(case, list(channels.values()), labels, problems)
 
 
-def _add_stacked_case(path: Path, description: DatasetDescription, findings: _Findings) -> None:
-    case_id = nifti_stem(path)
-    images = {modality: ImageSource(path, index) for index, modality in enumerate(description.channels)}
-    findings.cases.append(CaseFiles(case_id, images, description.scheme, _described_label(path.parent, case_id)))
+def _stacked_case(file: FoundFile, description: DatasetDescription, rules: _Rules) -> CaseFiles | RefusedCase:
+    """A case whose images are the channels of one file."""
+    case_id = nifti_stem(file.path)
+    images = {modality: ImageSource(file.path, index) for index, modality in enumerate(description.channels)}
+    labels = _described_labels(file.path.parent, case_id, rules)
+    return _case_or_refusal(
+        CaseFiles(case_id, images, description.scheme, labels[0].path if labels else None), [file], labels, []
+    )
 
 
-def _description_candidates(parent: Path) -> Iterable[Path]:
-    yield parent / "dataset.json"
-    if parent.name.lower().startswith("images"):
-        yield parent.parent / "dataset.json"
+def _case_or_refusal(
+    case: CaseFiles, images: Sequence[FoundFile], labels: Sequence[FoundFile], problems: Sequence[str]
+) -> CaseFiles | RefusedCase:
+    """The case, or everything that speaks against it.
+
+    A label that cannot be read stays with its case: a mask does not depend on it, and whoever needs it will be told.
+    But a label out of bounds would be read, hashed and compared with a mask.
+    """
+    problems = [*in_words([*images, *(label for label in labels if label.leads_out)]), *problems]
+    twins = _same_file(case)
+    if not problems and twins is not None:
+        first, second = twins
+        problems = [
+            f"{case.images[second].path}: the same file as {case.images[first].path.name}, given as {second.value} and "
+            f"as {first.value}; expected two images"
+        ]
+    return RefusedCase(case.case_id, "; ".join(problems)) if problems else case
 
 
-def _described_label(images: Path, case_id: str) -> Path | None:
+def _description_candidates(folder: Path) -> Iterator[Path]:
+    yield folder / "dataset.json"
+    if folder.name.lower().startswith("images"):
+        yield folder.parent / "dataset.json"
+
+
+def _read_description(path: Path, rules: _Rules) -> DatasetDescription:
+    file = look_at(path, rules.boundary)
+    if file.obstacle is not None:
+        raise DatasetError(f"{path}: {file.obstacle}")
+    return read_dataset_json(path)
+
+
+def _described_labels(images: Path, case_id: str, rules: _Rules) -> list[FoundFile]:
     """The label of a Decathlon or nnU-Net case: same name, in the labels folder beside the images folder."""
+    if not images.name.lower().startswith("images"):
+        return []
     folder = images.with_name("labels" + images.name[len("images") :])
-    candidates = [folder / f"{case_id}.nii.gz", folder / f"{case_id}.nii"]
-    return next((path for path in candidates if images.name.lower().startswith("images") and path.is_file()), None)
+    paths = (folder / f"{case_id}.nii.gz", folder / f"{case_id}.nii")
+    return [look_at(path, rules.boundary) for path in paths if is_there(path)]
 
 
 def _same_file(case: CaseFiles) -> tuple[Modality, Modality] | None:
@@ -289,24 +341,27 @@ def _same_file(case: CaseFiles) -> tuple[Modality, Modality] | None:
     return None
 
 
-def _refuse_links_out(folder: Path, findings: _Findings) -> None:
-    inside = folder.resolve()
-    for case in list(findings.cases):
-        paths = [source.path for source in case.images.values()]
-        outside = [path for path in paths if not path.resolve().is_relative_to(inside)]
-        if outside:
-            findings.cases.remove(case)
-            findings.refuse(
-                case.case_id, f"{outside[0]}: a link that leads out of {folder}, expected the image itself or a copy"
-            )
+def _one_for_each_name(folder: Path, found: Sequence[CaseFiles | RefusedCase]) -> list[CaseFiles | RefusedCase]:
+    """The cases in order of their names. Those that share one are refused together.
+
+    Complete or not, they would be told apart neither by their results nor in the summary.
+    """
+    by_name: dict[str, list[CaseFiles | RefusedCase]] = defaultdict(list)
+    for case in found:
+        by_name[case.case_id].append(case)
+    return [
+        cases[0] if len(cases) == 1 else _refused_together(folder, name, cases)
+        for name, cases in sorted(by_name.items())
+    ]
 
 
-def _refuse_doubles(findings: _Findings) -> None:
-    """Two cases of one name, complete or not, would be told apart neither by their results nor in the summary."""
-    counts = Counter([case.case_id for case in findings.cases] + [refused.case_id for refused in findings.refused])
-    for case in [case for case in findings.cases if counts[case.case_id] > 1]:
-        findings.cases.remove(case)
-        folder = next(iter(case.images.values())).path.parent
-        findings.refuse(
-            case.case_id, f"{folder}: {counts[case.case_id]} cases have the name {case.case_id}; rename all but one"
-        )
+def _refused_together(folder: Path, name: str, cases: Sequence[CaseFiles | RefusedCase]) -> RefusedCase:
+    told = [
+        case.reason if isinstance(case, RefusedCase) else str(next(iter(case.images.values())).path.parent)
+        for case in cases[:_TOLD]
+    ]
+    if len(cases) > _TOLD:
+        told.append(f"and {len(cases) - _TOLD} more")
+    return RefusedCase(
+        name, f"{folder}: {len(cases)} cases have the name {name}, rename all but one: {'; '.join(told)}"
+    )

@@ -102,6 +102,10 @@ def _by_modality(
     name: str, case: Mapping[str, ImageInput], allow_missing: frozenset[Modality]
 ) -> dict[Modality, ImageInput]:
     """The images in channel order."""
+    if not isinstance(case, Mapping):
+        raise CaseError(
+            f"case {name}: a {type(case).__name__} found, expected CaseFiles or a mapping from modalities to images"
+        )
     found: dict[Modality, ImageInput] = {}
     for word, image in case.items():
         modality = MODALITY_WORDS.get(str(word).lower())
@@ -119,7 +123,8 @@ def _volume(image: ImageInput, modality: Modality) -> Volume:
     if isinstance(image, Path | str):
         return read_volume(Path(image))
     if isinstance(image, ImageArray):
-        return _volume_of_array(np.asarray(image.data), image.affine, f"{modality.value} (array)")
+        source = f"{modality.value} (array)"
+        return _volume_of_array(_array(image.data, f"{source}: its voxels"), image.affine, source)
     if not isinstance(image, SpatialImage):
         raise CaseError(
             f"{modality.value}: a {type(image).__name__} found, expected a path, an ImageArray or a nibabel image"
@@ -146,7 +151,10 @@ def _volume_of_array(
         )
     if affine is None:
         raise CaseError(f"{source}: no affine found, so the orientation of the head is unknown")
-    matrix = np.array(affine, dtype=np.float64)
+    given = _array(affine, f"{source}: its affine")
+    if given.dtype.kind not in "iuf":
+        raise CaseError(f"{source}: an affine of type {given.dtype} found, expected 4 x 4 real numbers")
+    matrix = given.astype(np.float64)
     if matrix.shape != (4, 4):
         raise CaseError(f"{source}: an affine of shape {matrix.shape} found, expected 4 x 4")
     check_affine(matrix, source)
@@ -157,6 +165,13 @@ def _volume_of_array(
         grid,
         header.copy() if header is not None else _header(grid),
     )
+
+
+def _array(data: object, what: str) -> NDArray[Any]:
+    try:
+        return np.asarray(data)
+    except (TypeError, ValueError) as error:  # lists of unequal length, for example
+        raise CaseError(f"{what} cannot be read as an array ({type(error).__name__})") from error
 
 
 def _stored_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

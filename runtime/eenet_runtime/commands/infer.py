@@ -97,7 +97,7 @@ def _run(
     progress = Progress(quiet)
     with stop_on_signals(stop, _tell_of_stopping):
         with model.load(engine, model.opened(), _CASES_IN_FLIGHT) as segmenter:
-            run = segment_folder(segmenter, folder, output, settings, progress.show, stop)
+            run = segment_folder(segmenter, folder, output, settings, progress.show, stop, progress.trouble)
         progress.end()
     _show_end(run, quiet)
     if stop.signal_number is not None:
@@ -114,13 +114,13 @@ def _tell_of_stopping() -> None:
 
 
 def _show_end(run: FolderRun, quiet: bool) -> None:
+    from eenet_runtime.commands.progress import tell_refusal
     from eenet_runtime.folders.outcomes import outcome_table
-    from eenet_runtime.printable import printable
 
     if not quiet:
         typer.echo(f"\n{outcome_table(run.outcomes)}")
-    for outcome in run.failed:
-        typer.echo(printable(f"refused {outcome.case_id}: {outcome.reason}"), err=True)
+    for outcome in run.failed if run.total is not None else ():  # a watch has told them at once
+        tell_refusal(outcome)
 
 
 def _show_plan(
@@ -131,7 +131,7 @@ def _show_plan(
 
     mask_settings = model.planned(engine, model.opened())
     for case in plan_folder(folder, output, settings, mask_settings, model.missing()):
-        typer.echo(printable(f"{case.action} {case.case_id}{': ' if case.why else ''}{case.why}"))
+        typer.echo(printable(f"{case.action} {case.case_id}{f': {case.why}' if case.why else ''}"))
 
 
 @infer.command("case")
@@ -149,14 +149,20 @@ def infer_case(
     """Segment one case given by its four files; report and preview are written beside the mask."""
     from eenet_runtime.cases.case_files import case_from_paths
     from eenet_runtime.cases.missing_modality import require_modalities
+    from eenet_runtime.commands.progress import tell_warnings
     from eenet_runtime.files.atomic import make_output_folder
     from eenet_runtime.folders.outcomes import CaseOutcome, outcome_table
+    from eenet_runtime.folders.reserved import kept_for
     from eenet_runtime.results.result_files import ResultPaths, segment_to_files
     from eenet_runtime.volumes.labels import Modality
 
-    if not output.name.endswith(".nii.gz"):
-        raise typer.BadParameter(f"{output}: expected a name ending in .nii.gz", param_hint="--output")
     case_id = output.name.removesuffix(".nii.gz")
+    if case_id in ("", output.name):
+        raise typer.BadParameter(f"{output}: expected a name ending in .nii.gz", param_hint="--output")
+    if purpose := kept_for(case_id):
+        raise typer.BadParameter(
+            f"{output}: the name {case_id} is kept for {purpose}; choose another one", param_hint="--output"
+        )
     given = {Modality.T1: t1, Modality.T1CE: t1ce, Modality.T2: t2, Modality.FLAIR: flair}
     images = {modality: path for modality, path in given.items() if path is not None}
     scheme = outputs.scheme()
@@ -169,4 +175,5 @@ def infer_case(
             segmenter, files, paths, scheme=scheme, preview=outputs.preview, probabilities=outputs.probabilities
         )
     if not outputs.quiet:
+        tell_warnings(report)
         typer.echo(outcome_table([CaseOutcome(case_id, report)]))

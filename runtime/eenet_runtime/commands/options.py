@@ -91,10 +91,9 @@ class ModelOptions:
 
     def load(self, engine: EngineOptions, bundle: Bundle, cases_in_flight: int) -> Segmenter:
         """The loaded model."""
-        from eenet_runtime.segmenter.segmenter import Segmenter
+        from eenet_runtime.segmenter.segmenter import Segmenter, SegmenterSettings
 
-        return Segmenter(
-            bundle,
+        settings = SegmenterSettings(
             backend=engine.backend,
             device=engine.device,
             precision=engine.precision,
@@ -106,6 +105,7 @@ class ModelOptions:
             max_cases_in_flight=cases_in_flight,
             time_limit_s=self.time_limit,
         )
+        return Segmenter(bundle, settings)
 
     def planned(self, engine: EngineOptions, bundle: Bundle) -> MaskSettings:
         """What masks would be made with; nothing is loaded."""

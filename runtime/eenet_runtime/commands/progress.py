@@ -9,6 +9,7 @@ import typer
 
 from eenet_runtime.folders.outcomes import CaseOutcome
 from eenet_runtime.printable import printable
+from eenet_runtime.results.report import CaseReport
 
 _ERASE = "\r\033[K"
 
@@ -24,16 +25,26 @@ class Progress:
 
     def show(self, count: int, total: int | None, outcome: CaseOutcome) -> None:
         """Tell of one more case."""
+        if total is None and outcome.report is None:
+            # A watch may never come to the end, where other runs tell why cases were refused.
+            self._erase()
+            tell_refusal(outcome)
+            return
         if self._quiet:
             return
         self._erase()
         of_all = "" if total is None else f"/{total}"
         typer.echo(printable(f"[{count}{of_all}] {outcome.case_id}: {_in_short(outcome)}"), err=True)
-        for warning in outcome.report.warnings if outcome.report and not outcome.before else ():
-            typer.echo(f"    {printable(warning)}", err=True)
+        if outcome.report and not outcome.before:
+            tell_warnings(outcome.report)
         if self._live and total is not None and count < total:
             left = (time.monotonic() - self._started) / count * (total - count)
             typer.echo(f"{count} of {total} cases, about {left:.0f} s left", err=True, nl=False)
+
+    def trouble(self, message: str) -> None:
+        """Tell of something that concerns no single case."""
+        self._erase()
+        typer.echo(printable(message), err=True)
 
     def end(self) -> None:
         """Leave the terminal clean."""
@@ -42,6 +53,17 @@ class Progress:
     def _erase(self) -> None:
         if self._live:
             typer.echo(_ERASE, err=True, nl=False)
+
+
+def tell_warnings(report: CaseReport) -> None:
+    """One line on stderr for each warning: the suspicions first, which somebody should look into."""
+    for remark in report.remarks:
+        typer.echo(printable(f"    {remark}"), err=True)
+
+
+def tell_refusal(outcome: CaseOutcome) -> None:
+    """One line on stderr for a case that was refused."""
+    typer.echo(printable(f"refused {outcome.case_id}: {outcome.reason}"), err=True)
 
 
 def _in_short(outcome: CaseOutcome) -> str:

@@ -62,6 +62,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def temporary_beside(path: Path) -> Path:
+    """A name under which a file can be written before it takes its final one, `path`. It is 16 bytes longer."""
+    # The final suffix stays at the end: some writers choose the format by it.
+    return path.with_name(f"{_PREFIX}{secrets.token_hex(4)}.{path.name}")
+
+
 @contextlib.contextmanager
 def open_for_replace(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on a clean exit it takes the final name, otherwise it is removed.
@@ -69,8 +75,7 @@ def open_for_replace(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: anything the operating system refuses (permissions, space, a missing folder).
     """
-    # The final suffix stays at the end: some writers choose the format by it.
-    temporary = path.with_name(f"{_PREFIX}{secrets.token_hex(4)}.{path.name}")
+    temporary = temporary_beside(path)
     try:
         try:
             yield temporary
@@ -121,8 +126,17 @@ def make_output_folder(path: Path) -> None:
         raise OutputError(f"{path}: a file stands where the output folder should be") from error
     except OSError as error:
         raise OutputError(f"{path}: the output folder cannot be made ({error.strerror or error})") from error
-    write_atomically(path / f"{PROBE_PREFIX}{secrets.token_hex(4)}", b"")
-    for probe in path.glob(f"{PROBE_PREFIX}*"):
+    prove_writable(path)
+
+
+def prove_writable(folder: Path) -> None:
+    """Write an empty file into a folder and take it away.
+
+    Raises:
+        OutputError: the folder is not there or does not take it.
+    """
+    write_atomically(folder / f"{PROBE_PREFIX}{secrets.token_hex(4)}", b"")
+    for probe in folder.glob(f"{PROBE_PREFIX}*"):
         with contextlib.suppress(OSError):
             probe.unlink()
 

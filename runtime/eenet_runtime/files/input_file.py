@@ -5,6 +5,7 @@ gzip streams are read with ISA-L (docs/decisions/0020) to their end, where their
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import os
@@ -211,10 +212,27 @@ def _identity(raw: io.FileIO) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
+def obstacle_of_kind(mode: int) -> str | None:
+    """What is wrong with a thing of this mode (`st_mode`) as an input; None for a regular file."""
+    if stat.S_ISREG(mode):
+        return None
+    kind = next((name for test, name in _KINDS if test(mode)), "something else")
+    return f"{kind} found, expected a regular file"
+
+
+def obstacle_of_error(path: Path, error: OSError, expected: str = "a regular file") -> str:
+    """Why the system does not let a path be read, without its name."""
+    if error.errno == errno.ENOENT:
+        return f"a link without a target found, expected {expected}" if path.is_symlink() else "file not found"
+    if error.errno == errno.ELOOP:
+        return f"links in a circle found, expected {expected}"
+    return f"cannot be read ({error.strerror or error})"
+
+
 def _check_kind(path: Path, mode: int) -> None:
-    if not stat.S_ISREG(mode):
-        kind = next((name for test, name in _KINDS if test(mode)), "something else")
-        raise CaseError(f"{path}: {kind} found, expected a regular file")
+    obstacle = obstacle_of_kind(mode)
+    if obstacle is not None:
+        raise CaseError(f"{path}: {obstacle}")
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
@@ -226,11 +244,9 @@ def _open_without_waiting(path: str, flags: int) -> int:
 def _refusing(path: Path) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError as error:
-        raise CaseError(f"{path}: file not found") from error
     except (EOFError, gzip.BadGzipFile, isal_zlib.IsalError, OverflowError) as error:  # type: ignore[misc]
         raise CaseError(f"{path}: damaged or truncated gzip stream ({error})") from error
     except OSError as error:
-        raise CaseError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise CaseError(f"{path}: {obstacle_of_error(path, error)}") from error
     except ValueError as error:  # a name with a zero byte
         raise CaseError(f"{path}: no name of a file ({error})") from error

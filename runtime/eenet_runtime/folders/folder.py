@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eenet_runtime.cases.case_files import CaseFiles
 from eenet_runtime.cases.discovery import Discovery, RefusedCase, find_cases
-from eenet_runtime.errors import BackendError, CaseCancelledError, CaseError, DatasetError
+from eenet_runtime.errors import BackendError, CaseCancelledError, CaseError, DatasetError, ResultPathError
 from eenet_runtime.files.atomic import PROBE_PREFIX, make_output_folder, remove_leftovers
+from eenet_runtime.files.listing import leads_out, require_folder
 from eenet_runtime.folders.folder_page import remove_folder_page, write_folder_page
 from eenet_runtime.folders.outcomes import CaseOutcome, FolderRun
 from eenet_runtime.folders.output_lock import sole_run
 from eenet_runtime.folders.pipeline import overlapped
+from eenet_runtime.folders.reserved import kept_for
 from eenet_runtime.folders.resume import standing_of
 from eenet_runtime.folders.shards import WHOLE, Shard
 from eenet_runtime.folders.stopping import StopRequest
@@ -24,11 +26,9 @@ from eenet_runtime.folders.watch import DropFolder, WatchSettings, watch_cases
 from eenet_runtime.machine.threads import usable_cpus
 from eenet_runtime.results.mask_settings import MaskSettings
 from eenet_runtime.results.result_files import OutputSettings, ResultPaths, case_of_result, clear_the_way, write_results
-from eenet_runtime.segmenter.probability_maps import MAPS_SUFFIX
 from eenet_runtime.segmenter.segmenter import ComputedCase, PreparedCase, Segmenter
 from eenet_runtime.volumes.labels import LabelScheme, Modality
 
-_MAPS_ENDING = MAPS_SUFFIX.removesuffix(".nii.gz")
 OnCase = Callable[[int, int | None, CaseOutcome], None]
 """Called with the cases so far, the cases in all (None where nobody knows) and the outcome of the last."""
 
@@ -68,23 +68,41 @@ class PlannedCase:
     Attributes:
         case_id: the case's name.
         action: `compute`, `keep` (it is done) or `refuse`.
-        why: the reason, in one line; empty for a case that is kept.
+        why: the reason, in one line; None for a case that is kept.
     """
 
     case_id: str
     action: str
-    why: str
+    why: str | None = None
 
 
 @dataclass
 class _Job:
-    """A case on its way through the stages. It holds what the next stage needs, and nothing longer than that."""
+    """A case on its way through the stages. It holds what the next stage needs, and nothing longer than that.
 
-    case: CaseFiles | RefusedCase
+    Attributes:
+        case_id: the case's name.
+        files: what it is made from; None for a case that was refused before anything of it was read.
+        outcome: what became of it, once that is known.
+        prepared, prepared_at: ready for the network, and since when.
+        computed: out of the network.
+    """
+
+    case_id: str
+    files: CaseFiles | None
     outcome: CaseOutcome | None = None
     prepared: PreparedCase | None = None
     prepared_at: float = 0.0
     computed: ComputedCase | None = None
+
+    @staticmethod
+    def begin(case: CaseFiles | RefusedCase) -> _Job:
+        """A case as it was found."""
+        match _admitted(case):
+            case RefusedCase(case_id, reason):
+                return _Job(case_id, None, CaseOutcome(case_id, reason=reason))
+            case CaseFiles() as files:
+                return _Job(files.case_id, files)
 
 
 def segment_folder(
@@ -94,6 +112,7 @@ def segment_folder(
     settings: FolderSettings = FolderSettings(),
     on_case: OnCase | None = None,
     stop: StopRequest | None = None,
+    on_trouble: Callable[[str], None] | None = None,
 ) -> FolderRun:
     """Segment every case below a folder.
 
@@ -112,6 +131,8 @@ def segment_folder(
         on_case: told of every outcome, in the calling thread.
         stop: ends the run early: a case that is being written is finished, those before are dropped and left for the
             next run. An inference that is running is not interrupted.
+        on_trouble: told, once each time, that a watched folder cannot be read and that it can be again; by another
+            thread.
 
     Raises:
         DatasetError: there is nothing to segment in `folder`, or `output` lies in it.
@@ -129,7 +150,7 @@ def segment_folder(
         cases = [case for case in _in_order(found) if settings.shard.holds(case.case_id)]
         run.ignored, run.total = found.ignored, len(cases)
     else:
-        drop = DropFolder(folder, settings.watch.settle_s, segmenter.allow_missing)
+        drop = DropFolder(folder, settings.watch.settle_s, segmenter.allow_missing, on_trouble)
         watched = watch_cases(drop, settings.watch, stop)
         cases = (case for case in watched if settings.shard.holds(case.case_id))
     make_output_folder(output)
@@ -148,7 +169,7 @@ def segment_folder(
 
         work = (stages.prepare, stages.compute, stages.write)
         try:
-            with closing(overlapped(map(_Job, cases), work)) as jobs:
+            with closing(overlapped(map(_Job.begin, cases), work)) as jobs:
                 for job in jobs:
                     if job.outcome is None:  # dropped
                         continue
@@ -190,16 +211,21 @@ def plan_folder(
     for case in _in_order(found):
         if not settings.shard.holds(case.case_id):
             continue
-        if reason := _reason_to_refuse(case):
-            yield PlannedCase(case.case_id, "refuse", reason)
-            continue
-        assert isinstance(case, CaseFiles)
-        paths = ResultPaths.in_folder(output, case.case_id)
-        standing = standing_of(case, paths, mask_settings, settings.outputs)
-        if standing.report is None or settings.overwrite:
-            yield PlannedCase(case.case_id, "compute", standing.why or "--overwrite")
-        else:
-            yield PlannedCase(case.case_id, "keep", "")
+        match _admitted(case):
+            case RefusedCase(case_id, reason):
+                yield PlannedCase(case_id, "refuse", reason)
+            case CaseFiles() as files:
+                yield _planned(files, output, settings, mask_settings)
+
+
+def _planned(files: CaseFiles, output: Path, settings: FolderSettings, mask_settings: MaskSettings) -> PlannedCase:
+    paths = ResultPaths.in_folder(output, files.case_id)
+    standing = standing_of(files, paths, mask_settings, settings.outputs)
+    if standing.report is not None and not settings.overwrite:
+        return PlannedCase(files.case_id, "keep")
+    if obstacle := paths.obstacle(settings.outputs):
+        return PlannedCase(files.case_id, "refuse", obstacle)
+    return PlannedCase(files.case_id, "compute", standing.why or "--overwrite")
 
 
 class _Stages:
@@ -217,22 +243,21 @@ class _Stages:
 
     def prepare(self, job: _Job) -> None:
         """Decide what becomes of the case; read, check and normalise it where it must be computed."""
+        files = job.files
         if self._stop.requested:
+            job.outcome = None
             return
-        case = job.case
-        paths = ResultPaths.in_folder(self._output, case.case_id)
-        if reason := _reason_to_refuse(case):
-            job.outcome = CaseOutcome(case.case_id, reason=reason)
+        if files is None:
             return
-        assert isinstance(case, CaseFiles)
+        paths = ResultPaths.in_folder(self._output, files.case_id)
         if not self._folder_settings.overwrite:
-            standing = standing_of(case, paths, self.settings, self._outputs)
+            standing = standing_of(files, paths, self.settings, self._outputs)
             if standing.report is not None:
-                job.outcome = CaseOutcome(case.case_id, standing.report, before=True)
+                job.outcome = CaseOutcome(files.case_id, standing.report, before=True)
                 return
-        clear_the_way(case, paths)
         with _own_errors(job):
-            job.prepared = self._segmenter.prepare(case, cancel=self._stop.cancel, threads=self._threads)
+            clear_the_way(files, paths, self._outputs)
+            job.prepared = self._segmenter.prepare(files, cancel=self._stop.cancel, threads=self._threads)
             job.prepared_at = time.monotonic()
 
     def compute(self, job: _Job) -> None:
@@ -247,19 +272,17 @@ class _Stages:
 
     def write(self, job: _Job) -> None:
         """Bring the mask back to the patient's grid, clean it and write the results."""
-        computed, job.computed = job.computed, None
-        case = job.case
-        paths = ResultPaths.in_folder(self._output, case.case_id)
-        if computed is None:
+        files, computed, job.computed = job.files, job.computed, None
+        paths = ResultPaths.in_folder(self._output, job.case_id)
+        if files is not None and computed is not None:
+            with _own_errors(job):
+                segmentation = self._segmenter.finish(computed)
+                report = write_results(segmentation, files, paths, self._outputs, self._segmenter.bundle, self.settings)
+                job.outcome = CaseOutcome(job.case_id, report)
+        if job.outcome is not None and not job.outcome.done and kept_for(job.case_id) is None:
             # Here and not before: of a watched case an earlier version may have been written a moment ago.
-            if job.outcome is not None and not job.outcome.done and not _reserved(case.case_id):
-                paths.remove()
-            return
-        assert isinstance(case, CaseFiles)
-        with _own_errors(job):
-            segmentation = self._segmenter.finish(computed)
-            report = write_results(segmentation, case, paths, self._outputs, self._segmenter.bundle, self.settings)
-            job.outcome = CaseOutcome(case.case_id, report)
+            left = [problem for problem in paths.remove() if problem not in job.outcome.reason]
+            job.outcome = replace(job.outcome, reason="; ".join([job.outcome.reason, *left]))
 
 
 @contextmanager
@@ -267,8 +290,8 @@ def _own_errors(job: _Job) -> Iterator[None]:
     """What is wrong with a case is its outcome; a case that was cancelled has none; anything else stops the run."""
     try:
         yield
-    except (CaseError, BackendError) as error:
-        job.outcome = CaseOutcome(job.case.case_id, reason=str(error))
+    except (CaseError, BackendError, ResultPathError) as error:
+        job.outcome = CaseOutcome(job.case_id, reason=str(error))
     except CaseCancelledError:
         pass
 
@@ -279,19 +302,12 @@ def _in_order(found: Discovery) -> Iterator[CaseFiles | RefusedCase]:
     yield from found.cases
 
 
-def _reason_to_refuse(case: CaseFiles | RefusedCase) -> str:
-    """Why a case cannot be done at all; empty for one that can be tried."""
-    if isinstance(case, RefusedCase):
-        return case.reason
-    reserved = _reserved(case.case_id)
-    return f"the name {case.case_id} is kept for {reserved}; rename the case" if reserved else ""
-
-
-def _reserved(case_id: str) -> str:
-    """What a name is kept for, whose files those of a case would be taken for; empty for any other name."""
-    if is_summary_name(case_id):
-        return "the run's summary"
-    return "probability maps" if case_id.endswith(_MAPS_ENDING) else ""
+def _admitted(case: CaseFiles | RefusedCase) -> CaseFiles | RefusedCase:
+    """The case, refused where its name is kept for something else."""
+    purpose = kept_for(case.case_id)
+    if purpose is None or isinstance(case, RefusedCase):
+        return case
+    return RefusedCase(case.case_id, f"the name {case.case_id} is kept for {purpose}; rename the case")
 
 
 def _is_ours(name: str, shard: Shard) -> bool:
@@ -307,7 +323,6 @@ def _is_ours(name: str, shard: Shard) -> bool:
 
 
 def _check_folders(folder: Path, output: Path) -> None:
-    if output.resolve().is_relative_to(folder.resolve()):
+    if not leads_out(output, folder):
         raise DatasetError(f"{output}: the output folder lies inside the input folder {folder}; choose another one")
-    if not folder.is_dir():
-        raise DatasetError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}")
+    require_folder(folder)

@@ -121,6 +121,7 @@ def _document(title: str, body: str) -> str:
 
 def _totals(run: FolderRun, reports: Sequence[CaseReport]) -> str:
     figures = [("segmented", str(len(reports))), ("refused", str(len(run.failed)))]
+    figures.append(("with suspicions", str(sum(bool(report.suspicions) for report in reports))))
     figures.append(("with warnings", str(sum(bool(report.warnings) for report in reports))))
     figures.append(("without tumour", str(sum(report.volumes_ml.get(Region.WT.value) == 0 for report in reports))))
     if reports:
@@ -157,6 +158,7 @@ def _makers(reports: Sequence[CaseReport]) -> str:
 def _controls() -> str:
     return (
         '<div id="controls" hidden><label>Find <input type="search" id="search"></label>'
+        '<label><input type="checkbox" id="suspect"> only with suspicions</label>'
         '<label><input type="checkbox" id="warned"> only with warnings</label>'
         '<span id="shown" role="status"></span></div>'
     )
@@ -178,7 +180,8 @@ def _cases(reports: Sequence[CaseReport], stages: Sequence[str], output: Path) -
         if with_dice:
             cells += [_figure((report.dice or {}).get(region.value), 3) for region in Region]
         cells += [_seconds(report, stages, longest), _warnings(report)]
-        rows.append(f"<tr{' data-warned' if report.warnings else ''}>{''.join(cells)}</tr>")
+        marks = f"{' data-suspect' if report.suspicions else ''}{' data-warned' if report.warnings else ''}"
+        rows.append(f"<tr{marks}>{''.join(cells)}</tr>")
     return (
         '<div class="scroll"><table id="cases"><caption>Segmented cases: volumes of the regions, time and warnings'
         f"</caption>\n<thead><tr>{''.join(heads)}</tr></thead>\n<tbody>\n"
@@ -220,7 +223,10 @@ def _seconds(report: CaseReport, stages: Sequence[str], longest: float) -> str:
 
 
 def _warnings(report: CaseReport) -> str:
-    items = "".join(f"<li>{_text(str(warning))}</li>" for warning in report.warnings)
+    items = "".join(
+        f'<li class="{remark.kind}"><strong>{remark.kind}:</strong> {_text(remark.text)}</li>'
+        for remark in report.remarks
+    )
     shown = f'<ul class="warnings">{items}</ul>' if items else ""
     return f'<td class="text long" data-value="{len(report.warnings)}">{shown}</td>'
 

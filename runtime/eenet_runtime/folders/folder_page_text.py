@@ -48,7 +48,8 @@ tbody th { font-weight: 600; }
 .files { display: block; font-weight: 400; margin-top: 0.2rem; }
 .files a { margin-right: 0.6rem; white-space: nowrap; display: inline-block; }
 #cases { width: 100%; } #cases img { display: block; width: 230px; height: auto; background: #000; }
-ul.warnings { margin: 0; padding-left: 1.1rem; color: var(--warn); } .reason { color: var(--bad); }
+ul.warnings { margin: 0; padding-left: 1.1rem; } .suspicion { color: var(--warn); } .notice { color: var(--dim); }
+.notice strong { font-weight: 400; } .reason { color: var(--bad); }
 .bar { display: flex; height: 0.8rem; width: 6.5rem; margin: 0.25rem 0 0 auto; background: var(--card); }
 .bar span { display: block; height: 100%; min-width: 0; }
 .key { display: inline-block; width: 0.8rem; height: 0.8rem; vertical-align: -0.05rem; margin-right: 0.4rem; }
@@ -71,12 +72,14 @@ SCRIPT: Final = """
   if (!table) return;
   const body = table.tBodies[0], rows = [...body.rows];
   const search = document.getElementById("search"), warned = document.getElementById("warned");
+  const suspect = document.getElementById("suspect");
   const shown = document.getElementById("shown");
   const filter = () => {
     const text = search.value.trim().toLowerCase();
     let count = 0;
     for (const row of rows) {
-      row.hidden = !row.textContent.toLowerCase().includes(text) || (warned.checked && !("warned" in row.dataset));
+      row.hidden = !row.textContent.toLowerCase().includes(text) || (warned.checked && !("warned" in row.dataset)) ||
+        (suspect.checked && !("suspect" in row.dataset));
       count += !row.hidden;
     }
     shown.textContent = `${count} of ${rows.length} shown`;
@@ -106,6 +109,7 @@ SCRIPT: Final = """
   });
   search.addEventListener("input", filter);
   warned.addEventListener("change", filter);
+  suspect.addEventListener("change", filter);
   document.getElementById("controls").hidden = false;
   filter();
 })();

@@ -39,7 +39,7 @@ def sole_run(output: Path, shard: Shard) -> Iterator[None]:
     """
     lock: int | None = None
     try:
-        lock = _take(output, shard)
+        lock = _lock_part(output, shard)
     except OSError as error:
         # No more of the error: its text names the folder, and names of folders may be those of patients.
         LOGGER.warning("the output folder cannot be locked (%s); see that no other run uses it", error.strerror)
@@ -47,10 +47,10 @@ def sole_run(output: Path, shard: Shard) -> Iterator[None]:
         yield
     finally:
         if lock is not None:
-            _give_back(output, shard, lock)
+            _unlock_part(output, shard, lock)
 
 
-def _take(output: Path, shard: Shard) -> int:
+def _lock_part(output: Path, shard: Shard) -> int:
     """Lock a part of a folder; returns the descriptor that holds the lock."""
     if os.name != "posix":
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
@@ -69,7 +69,7 @@ def _take(output: Path, shard: Shard) -> int:
                 raise OutputError(
                     f"{output}: {who} is writing into this folder; wait until it has ended, or choose another folder"
                 )
-        descriptor = _open(_path_of(output, shard))
+        descriptor = _open(_lock_path(output, shard))
         try:
             _flock(descriptor, wait=False)
         except BaseException:
@@ -78,11 +78,11 @@ def _take(output: Path, shard: Shard) -> int:
         return descriptor
 
 
-def _give_back(output: Path, shard: Shard, lock: int) -> None:
+def _unlock_part(output: Path, shard: Shard, lock: int) -> None:
     """Remove the file of a lock, and the lock with it."""
     try:
         with _guard(output):
-            _path_of(output, shard).unlink(missing_ok=True)
+            _lock_path(output, shard).unlink(missing_ok=True)
     except OSError:
         pass  # The folder is gone or read-only by now. What counts is the lock, not the file.
     finally:
@@ -126,7 +126,7 @@ def _is_held(path: Path) -> bool:
     return False
 
 
-def _path_of(output: Path, shard: Shard) -> Path:
+def _lock_path(output: Path, shard: Shard) -> Path:
     return output / f".eenet-run-{shard.index}-of-{shard.count}.lock"
 
 

@@ -31,14 +31,14 @@ class _Handoff(Generic[T]):
         """The items up to the end; beginning again goes on where somebody stopped."""
         while not self._ended:
             self._wanted.release()
-            item = self._take()
+            item = self._next_item()
             if item is None:
                 self._ended = True
                 return
             yield item
             del item
 
-    def _take(self) -> T | None:
+    def _next_item(self) -> T | None:
         # Not for ever at once: the system may hand a signal to any thread, and Python runs its handler in the main
         # thread, which may be this one, only when that wakes up.
         while True:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from eenet_runtime.cases.case_files import CaseFiles
-from eenet_runtime.files.atomic import sha256_of_file
+from eenet_runtime.errors import CaseError
+from eenet_runtime.files.nifti import sha256_of_image
 from eenet_runtime.results.mask_settings import MaskSettings
 from eenet_runtime.results.report import CaseReport, read_report
 from eenet_runtime.results.result_files import OutputSettings, ResultPaths
@@ -20,11 +21,11 @@ class Standing:
 
     Attributes:
         report: the report of the finished case, None where it must be computed.
-        why: why it must be computed, in one line; empty for a finished case.
+        why: why it must be computed, in one line; None for a finished case.
     """
 
     report: CaseReport | None
-    why: str
+    why: str | None
 
 
 def standing_of(files: CaseFiles, paths: ResultPaths, settings: MaskSettings, outputs: OutputSettings) -> Standing:
@@ -32,16 +33,13 @@ def standing_of(files: CaseFiles, paths: ResultPaths, settings: MaskSettings, ou
 
     They are if its report names these settings and these label values, the hash of every input is what it was, and
     every result that is asked for is there with the hash that the report gives it. Cheap questions come first; files
-    are hashed last.
-
-    Raises:
-        CaseError: an input cannot be read.
+    are hashed last, and one that cannot be read is another file.
     """
     report = read_report(paths.report)
     if report is None:
         return Standing(None, "no finished result")
-    reason = next(_differences(report, files, paths, settings, outputs), "")
-    return Standing(None, reason) if reason else Standing(report, "")
+    difference = next(_differences(report, files, paths, settings, outputs), None)
+    return Standing(report, None) if difference is None else Standing(None, difference)
 
 
 def _differences(
@@ -77,10 +75,10 @@ def _changed_inputs(report: CaseReport, files: CaseFiles) -> Iterator[str]:
 
 
 def hash_or_none(path: Path) -> str | None:
-    """A file's SHA-256, None if it cannot be read."""
+    """A regular file's SHA-256; None for what is none, as a pipe, and for a file that cannot be read."""
     try:
-        return sha256_of_file(path)
-    except OSError:
+        return sha256_of_image(path)
+    except CaseError:
         return None
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from eenet_runtime.errors import DatasetError
 from eenet_runtime.files.atomic import is_leftover, sha256_of_file, write_atomically
+from eenet_runtime.files.listing import require_folder
 from eenet_runtime.folders.outcomes import CaseOutcome, FolderRun, Status
 from eenet_runtime.folders.shards import Shard
 from eenet_runtime.printable import printable
@@ -76,10 +77,9 @@ def gather_summary(output: Path) -> FolderRun:
         output: a folder that runs wrote into, sharded or not.
 
     Raises:
-        DatasetError: there is neither a report nor a summary.
+        DatasetError: it is no folder, or there is neither a report nor a summary in it.
     """
-    if not output.is_dir():
-        raise DatasetError(f"{output}: {'not a folder' if output.exists() else 'no such folder'}")
+    require_folder(output)
     outcomes: dict[str, CaseOutcome] = {}
     for path in _json_files(output):
         if is_summary_name(path.stem) or (report := read_report(path)) is None:
@@ -158,6 +158,7 @@ def _entry(outcome: CaseOutcome) -> dict[str, Any]:
         "dice": report.dice,
         "seconds": report.seconds,
         "warnings": list(report.warnings),
+        "suspicions": list(report.suspicions),
     }
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TypeAlias
 
 from eenet_runtime.cases.case_files import CaseFiles
-from eenet_runtime.cases.discovery import Discovery, RefusedCase, find_cases
+from eenet_runtime.cases.discovery import Discovery, RefusedCase, look_for_cases
 from eenet_runtime.errors import DatasetError
 from eenet_runtime.folders.stopping import StopRequest
+from eenet_runtime.log import LOGGER
 from eenet_runtime.volumes.labels import Modality
 
 Signature: TypeAlias = tuple[tuple[str, int, int, int], ...]
@@ -54,15 +55,31 @@ class DropFolder:
     A case is ready when it is complete and its files have looked the same for a while. It is ready again only when they
     look different from when it was taken, whatever became of it. A case that lacks something, or is in a folder that
     cannot be read, is told as refused after the same while, once for each reason, and taken when it is complete.
-    Files that vanish between two looks are forgotten.
+    Files that vanish between two looks are forgotten. While the folder itself cannot be read nothing is.
     """
 
-    def __init__(self, folder: Path, settle_s: float, allow_missing: Collection[Modality] = ()) -> None:
-        """Look at nothing yet."""
+    def __init__(
+        self,
+        folder: Path,
+        settle_s: float,
+        allow_missing: Collection[Modality] = (),
+        on_trouble: Callable[[str], None] | None = None,
+    ) -> None:
+        """Look at nothing yet.
+
+        Args:
+            folder: where cases arrive.
+            settle_s: see `WatchSettings`.
+            allow_missing: modalities of which a case may lack one.
+            on_trouble: told when the folder cannot be read, once for each reason, and when it can be again; by default
+                the log says so, without its name.
+        """
         self._folder = folder
         self._settle_s = settle_s
         self._allow_missing = allow_missing
         self._seen: dict[str, _Seen] = {}
+        self._on_trouble = on_trouble or _log_trouble
+        self._trouble: str | None = None
         self.ignored: tuple[Path, ...] = ()
 
     def look(self, now: float) -> tuple[list[CaseFiles | RefusedCase], bool]:
@@ -75,6 +92,8 @@ class DropFolder:
             The cases that are ready, in order of their names, and whether anything is still on its way.
         """
         found = self._find()
+        if found is None:
+            return [], False
         self.ignored = found.ignored
         entries: list[tuple[CaseFiles | RefusedCase, object]] = []
         for case in found.cases:
@@ -96,12 +115,23 @@ class DropFolder:
         pending = any(seen.taken != seen.state for seen in self._seen.values())
         return ready, pending
 
-    def _find(self) -> Discovery:
+    def _find(self) -> Discovery | None:
+        """What lies in the folder; None while nobody can tell, as on a network drive that is away for a moment."""
+        found: Discovery | None = None
+        trouble: str | None = None
         try:
-            return find_cases(self._folder, self._allow_missing, links_out=False)
-        except (DatasetError, OSError):
-            # Nothing there yet, or a network drive that is away for a moment.
-            return Discovery((), (), ())
+            found = look_for_cases(self._folder, self._allow_missing, links_out=False)
+        except (DatasetError, OSError) as error:
+            trouble = str(error)
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._on_trouble(f"{trouble}; waiting for it" if trouble else f"{self._folder}: can be read again")
+        return found
+
+
+def _log_trouble(_message: str) -> None:
+    # Not the message: it names the folder, and names of folders may be those of patients.
+    LOGGER.warning("the watched folder became unreadable, or readable again; see that it is there")
 
 
 def watch_cases(
@@ -128,13 +158,19 @@ def watch_cases(
 
 
 def _signature(case: CaseFiles) -> Signature | None:
-    """What the case's files look like, None if one of them has just vanished."""
-    paths = {source.path for source in case.images.values()} | ({case.label} if case.label is not None else set())
-    entries = []
+    """What the case's files look like, None if one of its images has just vanished."""
     try:
-        for path in sorted(paths):
-            status = path.stat()
-            entries.append((str(path), status.st_size, status.st_mtime_ns, status.st_ino))
+        entries = [_look_of(path) for path in sorted({source.path for source in case.images.values()})]
     except OSError:
         return None
+    if case.label is not None:
+        try:
+            entries.append(_look_of(case.label))
+        except OSError as error:  # a label that cannot be read is no reason to wait for it
+            entries.append((str(case.label), 0, 0, error.errno or 0))
     return tuple(entries)
+
+
+def _look_of(path: Path) -> tuple[str, int, int, int]:
+    status = path.stat()
+    return str(path), status.st_size, status.st_mtime_ns, status.st_ino

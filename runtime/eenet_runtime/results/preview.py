@@ -1,7 +1,7 @@
 """A picture of a mask: three planes through the largest lesion, over T1ce and FLAIR, for a quick look and nothing more.
 
-What is written in it is ours: volumes, the model, the engine, and the case's name where the caller gives one. No text
-of a header, no file name and no warning that might hold one gets there.
+What is written in it is ours: volumes, the model, the engine, what the checks suspect, and the case's name where the
+caller gives one. No text of a header, no file name and no warning that might hold one gets there.
 """
 
 from __future__ import annotations
@@ -50,18 +50,21 @@ def render_preview(segmentation: Segmentation, *, case_id: str = "") -> bytes:
     Returns:
         The bytes of a PNG; the same arguments give the same bytes.
     """
-    made, count = segmentation.provenance, len(segmentation.warnings)
-    note = f"{made.bundle_name}, {made.backend}, {made.precision}"
-    if count:
-        note += f"; {count} warning{'s' * (count != 1)}: see the report"
+    made = segmentation.provenance
+    suspected = [finding for finding in segmentation.findings if finding.is_suspicion]
+    counts = {"suspicion": len(suspected), "notice": len(segmentation.warnings) - len(suspected)}
+    counted = " and ".join(f"{count} {kind}{'s' * (count != 1)}" for kind, count in counts.items() if count)
+    note = f"{made.bundle_name}, {made.backend}, {made.precision}{f'; {counted}: see the report' if counted else ''}"
     images = segmentation.images
+    alerts = [f"suspicion: {words}" for words in dict.fromkeys(finding.in_short for finding in suspected)]
+    alerts += [f"notice: {words}" for words in missing_warnings(images.missing)]
     return draw_preview(
         segmentation.labels,
         {modality: volume.data for modality, volume in images.volumes.items()},
         images.grid,
         segmentation.volumes_ml,
         title=case_id,
-        alerts=missing_warnings(images.missing),
+        alerts=alerts,
         note=note,
     )
 
@@ -104,7 +107,7 @@ def draw_preview(
         titles.append(_SHOWN[name] if window else f"{_SHOWN[name]} not given")
         rows.append([_cell(plane, image if window else None, window or (0, 1), mask, view) for plane in PLANES])
     columns = [plane.name for plane in PLANES]
-    alerts = [*alerts, *([] if mask.any() else ["no tumour found: the mask is empty"])]
+    alerts = [*alerts, *([] if mask.any() else ["notice: no tumour found, the mask is empty"])]
     text = SheetText(volumes_ml, columns, titles, title, alerts, [*_orientation(grid, view.centre), note])
     return compose(rows, text, view.pixels_per_mm)
 

@@ -20,6 +20,27 @@ REPORT_SCHEMA_VERSION: Final = 2
 
 
 @dataclass(frozen=True)
+class Remark:
+    """A warning of a report.
+
+    Attributes:
+        text: a plain sentence.
+        is_suspicion: whether somebody should look into it before the mask is used.
+    """
+
+    text: str
+    is_suspicion: bool
+
+    @property
+    def kind(self) -> str:
+        """The word for it, as every output spells it."""
+        return "suspicion" if self.is_suspicion else "notice"
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.text}"
+
+
+@dataclass(frozen=True)
 class CaseReport:
     """Everything that a reader of one mask may ask. Written as `<case>.json`.
 
@@ -37,6 +58,8 @@ class CaseReport:
         cleaning: what the post-processing did.
         head_voxels_outside: head voxels that the network did not see.
         warnings: plain sentences, those of the checks of the images among them.
+        suspicions: those of the warnings that somebody should look into before the mask is used; the others are
+            routine notices.
         seconds: time by stage. In a folder the stages of neighbouring cases overlap, so that their sum is more than
             the time that the case added.
         dice: Dice against the case's own label, where it has one.
@@ -56,10 +79,17 @@ class CaseReport:
     cleaning: dict[str, Any]
     head_voxels_outside: int
     warnings: tuple[str, ...]
+    suspicions: tuple[str, ...]
     seconds: dict[str, float]
     dice: dict[str, float] | None
     eenet_version: str
     created: str
+
+    @property
+    def remarks(self) -> list[Remark]:
+        """The warnings, suspicions first."""
+        found = [Remark(str(warning), warning in self.suspicions) for warning in self.warnings]
+        return sorted(found, key=lambda remark: not remark.is_suspicion)
 
     def to_json(self) -> str:
         """The text of the report file."""
@@ -77,7 +107,7 @@ class CaseReport:
             raise ValueError(f"not a report of schema version {REPORT_SCHEMA_VERSION}")
         values: dict[str, Any] = {}
         for field in fields(CaseReport):
-            value = content.get(field.name)
+            value = content.get(field.name, _ADDED_LATER.get(field.name))
             if not isinstance(value, _JSON_TYPES[field.name]):
                 raise ValueError(f"{field.name} is missing or has the wrong type")
             values[field.name] = tuple(value) if isinstance(value, list) else value
@@ -90,8 +120,10 @@ _JSON_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     **dict.fromkeys(("volumes_ml", "cleaning", "seconds"), (dict,)),
     **dict.fromkeys(("components", "head_voxels_outside"), (int,)),
     **dict.fromkeys(("label", "dice"), (dict, type(None))),
-    "warnings": (list,),
+    **dict.fromkeys(("warnings", "suspicions"), (list,)),
 }
+_ADDED_LATER: Final[Mapping[str, Any]] = {"suspicions": []}
+"""What a report of this schema that was written before a field came in says by being silent."""
 
 
 def read_report(path: Path) -> CaseReport | None:
@@ -172,6 +204,7 @@ def make_report(
         cleaning=asdict(segmentation.cleaning),
         head_voxels_outside=segmentation.head_voxels_outside,
         warnings=segmentation.warnings + more_warnings,
+        suspicions=segmentation.suspicions,
         seconds={stage: round(seconds, 4) for stage, seconds in segmentation.seconds.items()},
         dice=dice,
         eenet_version=__version__,

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Final
 
 from eenet_runtime.bundle.manifest import Bundle
 from eenet_runtime.cases.case_files import CaseFiles
 from eenet_runtime.cases.preprocessing import read_label
-from eenet_runtime.errors import CaseError, OutputError
-from eenet_runtime.files.atomic import remove_leftovers, sha256_of_file, write_atomically
-from eenet_runtime.files.nifti import labels_to_bytes
+from eenet_runtime.errors import CaseError, OutputError, ResultPathError
+from eenet_runtime.files.atomic import prove_writable, remove_leftovers, temporary_beside, write_atomically
+from eenet_runtime.files.listing import look_at
+from eenet_runtime.files.nifti import labels_to_bytes, sha256_of_image
 from eenet_runtime.results.mask_settings import MaskSettings
 from eenet_runtime.results.preview import render_preview
 from eenet_runtime.results.report import CaseReport, WrittenFile, make_report
@@ -27,6 +31,10 @@ MASK: Final = "mask"
 PREVIEW: Final = "preview"
 PROBABILITIES: Final = "probabilities"
 _SUFFIXES: Final = (".nii.gz", ".png", ".json")
+_OF_THE_MACHINE: Final = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+)
+"""Errors that the next case would meet, too, although an empty file may still be written."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +78,36 @@ class ResultPaths:
         asked[PROBABILITIES] = (outputs.probabilities, self.probabilities)
         return {name: path for name, (wanted, path) in asked.items() if wanted}
 
-    def remove(self) -> None:
-        """Take away whatever of them is there."""
+    def obstacle(self, outputs: OutputSettings) -> str | None:
+        """Why the results that are asked for cannot have these names, as far as a look tells; nothing is changed."""
+        for path in (self.report, *self.of(outputs).values()):
+            # Where the folder is still to be made, its names will be as long as those of the one that it will lie in.
+            folder = next((parent for parent in path.parents if look_at(parent).is_folder), path.parent)
+            for name in (path.name, temporary_beside(path).name):
+                try:
+                    mode = (folder / name).lstat().st_mode
+                except OSError as error:
+                    if error.errno == errno.ENAMETOOLONG:
+                        return f"{path}: this name of a result is too long for its file system; rename the case"
+                    continue
+                if S_ISDIR(mode) and folder == path.parent:
+                    return f"{path}: a folder stands where a result should go; move it, or choose another output folder"
+        return None
+
+    def remove(self) -> list[str]:
+        """Take away whatever of them is there.
+
+        Returns:
+            One line for each file that the system does not let go.
+        """
+        left = []
         for path in self.all:
-            with contextlib.suppress(OSError):
+            try:
                 path.unlink(missing_ok=True)
+            except OSError as error:
+                if _is_there_as_a_file(path):
+                    left.append(f"{path}: of an earlier run, cannot be removed ({error.strerror or error})")
+        return left
 
 
 def case_of_result(name: str) -> str | None:
@@ -111,27 +144,46 @@ def segment_to_files(
         CaseError, BackendError: the case is refused; nothing is left under the names of its results.
         OutputError: something could not be written; nothing is left under the names of its results.
     """
-    remove_leftovers(paths.mask.parent, {path.name for path in paths.all}.__contains__)
-    clear_the_way(files, paths)
-    segmentation = segmenter.segment(files, keep_probabilities=probabilities)
     outputs = OutputSettings(scheme, preview, probabilities)
+    remove_leftovers(paths.mask.parent, {path.name for path in paths.all}.__contains__)
+    clear_the_way(files, paths, outputs)
+    segmentation = segmenter.segment(files, keep_probabilities=probabilities)
     return write_results(segmentation, files, paths, outputs, segmenter.bundle, MaskSettings.of(segmenter))
 
 
-def clear_the_way(files: CaseFiles, paths: ResultPaths) -> None:
-    """Remove the results of an earlier run.
+def clear_the_way(files: CaseFiles, paths: ResultPaths, outputs: OutputSettings) -> None:
+    """Remove the results of an earlier run, and see that new ones can take their names.
 
     Raises:
-        OutputError: a result would replace an input; nothing was removed.
+        ResultPathError: a result would replace an input, and nothing was removed; or a name is too long, a folder has
+            it, or an earlier result cannot be removed.
     """
     inputs = [source.path for source in files.images.values()]
     if files.label is not None:
         inputs.append(files.label)
     for path in paths.all:
-        # Asked of the file system: two spellings may be one file, by links or where upper and lower case are the same.
-        if path.exists() and any(path.samefile(other) for other in inputs if other.exists()):
-            raise OutputError(f"{path}: the result would replace an input of case {files.case_id}; choose another name")
-    paths.remove()
+        if any(_is_one_file(path, other) for other in inputs):
+            raise ResultPathError(
+                f"{path}: the result would replace an input of case {files.case_id}; choose another name"
+            )
+    problems = [paths.obstacle(outputs), *paths.remove()]
+    if found := next((problem for problem in problems if problem is not None), None):
+        raise ResultPathError(found)
+
+
+def _is_there_as_a_file(path: Path) -> bool:
+    try:
+        return not S_ISDIR(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def _is_one_file(path: Path, other: Path) -> bool:
+    """Asked of the file system: two spellings may be one file, by links or where upper and lower case are the same."""
+    try:
+        return path.samefile(other)
+    except OSError:
+        return False
 
 
 def write_results(
@@ -154,12 +206,30 @@ def write_results(
 
     Raises:
         OutputError: something could not be written; nothing is left under the names of the results.
+        ResultPathError: one of these names is the reason; others can be written into the same folder.
     """
     try:
-        return _write(segmentation, files, paths, outputs, bundle, settings)
+        with _own_errors(paths):
+            return _write(segmentation, files, paths, outputs, bundle, settings)
     except BaseException:
         paths.remove()
         raise
+
+
+@contextmanager
+def _own_errors(paths: ResultPaths) -> Iterator[None]:
+    """Tell an error of these names from one that every case would meet."""
+    try:
+        yield
+    except OutputError as error:
+        cause = error.__cause__
+        if not isinstance(cause, OSError) or cause.errno in _OF_THE_MACHINE:
+            raise
+        try:
+            prove_writable(paths.report.parent)
+        except OutputError:
+            raise error from cause
+        raise ResultPathError(str(error)) from cause
 
 
 def _write(
@@ -186,7 +256,7 @@ def _write(
             maps = probability_maps_to_bytes(segmentation.probabilities, reference)
             written[PROBABILITIES] = _written(paths.probabilities, maps)
     segmentation.seconds.update(watch.seconds)
-    dice, label_sha256, warnings = _dice_against_own_label(segmentation, files)
+    label = _compare_with_own_label(segmentation, files)
     report = make_report(
         segmentation,
         files,
@@ -194,9 +264,9 @@ def _write(
         settings,
         scheme=scheme,
         written=written,
-        label_sha256=label_sha256,
-        dice=dice,
-        more_warnings=warnings,
+        label_sha256=label.sha256,
+        dice=label.dice,
+        more_warnings=label.warnings,
     )
     write_atomically(paths.report, report.to_json().encode())
     return report
@@ -207,21 +277,32 @@ def _written(path: Path, content: bytes) -> WrittenFile:
     return WrittenFile(path, hashlib.sha256(content).hexdigest())
 
 
-def _dice_against_own_label(
-    segmentation: Segmentation, files: CaseFiles
-) -> tuple[dict[str, float] | None, str | None, tuple[str, ...]]:
-    """Dice where the case brings a label, and the label's hash.
+@dataclass(frozen=True)
+class OwnLabel:
+    """What the label that a case brings says about its mask.
 
-    A label that cannot be used is a warning: the mask does not depend on it.
+    Attributes:
+        dice: agreement by the names of the regions; None without a label that can be used.
+        sha256: of the label's file; None where there is none, or none that can be read.
+        warnings: why there is no agreement although there is a label.
     """
+
+    dice: dict[str, float] | None = None
+    sha256: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def _compare_with_own_label(segmentation: Segmentation, files: CaseFiles) -> OwnLabel:
+    """Dice where the case brings a label. One that cannot be used is a warning: the mask does not depend on it."""
     if files.label is None:
-        return None, None, ()
+        return OwnLabel()
     try:
-        sha256 = sha256_of_file(files.label)
-        truth = read_label(files, segmentation.images)
-    except OSError as error:
-        return None, None, (f"no Dice: {files.label}: cannot be read ({error.strerror or error})",)
+        sha256 = sha256_of_image(files.label)
     except CaseError as error:
-        return None, sha256, (f"no Dice: {error}",)
+        return OwnLabel(warnings=(f"no Dice: {error}",))
+    try:
+        truth = read_label(files, segmentation.images)
+    except CaseError as error:
+        return OwnLabel(sha256=sha256, warnings=(f"no Dice: {error}",))
     by_region = dice_by_region(segmentation.labels, truth)
-    return {region.value: round(value, 5) for region, value in by_region.items()}, sha256, ()
+    return OwnLabel({region.value: round(value, 5) for region, value in by_region.items()}, sha256)

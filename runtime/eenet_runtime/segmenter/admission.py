@@ -60,7 +60,7 @@ class Admission:
             CaseCancelledError, CaseTimeoutError: the case may wait no longer.
             BackendError: the segmenter was closed meanwhile.
         """
-        _wait_for(self._take, lambda: self._may_wait(limits), watch)
+        _wait_for(self._acquire_ticket, lambda: self._may_wait(limits), watch)
         return Ticket(lambda: self._tickets.put(None))
 
     @contextmanager
@@ -104,7 +104,7 @@ class Admission:
             self._closed = True
             self._idle.wait_for(lambda: self._running == 0)
 
-    def _take(self, seconds: float) -> bool:
+    def _acquire_ticket(self, seconds: float) -> bool:
         try:
             self._tickets.get(timeout=seconds)
         except Empty:
@@ -117,11 +117,11 @@ class Admission:
         limits.check(_READ)
 
 
-def _wait_for(take: Callable[[float], bool], may_wait: Callable[[], None], watch: Stopwatch) -> None:
-    """Take something that others have: at once, or as soon as it is there, or never."""
+def _wait_for(acquire: Callable[[float], bool], may_wait: Callable[[], None], watch: Stopwatch) -> None:
+    """Acquire something that others have: at once, or as soon as it is there, or never."""
     may_wait()
-    if take(0):
+    if acquire(0):
         return
     with watch.stage(_WAIT):
-        while not take(_POLL_S):
+        while not acquire(_POLL_S):
             may_wait()

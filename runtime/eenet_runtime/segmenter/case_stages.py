@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from eenet_runtime.cases.content_checks import Finding
 from eenet_runtime.cases.preprocessing import CaseImages, NetworkInput
 from eenet_runtime.segmenter.admission import Ticket
 from eenet_runtime.segmenter.limits import Limits
@@ -22,7 +23,8 @@ class CaseInHand:
         case_id: the case's name.
         images: its images.
         scheme: the label scheme that goes with its files.
-        warnings: what the checks and the preparation found.
+        warnings: what the checks and the preparation found, in sentences.
+        findings: what the checks found and let pass.
         seconds: time by stage so far.
         limits: when it must stop.
         number: its running number in the log.
@@ -33,6 +35,7 @@ class CaseInHand:
     images: CaseImages
     scheme: LabelScheme
     warnings: tuple[str, ...]
+    findings: tuple[Finding, ...]
     seconds: dict[str, float]
     limits: Limits
     number: int

@@ -13,9 +13,11 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from eenet_runtime.cases.content_checks import Finding
 from eenet_runtime.cases.preprocessing import CaseImages
 from eenet_runtime.errors import OutputError
 from eenet_runtime.files.nifti import labels_to_bytes, write_labels
+from eenet_runtime.printable import printable
 from eenet_runtime.segmenter.postprocessing import Cleaning
 from eenet_runtime.volumes.labels import BRATS2023, LabelScheme, Region
 from eenet_runtime.volumes.placement import Placement
@@ -100,6 +102,7 @@ class Segmentation:
         provenance: what computed it.
         scheme: the label scheme that goes with the inputs; files hold its values unless another one is asked for.
         probabilities: the network's probabilities where they were asked for.
+        findings: what the checks of the images found and let pass; their sentences are among the warnings.
     """
 
     case_id: str
@@ -114,6 +117,12 @@ class Segmentation:
     provenance: Provenance
     scheme: LabelScheme = BRATS2023
     probabilities: NetworkProbabilities | None = field(default=None, repr=False)
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def suspicions(self) -> tuple[str, ...]:
+        """Those of the warnings that somebody should look into before the mask is used; the others are routine."""
+        return tuple(printable(finding.message) for finding in self.findings if finding.is_suspicion)
 
     def file_values(self, scheme: LabelScheme | None = None) -> NDArray[np.uint8]:
         """The mask in a scheme's values (uint8, a copy), by default the inputs' own."""

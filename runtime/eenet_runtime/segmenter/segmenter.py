@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import itertools
 import platform
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eenet_runtime._version import __version__
 from eenet_runtime.backends import candidates
-from eenet_runtime.bundle.manifest import Bundle, PostprocessingSettings, open_bundle
+from eenet_runtime.bundle.manifest import Bundle, open_bundle
 from eenet_runtime.cases.content_checks import CheckPolicy, find_problems, judge
 from eenet_runtime.cases.inputs import CaseInput, load_case, name_of
 from eenet_runtime.cases.missing_modality import missing_warnings, require_trained_for
@@ -27,10 +27,13 @@ from eenet_runtime.segmenter.case_stages import CaseInHand, ComputedCase, Prepar
 from eenet_runtime.segmenter.limits import Cancellation, Limits
 from eenet_runtime.segmenter.postprocessing import Cleaning, clean, restore, restore_labels
 from eenet_runtime.segmenter.segmentation import NetworkProbabilities, Provenance, Segmentation, Stopwatch
+from eenet_runtime.segmenter.settings import SegmenterOptions, SegmenterSettings
 from eenet_runtime.selftest.serving import serve
-from eenet_runtime.volumes.labels import Modality, Region
+from eenet_runtime.volumes.labels import Region
 
-__all__ = ["ComputedCase", "PreparedCase", "Segmentation", "Segmenter", "Stopwatch"]
+__all__ = ["ComputedCase", "PreparedCase", "Segmentation", "Segmenter", "SegmenterSettings", "Stopwatch"]
+
+_DEFAULTS: Final = SegmenterSettings()
 
 
 class Segmenter:
@@ -39,42 +42,35 @@ class Segmenter:
     Any thread may call `segment`, `prepare` and `infer`. Reading, checking and the steps after the network run side by
     side; the engine computes one volume at a time, with all its threads. At most `max_cases_in_flight` cases are held
     in memory between the begin of `prepare` and the end of `infer`; further ones wait before they read anything.
+
+    Attributes:
+        bundle: the model's folder, verified.
+        settings: what it was made with.
+        postprocessing: the steps after the network, as asked for or the bundle's.
+        checks: what becomes of images that do not look like what they are called.
+        allow_missing: modalities of which a case may lack one.
+        threads: for one inference, and for reading and preparing one case; None for as many as the process may use.
+        time_limit_s: for a case that is given no other; None for no limit.
+        choice: the engine, its artefact and device; `artifact` and `why` are parts of it.
+        artifact: the file that runs.
+        why: why this engine and this artefact were taken, in one line.
+        backend: the loaded engine.
+        self_test: its result, None where the engine was not tested.
+        provenance: all of this in words, as every result repeats it.
     """
 
     def __init__(
         self,
         bundle: Bundle | Path | str,
-        *,
-        backend: str = "auto",
-        device: str = "auto",
-        precision: str | None = None,
-        threads: int | None = None,
-        postprocessing: PostprocessingSettings | None = None,
-        public_key: Path | None = None,
-        selftest: bool = False,
-        checks: CheckPolicy | str = CheckPolicy.DEFAULT,
-        allow_missing: Collection[Modality] = frozenset(),
-        max_cases_in_flight: int = 2,
-        time_limit_s: float | None = None,
+        settings: SegmenterSettings = _DEFAULTS,
+        **options: Unpack[SegmenterOptions],
     ) -> None:
         """Verify the bundle and load its model; an engine on a GPU must pass the self-test before it serves anything.
 
         Args:
             bundle: a folder made by `eenet-export`, or one already opened.
-            backend: an inference engine, see `backends.backend_names`.
-            device: `auto`, `cpu`, `cuda` or `cuda:n`; see `backends.candidates`.
-            precision: of the artefact, such as `fp16`; see `backends.candidates` for the default.
-            threads: threads for one inference, and for reading and preparing one case; by default as many as this
-                process may use.
-            postprocessing: settings instead of the bundle's.
-            public_key: a PEM file with the key that must have signed the folder; a bundle already opened was checked
-                then.
-            selftest: test an engine that need not be tested, too.
-            checks: what becomes of a case whose images do not look like what they are called: `default`, `strict` or
-                `warn`, see `content_checks.CheckPolicy`.
-            allow_missing: modalities of which a case may lack one; see `missing_modality`.
-            max_cases_in_flight: cases held in memory at a time; two let one be read while one is computed.
-            time_limit_s: for each case, where `segment` or `prepare` is given no other.
+            settings: see `SegmenterSettings`.
+            options: fields of the settings, instead of those given: `Segmenter(bundle, device="cuda")`.
 
         Raises:
             BundleError: the bundle is damaged, foreign or newer than this runtime, or not signed with that key; or it
@@ -82,21 +78,21 @@ class Segmenter:
             BackendError: no engine can run it here.
             SelfTestError: the engine computes something else than what was exported.
         """
-        if max_cases_in_flight < 1:
-            raise ValueError(f"max_cases_in_flight is {max_cases_in_flight}, expected 1 or more")
-        self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle), public_key)
-        self.postprocessing = postprocessing or self.bundle.manifest.postprocessing
-        self.checks = CheckPolicy(checks)
-        self.allow_missing = frozenset(allow_missing)
+        settings = replace(settings, **options)
+        self.settings = settings
+        self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle), settings.public_key)
+        self.postprocessing = settings.postprocessing or self.bundle.manifest.postprocessing
+        self.checks = CheckPolicy(settings.checks)
+        self.allow_missing = frozenset(settings.allow_missing)
         require_trained_for(self.bundle, self.allow_missing)
-        self.time_limit_s, self.threads = time_limit_s, threads
-        found = candidates(self.bundle, backend=backend, device=device, precision=precision)
-        served = serve(self.bundle, found, threads, selftest)
+        self.time_limit_s, self.threads = settings.time_limit_s, settings.threads
+        wanted = candidates(self.bundle, backend=settings.backend, device=settings.device, precision=settings.precision)
+        served = serve(self.bundle, wanted, settings.threads, settings.selftest)
         self.choice, self.artifact, self.why = served.choice, served.choice.artifact, served.choice.why
         self.backend, self.self_test = served.backend, served.self_test
         self.provenance = _provenance(self)
         self._numbers = itertools.count(1)
-        self._admission = Admission(max_cases_in_flight)
+        self._admission = Admission(settings.max_cases_in_flight)
 
     def segment(
         self,
@@ -214,7 +210,8 @@ class Segmenter:
                 images, preset = loaded.images, self.bundle.manifest.preset
                 limits.check("check")
                 with watch.stage("check"):
-                    warnings = judge(find_problems(images, preset), self.checks, images.case_id)
+                    findings = find_problems(images, preset)
+                    warnings = judge(findings, self.checks, images.case_id)
                 limits.check("prepare")
                 with watch.stage("prepare"):
                     network_input = prepare(images, preset, threads)
@@ -223,7 +220,7 @@ class Segmenter:
                 raise
         warnings = (*missing_warnings(images.missing), *warnings, *network_input.warnings)
         case_in_hand = CaseInHand(
-            images.case_id, images, loaded.scheme, warnings, watch.seconds, limits, number, ticket
+            images.case_id, images, loaded.scheme, warnings, findings, watch.seconds, limits, number, ticket
         )
         return PreparedCase(case_in_hand, network_input)
 
@@ -301,6 +298,7 @@ class Segmenter:
             provenance=self.provenance,
             scheme=case.scheme,
             probabilities=kept,
+            findings=case.findings,
         )
 
     def __enter__(self) -> Self:

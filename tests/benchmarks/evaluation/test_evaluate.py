@@ -31,6 +31,7 @@ from eenet_runtime.folders.folder import FolderSettings, segment_folder
 from eenet_runtime.segmenter.segmenter import Segmenter
 from eenet_runtime.volumes.labels import BRATS2020, BRATS2023, MSD, LabelScheme
 from eenet_runtime.volumes.presets import EENET_FAST
+from tests.lost_inputs import LOST, lose
 from tests.synthetic import LAYOUT_SCHEMES, LAYOUTS, TINY, TINY_2MM, Head, make_head, write_case, write_volume
 
 REGIONS = ("ET", "TC", "WT")
@@ -399,3 +400,43 @@ def test_a_killed_process_is_a_reason_and_not_the_end(cases: Path, masks: Path) 
 def test_progress_is_for_terminals_only(cases: Path, masks: Path) -> None:
     finished = CliRunner().invoke(app, ["evaluate", str(masks), str(cases)])
     assert "cases evaluated" not in finished.output
+
+
+@pytest.mark.parametrize("word", ["flair", "seg"])
+@pytest.mark.parametrize("what", LOST)
+def test_a_file_of_the_truth_that_is_no_file_is_told_as_what_it_is(
+    cases: Path, masks: Path, what: str, word: str
+) -> None:
+    path = cases / "A" / f"A_{word}.nii.gz"
+    said = lose(path, what)
+    results = _by_id(evaluate_folder(masks, cases))
+    assert {name: result.reason for name, result in results.items()} == {"A": f"{path}: {said}", "B": ""}
+
+
+@pytest.mark.parametrize("what", LOST)
+def test_a_label_file_alone_that_is_no_file_is_told_as_what_it_is(tmp_path: Path, what: str) -> None:
+    head = make_head()
+    for name in ("A", "B"):
+        write_volume(tmp_path / "truth" / f"{name}_seg.nii.gz", BRATS2020.to_file(head.labels), head.affine)
+        _write_mask(tmp_path / "masks", name, head, BRATS2020)
+    path = tmp_path / "truth" / "A_seg.nii.gz"
+    said = lose(path, what)
+    results = _by_id(evaluate_folder(tmp_path / "masks", tmp_path / "truth"))
+    assert {name: result.reason for name, result in results.items()} == {"A": f"{path}: {said}", "B": ""}
+
+
+@pytest.mark.parametrize("what", LOST)
+def test_a_mask_and_a_report_that_are_no_files_are_told_as_what_they_are(cases: Path, masks: Path, what: str) -> None:
+    said = lose(masks / "A.nii.gz", what)
+    (masks / "B.json").touch()
+    lose(masks / "B.json", "a link without a target")  # which label values did it tell?
+    results = _by_id(evaluate_folder(masks, cases))
+    assert results["A"].reason == f"{masks / 'A.nii.gz'}: {said}"
+    assert "B.json: not a report of eenet-run" in results["B"].reason
+
+
+def test_truth_without_any_label_tells_of_the_first_case_that_was_refused(tmp_path: Path) -> None:
+    write_case(tmp_path / "truth", "A", make_head(), label=False)
+    said = lose(tmp_path / "truth" / "A" / "A_t1.nii.gz", "a link without a target")
+    with pytest.raises(DatasetError, match=f"no label found; .*the first case refused: .*A_t1.nii.gz: {said}"):
+        find_truth(tmp_path / "truth")

@@ -386,3 +386,14 @@ def test_certain_findings_are_told_first(brain: CaseImages) -> None:
     images = with_data(with_affine(brain, brain.grid.affine @ np.diag([1, 1, 1.2, 1])), T1CE, voxels(brain, T1))
     findings = find_problems(images, EENET_144)
     assert [finding.severity for finding in findings] == [Severity.CERTAIN, Severity.SUSPECTED]
+
+
+def test_thick_slices_are_a_notice_and_every_other_rule_is_a_suspicion() -> None:
+    found = {rule: Finding(rule, Severity.SUSPECTED, "x") for rule in RULES}
+    assert [rule for rule, finding in found.items() if not finding.is_suspicion] == ["coarse-voxels"]
+
+
+def test_a_finding_in_short_names_no_file() -> None:
+    for rule in (*RULES, "a rule of tomorrow"):
+        assert "Jane" not in Finding(rule, Severity.SUSPECTED, "Jane_Roe.nii: odd").in_short
+    assert Finding("misaligned", Severity.SUSPECTED, "x").in_short == "the images may not be registered"

@@ -128,3 +128,10 @@ def test_channels_that_are_not_the_four_modalities_are_refused(
 @pytest.mark.parametrize("content", ["", "not JSON", "[1, 2]", "{}", '{"channel_names": ["T1"]}', "\x00\x01"])
 def test_something_that_is_no_description_is_refused(tmp_path: Path, content: str) -> None:
     refusal(tmp_path, content)
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    # Editors of some systems put one before every file that they save.
+    content = json.dumps({"modality": CHANNELS, "labels": DECATHLON_LABELS})
+    (tmp_path / "dataset.json").write_bytes(content.encode("utf-8-sig"))
+    assert read_dataset_json(tmp_path / "dataset.json") == read(tmp_path, content)

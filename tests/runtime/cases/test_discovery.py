@@ -11,7 +11,7 @@ import pytest
 from eenet_runtime.cases.case_files import CaseFiles, split_name
 from eenet_runtime.cases.discovery import Discovery, find_cases
 from eenet_runtime.errors import DatasetError
-from eenet_runtime.volumes.labels import BRATS2020, BRATS2023, MSD, Modality
+from eenet_runtime.volumes.labels import BRATS2020, BRATS2023, MSD, LabelScheme, Modality
 from tests.synthetic import LAYOUT_SCHEMES, LAYOUTS, Head, write_case, write_dataset_json
 
 BRATS2020_NAMES = ("t1", "t1ce", "t2", "flair")
@@ -215,6 +215,15 @@ def test_the_odd_label_name_of_brats_2020_is_found(tmp_path: Path) -> None:
     assert case.label == folder / "W39_1998.09.19_Segm.nii"
 
 
+def test_a_case_with_its_own_label_ignores_a_stray_one_in_its_folder(tmp_path: Path) -> None:
+    touch_case(tmp_path / "A", "A", "seg")
+    touch(tmp_path / "A", "W39_1998.09.19_Segm.nii")
+    found = find_cases(tmp_path)
+    (case,) = found.cases
+    assert case.label == tmp_path / "A" / "A_seg.nii.gz"
+    assert found.ignored == (tmp_path / "A" / "W39_1998.09.19_Segm.nii",)
+
+
 def test_another_cases_label_in_a_flat_folder_is_not_taken(tmp_path: Path) -> None:
     touch_case(tmp_path, "A")
     touch(tmp_path, "B_seg.nii.gz")
@@ -264,8 +273,8 @@ def test_cases_of_one_name_are_all_refused(tmp_path: Path) -> None:
     touch_case(tmp_path / "three", "B")
     found = find_cases(tmp_path)
     assert [case.case_id for case in found.cases] == ["B"]
-    assert [refused.case_id for refused in found.refused] == ["A", "A"]
-    assert all("2 cases have the name A" in refused.reason for refused in found.refused)
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert the_refusal(found) == f"{tmp_path}: 2 cases have the name A, rename all but one: {one}; {two}"
 
 
 def test_a_complete_and_an_incomplete_case_of_one_name_are_both_refused(tmp_path: Path) -> None:
@@ -274,7 +283,8 @@ def test_a_complete_and_an_incomplete_case_of_one_name_are_both_refused(tmp_path
     touch(tmp_path / "two", "A_t1.nii.gz")
     found = find_cases(tmp_path)
     assert found.cases == ()
-    assert len(found.refused) == 2
+    assert "2 cases have the name A" in the_refusal(found)
+    assert "t1ce and t2 and flair missing" in the_refusal(found)
 
 
 def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
@@ -347,6 +357,38 @@ def test_one_file_under_the_names_of_two_modalities_is_refused(tmp_path: Path) -
     assert second.endswith(
         "B_flair.nii.gz: the same file as B_t2.nii.gz, given as flair and as t2; expected two images"
     )
+
+
+def test_files_without_numbers_of_their_own_are_not_taken_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Some network drives number no files: all have the inode 0.
+    touch_case(tmp_path, "A")
+    stat = os.stat
+
+    def without_inode(path: Any, *arguments: Any, **options: Any) -> os.stat_result:
+        mode, _, *rest = stat(path, *arguments, **options)
+        return os.stat_result((mode, 0, *rest))
+
+    monkeypatch.setattr(os, "stat", without_inode)
+    assert [case.case_id for case in find_cases(tmp_path).cases] == ["A"]
+
+
+@pytest.mark.parametrize(
+    ("words", "scheme"),
+    [
+        (("t1", "t1c", "t2", "flair"), BRATS2020),
+        (("t1w", "t1c", "t2w", "flair"), BRATS2020),
+        (("t1n", "t1c", "t2w", "t2f"), BRATS2023),
+        (("t1n", "t1ce", "t2", "flair"), BRATS2023),
+    ],
+)
+def test_only_words_that_came_with_brats_2023_choose_its_label_values(
+    tmp_path: Path, words: tuple[str, ...], scheme: LabelScheme
+) -> None:
+    touch(tmp_path, *(f"A_{word}.nii.gz" for word in words))
+    (case,) = find_cases(tmp_path).cases
+    assert case.scheme == scheme
 
 
 @pytest.mark.parametrize("second", ["A-t1n.nii.gz", "A_t1w.nii.gz", "A.T1.nii", "A_t1.NII.GZ"])

@@ -197,3 +197,35 @@ def test_a_nibabel_image_whose_file_went_bad_is_refused(segmenter: Segmenter, he
 def test_a_trailing_axis_of_one_is_ignored(segmenter: Segmenter, head: Head) -> None:
     case = _of(t2=_array(lambda image: image[..., np.newaxis]))(head)
     np.testing.assert_array_equal(segmenter.segment(case).labels, segmenter.segment(arrays(head)).labels)
+
+
+@pytest.mark.parametrize("case", [[1, 2], (), "A_t1.nii.gz", Path("A"), None, 7, np.zeros((4, 4, 4))], ids=repr)
+def test_what_is_no_case_is_refused_in_words(segmenter: Segmenter, case: Any) -> None:
+    with pytest.raises(CaseError, match=rf"^case case: a {type(case).__name__} found, expected CaseFiles or a mapping"):
+        segmenter.segment(case)
+
+
+@pytest.mark.parametrize(
+    ("affine", "reason"),
+    [
+        ("identity", "an affine of type <U8 found, expected 4 x 4 real numbers"),
+        (np.eye(4).astype(str), "expected 4 x 4 real numbers"),
+        ([[1, 2], [3]], "its affine cannot be read as an array"),
+        ({"a": 1}, "an affine of type object found"),
+        (np.eye(4) * 1j, "an affine of type complex128 found"),
+        (np.eye(3), r"an affine of shape \(3, 3\) found"),
+        (None, "no affine found"),
+    ],
+    ids=repr,
+)
+def test_what_is_no_affine_is_refused_in_words(segmenter: Segmenter, head: Head, affine: Any, reason: str) -> None:
+    images = {name.value: ImageArray(head.images[name], affine) for name in Modality}
+    with pytest.raises(CaseError, match=reason):
+        segmenter.segment(images)
+
+
+@pytest.mark.parametrize("data", ["text", None, [[1, 2], [3]], {"a": 1}], ids=repr)
+def test_what_is_no_image_is_refused_in_words(segmenter: Segmenter, head: Head, data: Any) -> None:
+    images = {name.value: ImageArray(data, head.affine) for name in Modality}
+    with pytest.raises(CaseError, match=r"t1 \(array\): "):
+        segmenter.segment(images)

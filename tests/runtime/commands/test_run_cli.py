@@ -81,6 +81,47 @@ def test_one_case_gets_the_same_options(cases: Path, tiny_bundle: Path, tmp_path
     assert report["mask"]["scheme"] == "msd"
 
 
+def test_one_case_tells_its_warnings_like_a_folder(head: Head, tiny_bundle_2mm: Path, tmp_path: Path) -> None:
+    write_case(tmp_path / "in", "A", head, label=False)
+    images = [f"--{word}={tmp_path / 'in' / 'A' / f'A_{word}.nii.gz'}" for word in ("t1", "t1ce", "t2", "flair")]
+    folder = run("infer", "folder", tmp_path / "in", tmp_path / "many", "-m", tiny_bundle_2mm)
+    case = run("infer", "case", *images, "-o", tmp_path / "one" / "A.nii.gz", "-m", tiny_bundle_2mm)
+    warnings = [line for line in folder.stderr.splitlines() if line.startswith("    ")]
+    assert any(line.startswith("    notice: resampled from ") for line in warnings)
+    assert case.stderr.splitlines() == warnings
+    assert run("infer", "case", *images, "-q", "-o", tmp_path / "A.nii.gz", "-m", tiny_bundle_2mm).stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("m_probabilities.nii.gz", "is kept for probability maps"),
+        ("M_Probabilities.nii.gz", "is kept for probability maps"),
+        ("summary.nii.gz", "is kept for the run's summary"),
+        ("summary-1-of-2.nii.gz", "is kept for the run's summary"),
+        (".nii.gz", "expected a name ending in .nii.gz"),
+        ("mask.nii", "expected a name ending in .nii.gz"),
+    ],
+)
+def test_a_mask_cannot_have_a_name_that_is_kept_for_something_else(
+    cases: Path, tiny_bundle: Path, tmp_path: Path, name: str, reason: str
+) -> None:
+    images = [f"--{word}={cases / 'A' / f'A_{word}.nii.gz'}" for word in ("t1", "t1ce", "t2", "flair")]
+    result = run("infer", "case", *images, "-o", tmp_path / "out" / name, "-m", tiny_bundle)
+    assert result.exit_code == 2
+    assert reason in " ".join(result.stderr.replace("│", " ").split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_watch_tells_of_a_refused_case_at_once_and_once(cases: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    (cases / "B" / "B_t1.nii.gz").unlink()
+    watch = ("--watch", "--settle", 0, "--poll", 0.05, "--stop-after-idle", 0.3, "--no-preview")
+    for quiet in ((), ("--quiet",)):
+        result = run("infer", "folder", cases, tmp_path / "out", "-m", tiny_bundle, *watch, *quiet)
+        assert result.exit_code == 3
+        assert [line.split(":")[0] for line in result.stderr.splitlines()].count("refused B") == 1
+
+
 def test_a_time_limit_refuses_the_case_that_takes_longer(cases: Path, tiny_bundle: Path, tmp_path: Path) -> None:
     arguments = ("infer", "folder", cases, tmp_path / "out", "-m", tiny_bundle, "-q", "--time-limit", 0.001)
     result = run(*arguments)

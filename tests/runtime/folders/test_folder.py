@@ -249,7 +249,9 @@ def test_the_masks_are_those_of_one_case_at_a_time(segmenter: Segmenter, tmp_pat
         write_case(tmp_path / "in", f"Case_{index}", make_head((44 + index, 52, 20)), label=False)
     segment_folder(segmenter, tmp_path / "in", tmp_path / "out")
     (tmp_path / "alone").mkdir()
-    for files in find_cases(tmp_path / "in").cases:
+    cases = find_cases(tmp_path / "in").cases
+    assert len(cases) == 4
+    for files in cases:
         segment_to_files(segmenter, files, ResultPaths.in_folder(tmp_path / "alone", files.case_id))
         for suffix in (".nii.gz", ".png"):
             name = f"{files.case_id}{suffix}"

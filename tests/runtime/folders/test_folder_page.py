@@ -145,6 +145,7 @@ def test_figures_are_those_of_the_reports(tmp_path: Path) -> None:
     assert totals == {
         "segmented": "2",
         "refused": "1",
+        "with suspicions": "0",
         "with warnings": "1",
         "without tumour": "1",
         "seconds for a case, median": "5.0",
@@ -156,7 +157,7 @@ def test_figures_are_those_of_the_reports(tmp_path: Path) -> None:
     assert "openvino 2026.4, fp32" in made_with
     assert "9.8.7" in made_with
     assert refused.strip() == "Cno t2 found"
-    assert cases.strip().splitlines()[0] == "Amaskreport1.32.540.00.5000.7500.8753.5odd"
+    assert cases.strip().splitlines()[0] == "Amaskreport1.32.540.00.5000.7500.8753.5notice: odd"
     assert stages.split() == ["read0.751.001.5015.0", "%", "network4.255.508.5085.0", "%"]
     assert "NOT FOR DIAGNOSIS" in page.texts["body"][0]
     assert "Newest result: 2024-01-01T00:00:00+00:00." in page.texts["footer"][0]
@@ -200,6 +201,18 @@ def test_a_case_without_a_picture_says_so(tmp_path: Path, name: str) -> None:
     assert "no picture" in page.texts["tbody"][1]
 
 
+def test_suspicions_come_first_and_are_told_from_notices_in_words(tmp_path: Path) -> None:
+    write_report(
+        tmp_path, "A", warnings=["resampled", "the T2 may be another image"], suspicions=["the T2 may be another image"]
+    )
+    write_report(tmp_path, "B", warnings=["resampled"])
+    page = page_of(tmp_path)
+    assert page.texts["li"] == ["suspicion: the T2 may be another image", "notice: resampled", "notice: resampled"]
+    assert [item["class"] for item in page.all("li")] == ["suspicion", "notice", "notice"]
+    assert dict(zip(page.texts["dt"], page.texts["dd"], strict=True))["with suspicions"] == "1"
+    assert ["data-suspect" in row for row in page.all("tr") if "data-warned" in row] == [True, False]
+
+
 # Strangers' text
 
 
@@ -232,7 +245,7 @@ def test_names_warnings_and_reasons_are_text_and_nothing_else(tmp_path: Path, te
     shown = page.texts["li"][0]
     assert shown.isprintable()
     if text.isprintable():
-        assert shown == text
+        assert shown == f"notice: {text}"
         assert page.texts["h1"] == [text]
 
 
@@ -291,7 +304,7 @@ def test_whoever_cannot_see_the_page_can_read_it(tmp_path: Path) -> None:
     assert all("A" in str(image["alt"]) for image in page.all("img"))
     assert {cell.get("scope") for cell in page.all("th")} == {"col", "row"}
     assert len(page.all("caption")) == len(page.all("table")) == 4
-    assert len(page.all("label")) == len(page.all("input")) == 2
+    assert len(page.all("label")) == len(page.all("input")) == 3
     bar = next(span for span in page.all("span") if span.get("role") == "img")
     assert bar["aria-label"] == "read 0.50 s, network 3.00 s"
 

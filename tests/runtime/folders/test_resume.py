@@ -37,7 +37,7 @@ class Finished:
 
     def plan(self, settings: FolderSettings = PLAIN, mask_settings: MaskSettings | None = None) -> dict[str, str]:
         found = plan_folder(self.cases, self.output, settings, mask_settings or MaskSettings.of(self.segmenter))
-        return {case.case_id: f"{case.action} {case.why}".strip() for case in found}
+        return {case.case_id: f"{case.action} {case.why or ''}".strip() for case in found}
 
 
 @pytest.fixture
@@ -136,6 +136,10 @@ CHANGES: dict[str, tuple[Callable[[Finished], object], str]] = {
     "another model": (_edit_report(lambda report: report["settings"].update(bundle_id="x")), "bundle_id was x, is "),
     "another engine": (_edit_report(lambda report: report["settings"].update(backend="x")), "backend was x, is "),
     "another precision": (_edit_report(lambda report: report["settings"].update(precision="int8")), "precision was"),
+    "a channel that was renamed": (
+        _edit_report(lambda report: report["inputs"]["t2"].update(channel=1)),
+        "t2 has changed",
+    ),
     "fewer modalities": (_edit_report(lambda report: report["inputs"].pop("t2")), "made from other modalities"),
 }
 
@@ -153,6 +157,20 @@ def test_a_case_is_computed_again_if_anything_that_it_follows_from_changed(finis
     assert statuses(run)["A"] in (Status.DONE, Status.REFUSED)
     if statuses(run)["A"] is Status.DONE:
         assert finished.plan()["A"] == "keep"
+
+
+def test_channels_that_dataset_json_calls_otherwise_now_are_other_inputs(
+    segmenter: Segmenter, head: Head, tmp_path: Path
+) -> None:
+    # One 4D file with the same bytes: only the names of its channels tell that the mask was made from others.
+    write_case(tmp_path / "in", "BRATS_001", head, "msd", label=False)
+    segment_folder(segmenter, tmp_path / "in", tmp_path / "out", PLAIN)
+    described = tmp_path / "in" / "dataset.json"
+    text = described.read_text()
+    described.write_text(text.replace('"0": "FLAIR"', '"0": "T2w"').replace('"3": "T2w"', '"3": "FLAIR"'))
+    assert described.read_text() != text
+    (case,) = plan_folder(tmp_path / "in", tmp_path / "out", PLAIN, MaskSettings.of(segmenter))
+    assert (case.action, case.why) == ("compute", "t2 has changed")
 
 
 def test_other_settings_of_the_masks_compute_all_again(finished: Finished) -> None:

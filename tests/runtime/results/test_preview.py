@@ -13,9 +13,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from eenet_runtime.cases.content_checks import Finding, Severity
 from eenet_runtime.pictures.colours import REGION_COLOURS_ON_GREY
+from eenet_runtime.results import preview, preview_sheet
 from eenet_runtime.results.preview import draw_preview, render_preview
-from eenet_runtime.results.preview_sheet import _drawable
+from eenet_runtime.results.preview_sheet import SheetText, _drawable
 from eenet_runtime.segmenter.segmenter import Segmenter
 from eenet_runtime.volumes.grid import Grid
 from eenet_runtime.volumes.labels import Label, Modality, Region
@@ -287,6 +289,37 @@ def test_a_degraded_case_is_marked_and_warnings_are_counted_but_not_quoted(
     assert sizes[1][1] == sizes[0][1] + 19
     one, other = (replace(result, warnings=(text,)) for text in ("/data/Jane_Roe/t1.nii.gz is odd", "nothing"))
     assert render_preview(one) == render_preview(other) != render_preview(result)
+
+
+def test_a_suspicion_is_told_from_a_notice_in_words_and_names_no_file(
+    segmenter: Segmenter, head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = segmenter.segment(case_files(tmp_path, "A", head))
+    written: list[SheetText] = []
+    compose = preview_sheet.compose
+
+    def noted(rows: Any, text: SheetText, pixels_per_mm: float) -> bytes:
+        written.append(text)
+        return compose(rows, text, pixels_per_mm)
+
+    monkeypatch.setattr(preview, "compose", noted)
+    message = "/data/Jane_Roe/t2.nii.gz: odd"
+    findings = tuple(
+        Finding(rule, Severity.SUSPECTED, message) for rule in ("t2-exchanged", "misaligned", "coarse-voxels")
+    )
+    volumes = dict(result.images.volumes)
+    del volumes[Modality.FLAIR]
+    odd = replace(result, findings=findings, warnings=(message,) * 4, images=replace(result.images, volumes=volumes))
+    with_alerts, without = render_preview(odd), render_preview(result)
+    assert list(written[0].alerts) == [
+        "suspicion: the T2 may be exchanged with another image",
+        "suspicion: the images may not be registered",
+        "notice: degraded mode: the flair is missing and the network was given zeros for it; expect a worse mask",
+    ]
+    assert written[0].notes[-1].endswith("; 2 suspicions and 2 notices: see the report")
+    assert list(written[1].alerts) == []
+    assert "see the report" not in written[1].notes[-1]
+    assert with_alerts != without
 
 
 def test_a_name_of_any_letters_and_any_length_is_one_line_and_leaves_the_frame_alone() -> None:

@@ -164,21 +164,23 @@ def test_a_missing_output_folder_is_an_output_error(segmenter: Segmenter, head: 
         segment_to_files(segmenter, files, ResultPaths.in_folder(tmp_path / "nowhere", "A"))
 
 
-@pytest.mark.parametrize("which", ["mask", "preview", "report"])
+@pytest.mark.parametrize("role", [*Modality, "label"])
+@pytest.mark.parametrize("which", ["mask", "preview", "report", "probabilities"])
 @pytest.mark.parametrize("link", [False, True])
 def test_a_result_never_replaces_an_input(
-    segmenter: Segmenter, head: Head, tmp_path: Path, which: str, link: bool
+    segmenter: Segmenter, head: Head, tmp_path: Path, which: str, link: bool, role: Modality | str
 ) -> None:
     files = case_files(tmp_path, "A", head)
-    t2 = files.images[Modality.T2].path
-    before = t2.read_bytes()
-    target = tmp_path / "link.nii.gz" if link else t2
+    source = files.images[role].path if isinstance(role, Modality) else files.label
+    assert source is not None
+    before = source.read_bytes()
+    target = tmp_path / "link.nii.gz" if link else source
     if link:
-        os.link(t2, target)
+        os.link(source, target)
     paths = replace(ResultPaths.in_folder(tmp_path, "B"), **{which: target})
     with pytest.raises(OutputError, match="would replace an input of case A"):
         segment_to_files(segmenter, files, paths)
-    assert t2.read_bytes() == before
+    assert source.read_bytes() == before
     assert target.exists()
 
 

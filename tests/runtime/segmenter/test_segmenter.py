@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from eenet_runtime.errors import BackendError, CaseCancelledError, CaseError, Ca
 from eenet_runtime.segmenter import postprocessing
 from eenet_runtime.segmenter.limits import Cancellation, Limits
 from eenet_runtime.segmenter.segmenter import Segmenter
+from eenet_runtime.segmenter.settings import SegmenterOptions, SegmenterSettings
 from eenet_runtime.volumes.labels import Modality, Region
 from tests.synthetic import Head, case_files, make_head
 
@@ -124,14 +126,16 @@ def test_probabilities_and_labels_may_be_asked_for_at_the_same_time(
         expected = [loaded.segment(case).labels for case in cases]
         with ThreadPoolExecutor(8) as pool:
             jobs = [
-                (index, pool.submit(loaded.segment, cases[index], keep_probabilities=keep))
+                (index, keep, pool.submit(loaded.segment, cases[index], keep_probabilities=keep))
                 for keep in (True, False, True)
                 for index in range(4)
             ]
-            for index, job in jobs:
+            for index, keep, job in jobs:
                 np.testing.assert_array_equal(job.result().labels, expected[index])
                 kept = job.result().probabilities
-                assert kept is None or kept.values.shape == (*loaded.bundle.manifest.preset.shape, 4)
+                assert (kept is not None) == keep
+                if kept is not None:
+                    assert kept.values.shape == (*loaded.bundle.manifest.preset.shape, 4)
 
 
 def test_cases_in_flight_never_exceed_the_stated_number(
@@ -213,6 +217,23 @@ def test_preparing_runs_beside_an_inference(watch: Callable[..., Watcher], cases
 def test_zero_cases_in_flight_are_a_mistake(tiny_bundle: Path) -> None:
     with pytest.raises(ValueError, match="max_cases_in_flight is 0"):
         Segmenter(tiny_bundle, max_cases_in_flight=0)
+
+
+def test_settings_and_keyword_arguments_say_the_same(tiny_bundle: Path) -> None:
+    hints = get_type_hints(SegmenterSettings)
+    assert get_type_hints(SegmenterOptions) == hints
+    assert [field.name for field in fields(SegmenterSettings)] == list(hints)
+    with Segmenter(tiny_bundle, SegmenterSettings(threads=1, time_limit_s=7.0), time_limit_s=8.0) as loaded:
+        assert loaded.settings == SegmenterSettings(threads=1, time_limit_s=8.0)
+        assert (loaded.threads, loaded.time_limit_s) == (1, 8.0)
+    with pytest.raises(TypeError, match="no_such_thing"):
+        Segmenter(tiny_bundle, no_such_thing=1)  # type: ignore[call-arg]
+
+
+def test_every_public_attribute_is_documented(segmenter: Segmenter) -> None:
+    public = {attribute for attribute in vars(segmenter) if not attribute.startswith("_")}
+    documented = set(re.findall(r"^        (\w+):", Segmenter.__doc__ or "", re.MULTILINE))
+    assert documented == public
 
 
 # Stopping

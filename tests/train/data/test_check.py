@@ -16,6 +16,7 @@ from eenet_runtime.volumes.labels import Label, Modality
 from eenet_train.data import check as check_module
 from eenet_train.data.check import MOST_LABEL_VALUES, PASSED_OVER, CheckedCase, DatasetCheck, check_dataset
 from eenet_train.data.check_table import check_json, check_table
+from tests.lost_inputs import LOST, lose
 from tests.synthetic import (
     LAYOUT_SCHEMES,
     LAYOUTS,
@@ -425,3 +426,16 @@ def test_a_folder_without_cases_is_an_error(tmp_path: Path) -> None:
 def test_zero_workers_are_a_mistake_of_the_caller(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="workers 0"):
         check_dataset(tmp_path, workers=0)
+
+
+@pytest.mark.parametrize("word", ["flair", "seg"])
+@pytest.mark.parametrize("what", LOST)
+def test_a_file_that_is_no_file_is_told_as_what_it_is(tmp_path: Path, what: str, word: str) -> None:
+    for name in ("A", "B"):
+        write_case(tmp_path, name, make_head())
+    path = path_of(tmp_path, "B", word)
+    said = lose(path, what)
+    checked = check_dataset(tmp_path)
+    assert [case.case_id for case in checked.good] == ["A"]
+    (bad,) = checked.bad
+    assert (bad.case_id, bad.problem) == ("B", f"{path}: {said}")

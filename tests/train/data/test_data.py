@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from eenet_train.data.data import (
     prepare_training_case,
     split_cases,
 )
+from tests.lost_inputs import LOST, lose
 from tests.synthetic import TINY, TINY_2MM, Head, case_files, make_head, write_case
 
 SHAPE = (64, 64, 24)
@@ -205,3 +207,18 @@ def test_a_split_is_reproducible_disjoint_and_complete(drawn: tuple[PreparedCase
 def test_a_split_that_leaves_nothing_to_train_on_is_refused(drawn: tuple[PreparedCase, ...], validation: int) -> None:
     with pytest.raises(TrainingError, match=f"{validation} validation cases asked for among 5 cases"):
         split_cases(drawn, validation, seed=0)
+
+
+@pytest.mark.parametrize("word", ["flair", "seg"])
+@pytest.mark.parametrize("what", LOST)
+def test_a_file_that_is_no_file_refuses_its_case_by_name(tmp_path: Path, what: str, word: str) -> None:
+    # Without its label the case would be passed over in silence, and without its image it would not exist.
+    for name in ("A", "B"):
+        write_case(tmp_path / "cases", name, make_head())
+    path = tmp_path / "cases" / "B" / f"B_{word}.nii.gz"
+    said = lose(path, what)
+    with pytest.raises(TrainingError, match=re.escape(f"1 case cannot be used: {path}: {said}")):
+        prepare_dataset(tmp_path / "cases", tmp_path / "cache", TINY_2MM)
+    dataset = prepare_dataset(tmp_path / "cases", tmp_path / "cache", TINY_2MM, skip_bad=True)
+    assert [case.case_id for case in dataset.cases] == ["A"]
+    assert [case.case_id for case in dataset.skipped] == ["B"]

@@ -22,7 +22,8 @@ from eenet_runtime.cases.case_files import CaseFiles
 from eenet_runtime.cases.discovery import find_cases
 from eenet_runtime.cases.preprocessing import prepare, read_case, read_label
 from eenet_runtime.errors import CaseError, TrainingError
-from eenet_runtime.files.atomic import make_output_folder, open_for_replace, sha256_of_file
+from eenet_runtime.files.atomic import make_output_folder, open_for_replace
+from eenet_runtime.files.nifti import sha256_of_image
 from eenet_runtime.volumes.grid import to_network_axes
 from eenet_runtime.volumes.labels import CHANNEL_ORDER, NUM_CLASSES, Label
 from eenet_runtime.volumes.normalization import NORMALIZATION
@@ -239,11 +240,8 @@ def _require_cases(count: int, validation: int) -> None:
 def _cache_key(files: CaseFiles, preset: GeometryPreset) -> str:
     """Name of a cache entry: all that its content depends on."""
     assert files.label is not None
-    try:
-        hashes = {path: sha256_of_file(path) for path in {source.path for source in files.images.values()}}
-        label = (files.scheme.file_values, sha256_of_file(files.label))
-    except OSError as error:
-        raise CaseError(f"{error.filename or files.label}: cannot be read ({error.strerror or error})") from error
+    hashes = {path: sha256_of_image(path) for path in {source.path for source in files.images.values()}}
+    label = (files.scheme.file_values, sha256_of_image(files.label))
     images = [(m.value, hashes[files.images[m].path], files.images[m].channel) for m in CHANNEL_ORDER]
     content = json.dumps([CACHE_VERSION, NORMALIZATION, asdict(preset), images, label], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:32]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from eenet_runtime.errors import CaseError
 from eenet_runtime.printable import printable
@@ -40,6 +41,23 @@ class CheckPolicy(StrEnum):
         return self is CheckPolicy.STRICT or (self is CheckPolicy.DEFAULT and severity is Severity.CERTAIN)
 
 
+ROUTINE_RULES: Final = frozenset({"coarse-voxels"})
+"""Rules whose findings say what a case is, not that something may be wrong with it."""
+
+_IN_SHORT: Final[Mapping[str, str]] = {
+    "duplicate": "two images are the same",
+    "label-volume": "an image looks like a label",
+    "negative": "an image has negative voxels",
+    "not-stripped": "the skull may not be stripped",
+    "head-size": "the head has an unusual size or shape",
+    "coverage": "an image shows only a part of the head",
+    "misaligned": "the images may not be registered",
+    "t2-exchanged": "the T2 may be exchanged with another image",
+    "flair-exchanged": "the FLAIR may be exchanged with another image",
+    "t1ce-exchanged": "the T1ce may be exchanged with another image",
+}
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that is wrong, or looks wrong, with the images of a case.
@@ -53,6 +71,16 @@ class Finding:
     rule: str
     severity: Severity
     message: str
+
+    @property
+    def is_suspicion(self) -> bool:
+        """Whether somebody should look into it before the mask is used; otherwise it is a routine notice."""
+        return self.rule not in ROUTINE_RULES
+
+    @property
+    def in_short(self) -> str:
+        """It in a few words that hold nothing of the case, for a picture."""
+        return _IN_SHORT.get(self.rule, f"the check {self.rule} found something")
 
 
 def judge(findings: Iterable[Finding], policy: CheckPolicy, case_id: str) -> tuple[str, ...]:
