@@ -16,7 +16,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from eenet_runtime.volumes.grid import Grid, corner_distance_mm
+from eenet_runtime.volumes.grid import GRID_TOLERANCE, Grid, corner_distance_mm
 
 FORMS_TOLERANCE_MM: Final = 1.0
 """Distance of a corner voxel's two places up to which the forms agree. A quaternion in float32 near half a turn places
@@ -54,6 +54,8 @@ def find_contradiction(header: nib.Nifti1Header) -> Contradiction | None:
     qform = _qform(header)
     if qform is None:
         return Contradiction("the qform gives no orientation", np.full((4, 4), np.nan))
+    if np.abs(qform - sform).max() <= GRID_TOLERANCE:  # the common case, without a decomposition
+        return None
     size = header.get_data_shape()
     shape = (int(size[0]), int(size[1]), int(size[2]))
     turn, stretch = _polar(sform)

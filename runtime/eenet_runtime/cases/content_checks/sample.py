@@ -78,11 +78,6 @@ class HeadSample:
         """Z-scores inside the head, float32 (samples,), in one order for all modalities."""
         return {modality: _scores(image[self.inside]) for modality, image in self.values.items()}
 
-    def correlation(self, first: Modality, second: Modality, where: NDArray[np.bool_] | None = None) -> float:
-        """Pearson's correlation of two images' clipped scores, in all samples or in some (a choice among `scores`)."""
-        chosen = slice(None) if where is None else where
-        return float(np.mean(clipped_scores(self.scores[first][chosen]) * clipped_scores(self.scores[second][chosen])))
-
 
 def take_sample(images: CaseImages) -> HeadSample:
     """Thin out the images of a case."""

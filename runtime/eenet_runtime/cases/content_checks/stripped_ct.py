@@ -53,7 +53,10 @@ def find_stripped_ct(images: CaseImages, sample: HeadSample, told: Sequence[Find
 
 
 def _looks_like_ct(sample: HeadSample, modality: Modality) -> bool:
-    low, middle, high = np.quantile(sample.values[modality][sample.inside], (0.02, 0.5, 0.98))
+    shown = sample.values[modality]
+    if not DARK_HU[0] <= float(shown.sum()) / max(1, np.count_nonzero(shown)) <= BRIGHT_HU:
+        return False  # nearly every MRI: its mean alone tells, in a tenth of the time
+    low, middle, high = np.quantile(shown[sample.inside], (0.02, 0.5, 0.98))
     return bool(
         BRAIN_HU[0] <= middle <= BRAIN_HU[1] and DARK_HU[0] <= low <= DARK_HU[1] and high <= BRIGHT_HU and low < high
     )

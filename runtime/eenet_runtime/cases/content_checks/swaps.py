@@ -18,9 +18,10 @@ from itertools import combinations
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eenet_runtime.cases.content_checks.finding import Finding, Severity
-from eenet_runtime.cases.content_checks.sample import HeadSample
+from eenet_runtime.cases.content_checks.sample import HeadSample, clipped_scores
 from eenet_runtime.cases.preprocessing import CaseImages
 from eenet_runtime.volumes.labels import Modality
 
@@ -39,7 +40,7 @@ PAIR_MARGIN: Final = 0.2
 """Where there is no T2: by how much another pair than T1 and T1ce must correlate better."""
 ENHANCEMENT_SHARE: Final = 0.001
 """Share of the samples at either end of the difference T1ce - T1 that counts as its tail."""
-ENHANCEMENT_MARGIN: Final = 0.4
+ENHANCEMENT_MARGIN: Final = 0.3
 """By what factor (as a logarithm) the dark tail of T1ce - T1 must be longer than the bright one."""
 
 _DARK_FLUID: Final = (Modality.T1, Modality.T1CE, Modality.FLAIR)
@@ -73,7 +74,8 @@ def kinship(sample: HeadSample) -> Mapping[Modality, float]:
     t2 = sample.scores[Modality.T2]
     tissue = t2 < np.quantile(t2, OUTSIDE_FLUID)
     there = [modality for modality in _DARK_FLUID if modality in sample.scores]
-    return {modality: sample.correlation(modality, Modality.T2, tissue) for modality in there}
+    in_tissue = clipped_scores(t2[tissue])
+    return {modality: _alike(clipped_scores(sample.scores[modality][tissue]), in_tissue) for modality in there}
 
 
 def enhancement(sample: HeadSample) -> float:
@@ -110,7 +112,8 @@ def _wrong_pair(images: CaseImages, sample: HeadSample) -> list[Finding]:
     """Without a T2 to hold them against: of T1, T1ce and FLAIR the two T1 weightings should be the most alike."""
     if not set(_DARK_FLUID) <= set(images.volumes):
         return []
-    related = {frozenset(pair): sample.correlation(*pair) for pair in combinations(_DARK_FLUID, 2)}
+    clipped = {modality: clipped_scores(sample.scores[modality]) for modality in _DARK_FLUID}
+    related = {frozenset(pair): _alike(clipped[pair[0]], clipped[pair[1]]) for pair in combinations(_DARK_FLUID, 2)}
     closest = max(related, key=lambda pair: related[pair])
     if related[closest] - related[frozenset({Modality.T1, Modality.T1CE})] <= PAIR_MARGIN:
         return []
@@ -124,6 +127,11 @@ def _wrong_enhancement(images: CaseImages, sample: HeadSample) -> list[Finding]:
         return []
     why = "what differs between them is brighter in the first, expected contrast agent in the t1ce"
     return [_exchanged(images, "t1ce", Modality.T1, Modality.T1CE, why)]
+
+
+def _alike(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """Pearson's correlation of two images' clipped scores."""
+    return float(np.mean(first * second))
 
 
 def _exchanged(images: CaseImages, rule: str, first: Modality, second: Modality, why: str) -> Finding:
