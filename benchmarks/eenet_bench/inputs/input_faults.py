@@ -216,9 +216,9 @@ def _shifted(grid: Grid) -> NDArray[np.float64]:
 
 
 def _sheared(images: CaseImages) -> CaseImages:
-    """As an affine registration leaves its headers: 3 % of shear in the sform, which a quaternion cannot hold."""
+    """As an affine registration leaves its headers: 2 % of shear in the sform, which a quaternion cannot hold."""
     shear = np.eye(4)
-    shear[0, 1] = 0.03
+    shear[0, 1] = 0.02
     affine = images.grid.affine @ shear
     sheared = _on_grid(images, {name: volume.data for name, volume in images.volumes.items()}, affine)
     return _with_qform(sheared, CHANNEL_ORDER, lambda grid: grid.affine)

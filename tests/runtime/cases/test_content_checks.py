@@ -318,7 +318,7 @@ def test_a_flair_exchanged_where_fluid_alone_makes_the_images_alike_is_found(
 def test_t1_and_t1ce_exchanged_are_found_where_vessels_alone_enhance_a_little(brain: CaseImages) -> None:
     image = voxels(brain, T1CE).astype(float)
     enhanced = image > 125
-    image[enhanced] = 78 + 0.3 * (image[enhanced] - 78)
+    image[enhanced] = 78 + 0.34 * (image[enhanced] - 78)
     images = with_data(with_data(brain, T1CE, image), T1, np.where(enhanced, 78, voxels(brain, T1)))
     assert find_problems(images, EENET_144) == ()
     assert the_finding(with_names(images, {T1: T1CE, T1CE: T1})).rule == "t1ce-exchanged"

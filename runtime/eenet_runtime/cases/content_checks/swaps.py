@@ -40,7 +40,7 @@ PAIR_MARGIN: Final = 0.2
 """Where there is no T2: by how much another pair than T1 and T1ce must correlate better."""
 ENHANCEMENT_SHARE: Final = 0.001
 """Share of the samples at either end of the difference T1ce - T1 that counts as its tail."""
-ENHANCEMENT_MARGIN: Final = 0.3
+ENHANCEMENT_MARGIN: Final = 0.4
 """By what factor (as a logarithm) the dark tail of T1ce - T1 must be longer than the bright one."""
 
 _DARK_FLUID: Final = (Modality.T1, Modality.T1CE, Modality.FLAIR)
