@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,8 +92,11 @@ def _rewrite(path: Path, sform: NDArray[np.float64], qform: NDArray[np.float64])
 
 @pytest.mark.parametrize("change", [mirrored, shifted])
 def test_the_mask_of_a_t1_with_two_orientations_has_one(
-    segmenter: Segmenter, head: Head, tmp_path: Path, change
-) -> None:  # type: ignore[no-untyped-def]
+    segmenter: Segmenter,
+    head: Head,
+    tmp_path: Path,
+    change: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+) -> None:
     files = case_files(tmp_path, "A", head)
     for source in files.images.values():
         _rewrite(source.path, head.affine, change(head.affine))

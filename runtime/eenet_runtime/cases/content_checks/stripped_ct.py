@@ -54,7 +54,8 @@ def find_stripped_ct(images: CaseImages, sample: HeadSample, told: Sequence[Find
 
 def _looks_like_ct(sample: HeadSample, modality: Modality) -> bool:
     shown = sample.values[modality]
-    if not DARK_HU[0] <= float(shown.sum()) / max(1, np.count_nonzero(shown)) <= BRIGHT_HU:
+    mean = float(shown.sum(dtype=np.float64)) / max(1, int(np.count_nonzero(shown)))
+    if not DARK_HU[0] <= mean <= BRIGHT_HU:
         return False  # nearly every MRI: its mean alone tells, in a tenth of the time
     low, middle, high = np.quantile(shown[sample.inside], (0.02, 0.5, 0.98))
     return bool(
