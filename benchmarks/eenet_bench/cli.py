@@ -184,17 +184,26 @@ def brats_agreement(
 
 @app.command("input-checks")
 def input_checks(
-    cases: Annotated[Path, typer.Argument(help="Sound cases with labels, in any known layout.")],
+    cases: Annotated[Path, typer.Argument(help="Sound, complete cases, in any known layout; labels are used.")],
     heads: Annotated[Path | None, typer.Option(help="Folder of single images: real heads, stripped or not.")] = None,
     max_cases: Annotated[int | None, typer.Option(min=1, help="How many of the cases to use (default: all).")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; each needs about 1 GB of memory.")] = 1,
     json_file: JsonOption = None,
 ) -> None:
     """False alarms and hits of the input checks, on the cases as they are and on the same with known faults."""
     from eenet_bench.inputs.input_checks import input_check_tables, study_input_checks, write_study
     from eenet_runtime.cases.discovery import find_cases
+    from eenet_runtime.errors import DatasetError
+    from eenet_runtime.volumes.labels import CHANNEL_ORDER
 
-    chosen = [case for case in find_cases(cases).cases if case.label is not None][:max_cases]
-    study = study_input_checks(chosen, heads, partial(typer.echo, err=True))
+    chosen = [case for case in find_cases(cases).cases if len(case.images) == len(CHANNEL_ORDER)][:max_cases]
+    if not chosen:
+        raise DatasetError(f"{cases}: no complete case found, expected four images of each")
+
+    def tell(done: int, of: int, case: str) -> None:
+        typer.echo(f"{done} of {of}: {case}", err=True)
+
+    study = study_input_checks(chosen, heads, workers, tell)
     typer.echo(input_check_tables(study))
     if json_file is not None:
         write_study(study, json_file)

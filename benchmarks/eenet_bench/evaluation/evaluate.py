@@ -211,7 +211,8 @@ def _read_mask(path: Path, scheme: LabelScheme, grid: Grid) -> NDArray[np.uint8]
     mask, turned = to_stored_order(stored, stored_grid, grid)
     if not turned.matches(grid):
         raise CaseError(
-            f"{path}: the mask lies on another grid ({stored_grid.describe()}) than the truth ({grid.describe()})"
+            f"{path}: the mask lies on another grid ({stored_grid.describe()}) than the truth ({grid.describe()}): "
+            f"{turned.difference(grid)}"
         )
     return mask
 

@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from itertools import permutations
 from typing import Any, Final
 
+import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from eenet_runtime.cases.missing_modality import MAY_BE_MISSING
 from eenet_runtime.cases.preprocessing import CaseImages
 from eenet_runtime.files.nifti import Volume
+from eenet_runtime.volumes.boxes import bounding_box, union
 from eenet_runtime.volumes.grid import Grid
 from eenet_runtime.volumes.labels import CHANNEL_ORDER, Modality
 
@@ -38,12 +40,12 @@ class Variant:
     images: CaseImages
 
 
-def variants(images: CaseImages, labels: NDArray[np.uint8], rng: np.random.Generator) -> Iterator[Variant]:
+def variants(images: CaseImages, labels: NDArray[np.uint8] | None, rng: np.random.Generator) -> Iterator[Variant]:
     """All variants of one case, one at a time in memory.
 
     Args:
         images: a sound case of four images, of 1 mm (or the voxel sizes in the names are not what they say).
-        labels: its tumour, on the same grid.
+        labels: its tumour, on the same grid; None for a case without, which then is not given its label as an image.
         rng: draws the directions in which images are moved.
     """
     yield Variant("as it is", frozenset(), images)
@@ -51,7 +53,7 @@ def variants(images: CaseImages, labels: NDArray[np.uint8], rng: np.random.Gener
         yield from kind(images, labels, rng)
 
 
-def _unusual(images: CaseImages, labels: NDArray[np.uint8], rng: np.random.Generator) -> Iterator[Variant]:
+def _unusual(images: CaseImages, labels: NDArray[np.uint8] | None, rng: np.random.Generator) -> Iterator[Variant]:
     def sound(name: str, changed: CaseImages) -> Variant:
         return Variant(name, frozenset(), changed)
 
@@ -64,22 +66,29 @@ def _unusual(images: CaseImages, labels: NDArray[np.uint8], rng: np.random.Gener
     yield sound("no enhancement", _with(images, Modality.T1CE, _dimmed(images.volumes[Modality.T1CE].data)))
     yield sound("flair 0 in fluid", _with(images, Modality.FLAIR, _emptied(images.volumes[Modality.FLAIR].data)))
     yield sound("stored along other axes", _turned(images))
+    yield sound("mirrored left to right", _each(images, lambda image: image[::-1]))
+    yield sound("each image its own gamma and scale", _of_other_scanners(images))
+    yield sound("qform without the sform's shear", _sheared(images))
     for modality in MAY_BE_MISSING:
         rest = {name: volume for name, volume in images.volumes.items() if name is not modality}
         yield sound(f"without {modality.value}", CaseImages(images.case_id, rest))
 
 
-def _faulty(images: CaseImages, labels: NDArray[np.uint8], rng: np.random.Generator) -> Iterator[Variant]:
+def _faulty(images: CaseImages, labels: NDArray[np.uint8] | None, rng: np.random.Generator) -> Iterator[Variant]:
     def fault(name: str, rule: str, changed: CaseImages) -> Variant:
         return Variant(name, frozenset({rule}), changed)
 
     t1 = images.volumes[Modality.T1].data.astype(np.float64)
     yield fault("t1 twice", "duplicate", _with(images, Modality.T1CE, images.volumes[Modality.T1].data.copy()))
     yield fault("t1 twice, rescaled", "duplicate", _with(images, Modality.T1CE, np.where(t1 != 0, t1 * 0.37 + 5, 0)))
-    yield fault("label as t2", "label-volume", _with(images, Modality.T2, labels))
+    if labels is not None:
+        yield fault("label as t2", "label-volume", _with(images, Modality.T2, labels))
     yield fault("z-scored before", "negative", _each(images, _zscored))
     yield fault("no positive voxel", "negative", _with(images, Modality.FLAIR, -t1))
     yield fault("a CT as t1", "negative", _with(images, Modality.T1, np.where(t1 != 0, 30 + t1 / 100, -1000.0)))
+    yield fault("a CT without skull and air as t1", "stripped-ct", _with(images, Modality.T1, _stripped_ct(t1, rng)))
+    yield fault("qform mirrored", "two-orientations", _with_qform(images, CHANNEL_ORDER, _mirrored))
+    yield fault("qform of t2 shifted by 10 mm", "two-orientations", _with_qform(images, (Modality.T2,), _shifted))
     yield fault("background of 1", "not-stripped", _each(images, lambda image: image + np.ones((), image.dtype)))
     yield fault("header says half the voxel size", "head-size", _rescaled(images, 0.5))
     yield fault("header says twice the voxel size", "head-size", _rescaled(images, 2.0))
@@ -90,7 +99,7 @@ def _faulty(images: CaseImages, labels: NDArray[np.uint8], rng: np.random.Genera
     yield fault("lower half missing", "head-size", _halved(images, CHANNEL_ORDER))
 
 
-def _moved(images: CaseImages, labels: NDArray[np.uint8], rng: np.random.Generator) -> Iterator[Variant]:
+def _moved(images: CaseImages, labels: NDArray[np.uint8] | None, rng: np.random.Generator) -> Iterator[Variant]:
     from scipy import ndimage
 
     for millimetres in (2, 4, 8, 12):
@@ -106,7 +115,7 @@ def _moved(images: CaseImages, labels: NDArray[np.uint8], rng: np.random.Generat
         yield Variant(name, frozenset({"misaligned"}), _with(images, Modality.T1CE, turned))
 
 
-def _exchanged(images: CaseImages, labels: NDArray[np.uint8], rng: np.random.Generator) -> Iterator[Variant]:
+def _exchanged(images: CaseImages, labels: NDArray[np.uint8] | None, rng: np.random.Generator) -> Iterator[Variant]:
     for order in permutations(CHANNEL_ORDER):
         wrong = [name for name, given in zip(CHANNEL_ORDER, order, strict=True) if name is not given]
         if not wrong:
@@ -139,6 +148,82 @@ def _on_grid(images: CaseImages, data: Mapping[Modality, NDArray[Any]], affine: 
     return CaseImages(images.case_id, {name: volume(images.volumes[name], image) for name, image in data.items()})
 
 
+def cut_to_head(
+    images: CaseImages, labels: NDArray[np.uint8] | None, margin: int = 16
+) -> tuple[CaseImages, NDArray[np.uint8] | None]:
+    """A case without most of its air, which only costs time: the head's box and some voxels around it.
+
+    Args:
+        images: a case.
+        labels: on the same grid, or None.
+        margin: voxels; an image that is moved by less does not come in again at the other side.
+    """
+    boxes = [bounding_box(volume.data != 0) for volume in images.volumes.values()]
+    box = tuple(
+        slice(max(0, part.start - margin), min(size, part.stop + margin))
+        for part, size in zip(union(boxes), images.grid.shape, strict=True)
+    )
+    moved = np.eye(4)
+    moved[:3, 3] = [part.start for part in box]
+    cut = {name: volume.data[box] for name, volume in images.volumes.items()}
+    return _on_grid(images, cut, images.grid.affine @ moved), None if labels is None else labels[box]
+
+
+def _of_other_scanners(images: CaseImages) -> CaseImages:
+    """Contrasts bent one way in T1 and FLAIR, the other way in T1ce and T2, on scales from 0.001 to 1000."""
+    bent = {Modality.T1: 0.7, Modality.T1CE: 1.5, Modality.T2: 1.5, Modality.FLAIR: 0.7}
+    changed = images
+    for (modality, exponent), scale in zip(bent.items(), (1e-3, 1.0, 30.0, 1e3), strict=True):
+        changed = _with(changed, modality, _gamma(images.volumes[modality].data, exponent) * np.float32(scale))
+    return changed
+
+
+def _stripped_ct(t1: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Hounsfield units by what a T1 shows: fluid 8, white matter 28, grey matter about 38, noise of 3."""
+    tissue = t1 / np.quantile(t1[t1 != 0], 0.9)
+    units = np.where(tissue < 0.5, 8.0, 28.0 + 40.0 * np.clip(1.0 - tissue, 0.0, 0.5))
+    noise = 3.0 * rng.standard_normal(t1.shape, dtype=np.float32)
+    return np.where(t1 != 0, units + noise, 0.0).astype(np.float32)
+
+
+def _with_qform(
+    images: CaseImages, modalities: tuple[Modality, ...], change: Callable[[Grid], NDArray[np.float64]]
+) -> CaseImages:
+    """Headers whose sform is the grid's and whose qform is another."""
+    volumes = dict(images.volumes)
+    for modality in modalities:
+        volume = volumes[modality]
+        volumes[modality] = replace(volume, header=_header(volume.grid, volume.grid.affine, change(volume.grid)))
+    return CaseImages(images.case_id, volumes)
+
+
+def _header(grid: Grid, sform: NDArray[np.float64], qform: NDArray[np.float64]) -> nib.Nifti1Header:
+    header = nib.Nifti1Header()
+    header.set_data_shape(grid.shape)
+    header.set_sform(sform, 1)
+    header.set_qform(qform, 1, strip_shears=True)
+    return header
+
+
+def _mirrored(grid: Grid) -> NDArray[np.float64]:
+    return np.asarray(np.diag([-1.0, 1.0, 1.0, 1.0]) @ grid.affine)
+
+
+def _shifted(grid: Grid) -> NDArray[np.float64]:
+    affine = grid.affine.copy()
+    affine[2, 3] += 10
+    return affine
+
+
+def _sheared(images: CaseImages) -> CaseImages:
+    """As an affine registration leaves its headers: 2 % of shear in the sform, which a quaternion cannot hold."""
+    shear = np.eye(4)
+    shear[0, 1] = 0.02
+    affine = images.grid.affine @ shear
+    sheared = _on_grid(images, {name: volume.data for name, volume in images.volumes.items()}, affine)
+    return _with_qform(sheared, CHANNEL_ORDER, lambda grid: grid.affine)
+
+
 def _thicker(images: CaseImages, factor: int) -> CaseImages:
     """Slices averaged in groups along the third axis, over their head voxels only."""
     data = {}
@@ -154,8 +239,10 @@ def _thicker(images: CaseImages, factor: int) -> CaseImages:
 
 
 def _gamma(image: NDArray[Any], exponent: float) -> NDArray[Any]:
+    """Also of the few negative voxels that interpolation leaves in real images."""
     top = float(image.max())
-    return np.asarray(top * (image.astype(np.float32) / top) ** exponent, dtype=np.float32)
+    scaled = image.astype(np.float32) / top
+    return np.asarray(top * np.sign(scaled) * np.abs(scaled) ** exponent, dtype=np.float32)
 
 
 def _noisy(image: NDArray[Any], share: float, rng: np.random.Generator) -> NDArray[Any]:

@@ -11,9 +11,17 @@ from numpy.typing import NDArray
 from eenet_runtime.cases.case_files import CaseFiles, ImageSource
 from eenet_runtime.errors import CaseError
 from eenet_runtime.files.nifti import Volume, read_volume
+from eenet_runtime.files.orientation_forms import qform_grid
 from eenet_runtime.machine.parallel import map_in_threads
 from eenet_runtime.volumes.boxes import Box, difference, intersection, shape_of, union
-from eenet_runtime.volumes.grid import Grid, box_to_network_axes, network_spacing_mm, to_network_axes, to_stored_order
+from eenet_runtime.volumes.grid import (
+    Grid,
+    box_to_network_axes,
+    millimetres,
+    network_spacing_mm,
+    to_network_axes,
+    to_stored_order,
+)
 from eenet_runtime.volumes.labels import CHANNEL_ORDER, Modality
 from eenet_runtime.volumes.normalization import Intensities, measure_intensities
 from eenet_runtime.volumes.placement import Placement, place_box
@@ -109,7 +117,8 @@ def on_one_grid(case_id: str, volumes: Mapping[Modality, Volume]) -> CaseImages:
         if not turned[modality].grid.matches(reference):
             raise CaseError(
                 f"{volume.source}: {modality.value} lies on another grid ({volume.grid.describe()}) "
-                f"than t1 ({reference.describe()}); register and resample the four images first"
+                f"than t1 ({reference.describe()}): {turned[modality].grid.difference(reference)}"
+                f"{_other_form(volume, volumes[Modality.T1])}; register and resample the four images first"
             )
     return CaseImages(case_id, turned)
 
@@ -177,7 +186,7 @@ def read_label(files: CaseFiles, images: CaseImages) -> NDArray[np.uint8]:
     if volume.data.ndim != 3 or not turned.grid.matches(images.grid):
         raise CaseError(
             f"{files.label}: the label lies on another grid ({volume.grid.describe()}) "
-            f"than t1 ({images.grid.describe()})"
+            f"than t1 ({images.grid.describe()}): {turned.grid.difference(images.grid)}"
         )
     return files.scheme.from_file(turned.data, str(files.label))
 
@@ -193,6 +202,15 @@ def _channel(files: CaseFiles, stacked: Volume, source: ImageSource) -> Volume:
     )
 
 
+def _other_form(volume: Volume, reference: Volume) -> str:
+    """What to know of two grids that are one by the orientation that was not used; empty where none is."""
+    for first, second, whose in ((volume, reference, "its"), (reference, volume, "t1's")):
+        grid = qform_grid(first.header, first.grid.shape)
+        if grid is not None and to_stored_order(first.data, grid, second.grid)[1].matches(second.grid):
+            return f" ({whose} qform says the other grid, its sform was used)"
+    return ""
+
+
 def _turned_like(volume: Volume, grid: Grid) -> Volume:
     data, turned = to_stored_order(volume.data, volume.grid, grid)
     return replace(volume, data=data, grid=turned)
@@ -203,7 +221,7 @@ def _warnings(images: CaseImages, placement: Placement, outside: int, preset: Ge
     if outside:
         warnings.append(f"{outside} head voxels lie outside the network's box and are background in the mask")
     if placement.resamples:
-        spacing = " x ".join(f"{size:.4g}" for size in images.grid.spacing_mm)
+        spacing = " x ".join(map(millimetres, images.grid.spacing_mm))
         warnings.append(f"resampled from {spacing} mm to the network's {preset.spacing_mm:g} mm and back")
     header = images.reference.header
     if int(header["qform_code"]) == 0 and int(header["sform_code"]) == 0:

@@ -28,6 +28,7 @@ from eenet_runtime.files.nifti_header import (
     header_version,
     parse_header,
 )
+from eenet_runtime.files.orientation_forms import find_contradiction, let_sform_rule
 from eenet_runtime.volumes.grid import Grid
 
 _NIFTI_SUFFIXES: Final = (".nii.gz", ".nii")
@@ -158,7 +159,8 @@ def write_labels(path: Path, labels: NDArray[np.uint8], like: Volume) -> None:
     Args:
         path: final name, `.nii.gz`.
         labels: uint8 (X, Y, Z) in the stored axis order of `like`, file values (not network classes).
-        like: the volume whose shape, affine, qform, sform, units and intent of space the mask takes over.
+        like: the volume whose shape, affine, qform, sform, units and intent of space the mask takes over; of two
+            forms that contradict each other, the sform for both.
 
     Raises:
         OutputError: the file cannot be written.
@@ -184,8 +186,14 @@ def labels_to_bytes(labels: NDArray[np.uint8], like: Volume) -> bytes:
 
 
 def header_like(like: Volume, shape: tuple[int, ...], dtype: type[np.generic]) -> nib.Nifti1Header:
-    """The header of a file that is derived from an image: its grid and units, unscaled voxels, nothing else of it."""
+    """The header of a file that is derived from an image: its grid and units, unscaled voxels, nothing else of it.
+
+    Where qform and sform of the image contradict each other, both say what its sform says, which is what was used: then
+    every viewer shows the derived file alike.
+    """
     header = like.header.copy()
+    if find_contradiction(like.header) is not None:
+        let_sform_rule(header)
     header.set_data_dtype(dtype)
     header.set_data_shape(shape)
     header.set_slope_inter(1, 0)

@@ -129,7 +129,10 @@ class Segmentation:
         return (scheme or self.scheme).to_file(self.labels)
 
     def to_nifti(self, scheme: LabelScheme | None = None) -> nib.Nifti1Image:
-        """The mask as a nibabel image on the T1's grid: affine, qform, sform and units are the T1's."""
+        """The mask as a nibabel image on the T1's grid: affine, qform, sform and units are the T1's.
+
+        Where the T1's qform and sform contradict each other, both of the mask's say what the sform says.
+        """
         content = gzip.decompress(labels_to_bytes(self.file_values(scheme), self.images.reference))
         kind = nib.Nifti2Image if isinstance(self.images.reference.header, nib.Nifti2Header) else nib.Nifti1Image
         return kind.from_bytes(content)

@@ -31,6 +31,10 @@ _FARTHEST_MM: Final = 1e6
 GRID_TOLERANCE: Final = 1e-3
 """Largest difference of two affines' entries that still counts as one grid (docs/data.md, "Into the network")."""
 
+_TIE_BREAKER: Final = 1e-4
+"""Radians. An axis that lies between two directions goes to the one that it is nearer to once the world was turned by
+this: an axis at exactly 45 degrees must not follow the last digit of its file."""
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -58,18 +62,48 @@ class Grid:
     @property
     def axes(self) -> str:
         """Where the stored axes point, for example LPS."""
-        return "".join(code or "?" for code in nib.aff2axcodes(self.affine))
+        return "".join(code or "?" for code in nib.orientations.ornt2axcodes(_orientation(self)))
 
     def matches(self, other: Grid) -> bool:
         """Whether both are the same grid, to `GRID_TOLERANCE`."""
         return self.shape == other.shape and bool(np.allclose(self.affine, other.affine, rtol=0, atol=GRID_TOLERANCE))
 
     def describe(self) -> str:
-        """The grid in words, for messages."""
+        """The grid in words, for messages, with more digits than `GRID_TOLERANCE` has."""
         shape = " x ".join(map(str, self.shape))
-        spacing = " x ".join(f"{size:.4g}" for size in self.spacing_mm)
-        origin = ", ".join(f"{value:.4g}" for value in self.affine[:3, 3])
+        spacing = " x ".join(map(millimetres, self.spacing_mm))
+        origin = ", ".join(map(millimetres, self.affine[:3, 3]))
         return f"{shape} voxels of {spacing} mm, axes {self.axes}, origin ({origin})"
+
+    def difference(self, other: Grid) -> str:
+        """What parts this grid from another, in words: what `matches` saw, however small."""
+        if self.shape != other.shape:
+            return "they differ in their numbers of voxels"
+        entries = float(np.abs(self.affine - other.affine).max())
+        angle = np.degrees(np.linalg.norm(self._directions - other._directions, 2))
+        found = {
+            "origin": (float(np.abs(self.affine[:3, 3] - other.affine[:3, 3]).max()), "mm"),
+            "voxel size": (max(abs(a - b) for a, b in zip(self.spacing_mm, other.spacing_mm, strict=True)), "mm"),
+            "direction": (float(angle), "degrees"),
+        }
+        shown = [f"{name} by {size:.2g} {unit}" for name, (size, unit) in found.items() if size > entries / 10]
+        return f"they differ in {', '.join(shown)}; corners lie {corner_distance_mm(self, other):.2g} mm apart"
+
+    @property
+    def _directions(self) -> NDArray[np.float64]:
+        return np.asarray(self.affine[:3, :3] / np.array(self.spacing_mm))
+
+
+def millimetres(value: float) -> str:
+    """A length or a place for messages: to a tenth of `GRID_TOLERANCE`, without trailing zeros."""
+    text = f"{value:.4f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def corner_distance_mm(first: Grid, second: Grid) -> float:
+    """Largest distance, in millimetres, between places that two grids of one shape give to a corner voxel."""
+    apart = (first.affine - second.affine) @ _corners(first.shape)
+    return float(np.linalg.norm(apart[:3], axis=0).max())
 
 
 def check_affine(affine: NDArray[np.float64], source: str) -> None:
@@ -104,12 +138,15 @@ def to_network_axes(volume: NDArray[_ScalarT], grid: Grid) -> NDArray[_ScalarT]:
 def from_network_axes(volume: NDArray[_ScalarT], grid: Grid) -> NDArray[_ScalarT]:
     """Undo `to_network_axes`: bring an array in network axes back to the stored order of `grid` (a view)."""
     network = nib.orientations.axcodes2ornt(NETWORK_AXES)
-    back = nib.orientations.ornt_transform(network, nib.io_orientation(grid.affine))
+    back = nib.orientations.ornt_transform(network, _orientation(grid))
     return np.asarray(nib.apply_orientation(volume, back))
 
 
 def to_stored_order(volume: NDArray[_ScalarT], grid: Grid, like: Grid) -> tuple[NDArray[_ScalarT], Grid]:
     """Turn a stored volume so that its axes run as those of another grid.
+
+    Grids that are one but for their storage order are brought onto each other also where an axis lies so obliquely that
+    a rounding decides which of the patient's axes is nearest: then axes are held against each other.
 
     Args:
         volume: array in the stored order of `grid`; further axes after the third stay where they are.
@@ -118,7 +155,16 @@ def to_stored_order(volume: NDArray[_ScalarT], grid: Grid, like: Grid) -> tuple[
     Returns:
         A view of the array, and the grid it now lies on: the same voxels at the same places in the world.
     """
-    turn = nib.orientations.ornt_transform(nib.io_orientation(grid.affine), nib.io_orientation(like.affine))
+    by_patient = nib.orientations.ornt_transform(_orientation(grid), _orientation(like))
+    turned = _stored_along(volume, grid, by_patient)
+    if not turned[1].matches(like):
+        by_each_other = _stored_along(volume, grid, nib.io_orientation(np.linalg.inv(like.affine) @ grid.affine))
+        if by_each_other[1].matches(like):
+            return by_each_other
+    return turned
+
+
+def _stored_along(volume: NDArray[_ScalarT], grid: Grid, turn: NDArray[np.float64]) -> tuple[NDArray[_ScalarT], Grid]:
     turned = np.asarray(nib.apply_orientation(volume, turn))
     affine = grid.affine @ nib.orientations.inv_ornt_aff(turn, grid.shape)
     return turned, Grid((turned.shape[0], turned.shape[1], turned.shape[2]), affine)
@@ -143,4 +189,24 @@ def network_spacing_mm(grid: Grid) -> tuple[float, float, float]:
 
 def _turn(grid: Grid) -> NDArray[np.float64]:
     network = nib.orientations.axcodes2ornt(NETWORK_AXES)
-    return np.asarray(nib.orientations.ornt_transform(nib.io_orientation(grid.affine), network))
+    return np.asarray(nib.orientations.ornt_transform(_orientation(grid), network))
+
+
+def _orientation(grid: Grid) -> NDArray[np.float64]:
+    """For each stored axis the nearest of the patient's axes and its direction, as nibabel has it."""
+    return np.asarray(nib.io_orientation(_NUDGE @ grid.affine))
+
+
+def _corners(shape: tuple[int, int, int]) -> NDArray[np.float64]:
+    """Indices of the eight corner voxels, homogeneous: (4, 8)."""
+    corners = np.array(np.meshgrid(*((0, size - 1) for size in shape))).reshape(3, 8)
+    return np.vstack([corners, np.ones(8)])
+
+
+def _nudge() -> NDArray[np.float64]:
+    """The world turned by `_TIE_BREAKER` about each axis, to first order; unequal angles, so that no tie is left."""
+    x, y, z = -_TIE_BREAKER * np.array([0.5, 0.75, 1.0])
+    return np.array([[1, -z, y, 0], [z, 1, -x, 0], [-y, x, 1, 0], [0, 0, 0, 1.0]])
+
+
+_NUDGE: Final = _nudge()

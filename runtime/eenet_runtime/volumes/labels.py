@@ -47,6 +47,10 @@ class Label(IntEnum):
 
 NUM_CLASSES: Final = len(Label)
 
+LABEL_TOLERANCE: Final = 1e-3
+"""How far a stored label may lie from its whole number. Programs that resample or scale labels as real numbers leave
+0.9999999; a label that was interpolated lies far from any."""
+
 
 class Region(StrEnum):
     """The three nested regions that BraTS evaluates."""
@@ -117,7 +121,8 @@ class LabelScheme:
         """Translate file values into network classes.
 
         Args:
-            values: label values as stored, any numeric dtype.
+            values: label values as stored, any numeric dtype; each counts as the whole number that it is within
+                `LABEL_TOLERANCE` of.
             source: name of the file, for the message.
 
         Raises:
@@ -127,13 +132,29 @@ class LabelScheme:
         for label, value in zip(Label, self.file_values, strict=True):
             np.copyto(labels, np.uint8(label), where=values == value)
         if np.count_nonzero(labels) != np.count_nonzero(values):
+            whole = whole_labels(values)
+            if not np.array_equal(whole, values, equal_nan=True):
+                return self.from_file(whole, source)
             unknown = sorted(set(np.unique(values).tolist()) - set(self.file_values))
-            shown = ", ".join(f"{value:g}" for value in unknown[:5])
+            shown = ", ".join(f"{value:.10g}" for value in unknown[:5])
             raise CaseError(
                 f"{source}: label values {shown} found, expected only "
                 f"{', '.join(map(str, sorted(self.file_values)))} (scheme {self.name})"
             )
         return labels
+
+
+def whole_labels(values: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Stored labels as whole numbers, where they lie within `LABEL_TOLERANCE` of one; the others as they are.
+
+    Returns:
+        float64 of the same shape, in the same order in memory.
+    """
+    found = values.astype(np.float64, order="K")
+    whole = np.rint(found)
+    with np.errstate(invalid="ignore"):  # infinity less infinity, which is near nothing
+        np.copyto(found, whole, where=np.abs(found - whole) <= LABEL_TOLERANCE)
+    return found
 
 
 BRATS2020: Final = LabelScheme("brats2020", ncr=1, ed=2, et=4)

@@ -105,7 +105,7 @@ def measure_intensities(volume: NDArray[np.generic], source: str) -> Intensities
             squares.append(found.squares)
     if not math.isfinite(largest):
         bad = sum(int(np.count_nonzero(~np.isfinite(slab))) for slab in slabs(volume))
-        raise CaseError(f"{source}: {bad} voxels are NaN or infinite, expected real intensities")
+        raise CaseError(f"{source}: {bad} voxels are NaN or infinite, expected real intensities, and 0 as background")
     if count == 0:
         raise CaseError(f"{source}: all voxels are 0, expected an image of a head")
     if largest > _LARGEST:

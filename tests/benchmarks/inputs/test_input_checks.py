@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,31 @@ def test_every_rule_has_a_fault_that_it_should_find(study: InputCheckStudy) -> N
 
 def test_all_23_wrong_orders_are_tried(study: InputCheckStudy) -> None:
     assert sum(row.cases for row in study.rows if "exchanged" in row.name or "names wrong" in row.name) == 23
+
+
+def test_a_study_says_how_far_it_is_and_takes_cases_without_a_label(cases: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, int, str]] = []
+    (files,) = find_cases(cases).cases
+    unlabelled = replace(files, label=None)
+    study = study_input_checks([unlabelled], on_case=lambda *step: told.append(step))
+    assert told == [(1, 1, "A")]
+    assert "label as t2" not in {row.name for row in study.rows}
+
+
+def test_the_figures_of_a_study_do_not_depend_on_its_processes(cases: Path, study: InputCheckStudy) -> None:
+    (files,) = find_cases(cases).cases
+    both = study_input_checks([replace(files, case_id="B"), files], workers=2)
+    alone = {row.name: row for row in study.rows}
+    for row in both.rows:
+        assert row.cases == 2 * alone[row.name].cases
+    measured = {measure.name: measure.values for measure in study.measures}
+    assert all(measure.values == 2 * measured[measure.name] for measure in both.measures)
+
+
+def test_a_folder_without_a_complete_case_is_refused_by_name(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["input-checks", str(tmp_path)])
+    assert result.exit_code != 0
+    assert str(tmp_path) in str(result.exception)
 
 
 def test_a_variant_leaves_the_case_as_it_was(cases: Path) -> None:

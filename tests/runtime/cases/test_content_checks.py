@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eenet_runtime.cases.content_checks import RULES, CheckPolicy, Finding, Severity, find_problems, judge
-from eenet_runtime.cases.preprocessing import CaseImages
+from eenet_runtime.cases.preprocessing import CaseImages, prepare, read_case
 from eenet_runtime.errors import CaseError
 from eenet_runtime.volumes.labels import CHANNEL_ORDER, Modality
 from eenet_runtime.volumes.presets import EENET_144
 from tests.brain import make_brain, volume, with_affine, with_data, with_names
+from tests.real_heads import stripped_cases
 from tests.synthetic import TINY
 
 T1, T1CE, T2, FLAIR = CHANNEL_ORDER
@@ -295,6 +296,122 @@ def test_without_any_enhancement_nothing_is_said_about_t1_and_t1ce(brain: CaseIm
     images = with_data(with_data(brain, T1CE, image), T1, np.where(bright, 78, voxels(brain, T1)))
     assert find_problems(images, EENET_144) == ()
     assert find_problems(with_names(images, {T1: T1CE, T1CE: T1}), EENET_144) == ()
+
+
+@pytest.mark.parametrize("first", [T1, T1CE])
+def test_a_flair_exchanged_where_fluid_alone_makes_the_images_alike_is_found(
+    brain: CaseImages, first: Modality
+) -> None:
+    # As in many patients: little contrast of white and grey matter, so that dark fluid makes T1, T1ce and FLAIR alike.
+    images = brain
+    for modality, low, high, middle in ((T1, 55, 130, 90), (T1CE, 55, 130, 90), (FLAIR, 60, 150, 105)):
+        image = voxels(brain, modality).astype(float)
+        tissue = (image > low) & (image < high)
+        image[tissue] = middle + 0.3 * (image[tissue] - middle)
+        images = with_data(images, modality, image)
+    assert find_problems(images, EENET_144) == ()
+    finding = the_finding(with_names(images, {first: FLAIR, FLAIR: first}))
+    assert finding.rule == "flair-exchanged"
+    assert f"case_{first.value}.nii.gz" in finding.message
+
+
+def test_t1_and_t1ce_exchanged_are_found_where_vessels_alone_enhance_a_little(brain: CaseImages) -> None:
+    image = voxels(brain, T1CE).astype(float)
+    enhanced = image > 125
+    image[enhanced] = 78 + 0.34 * (image[enhanced] - 78)
+    images = with_data(with_data(brain, T1CE, image), T1, np.where(enhanced, 78, voxels(brain, T1)))
+    assert find_problems(images, EENET_144) == ()
+    assert the_finding(with_names(images, {T1: T1CE, T1CE: T1})).rule == "t1ce-exchanged"
+
+
+def test_without_the_t2_a_flair_exchanged_with_the_t1ce_is_still_found(brain: CaseImages) -> None:
+    exchanged = with_names(brain, {T1CE: FLAIR, FLAIR: T1CE})
+    rest = {name: image for name, image in exchanged.volumes.items() if name is not T2}
+    assert the_finding(CaseImages("case", rest)).rule == "flair-exchanged"
+
+
+def test_without_the_t1ce_a_flair_exchanged_with_the_t1_is_found(brain: CaseImages) -> None:
+    exchanged = with_names(brain, {T1: FLAIR, FLAIR: T1})
+    rest = {name: image for name, image in exchanged.volumes.items() if name is not T1CE}
+    assert the_finding(CaseImages("case", rest)).rule == "flair-exchanged"
+
+
+# The cause that is named
+
+
+def stripped_ct(brain: CaseImages) -> Any:
+    """Hounsfield units by tissue: fluid 8, white matter 28, grey matter 38."""
+    t1 = voxels(brain, T1).astype(float)
+    units = np.where(t1 < 45, 8.0, np.where(t1 < 88, 38.0, 28.0))
+    return np.where(t1 != 0, units + 3 * np.random.default_rng(0).standard_normal(t1.shape), 0)
+
+
+@pytest.mark.parametrize("modality", [T1, T1CE])
+def test_a_ct_without_skull_and_air_is_called_a_ct_and_no_exchange(brain: CaseImages, modality: Modality) -> None:
+    finding = the_finding(with_data(brain, modality, stripped_ct(brain)))
+    assert (finding.rule, finding.severity) == ("stripped-ct", Severity.SUSPECTED)
+    assert f"case_{modality.value}.nii.gz" in finding.message
+    assert "CT" in finding.message
+
+
+@pytest.mark.parametrize("modality", CHANNEL_ORDER)
+def test_an_mri_whose_scale_happens_to_be_a_cts_is_no_finding(brain: CaseImages, modality: Modality) -> None:
+    scaled = voxels(brain, modality) * (33.0 / np.median(voxels(brain, modality)[voxels(brain, modality) != 0]))
+    assert find_problems(with_data(brain, modality, scaled), EENET_144) == ()
+
+
+def test_images_on_a_cts_scale_that_are_exchanged_are_called_exchanged(brain: CaseImages) -> None:
+    images = brain
+    for modality in CHANNEL_ORDER:
+        images = with_data(images, modality, voxels(brain, modality) * 0.33)
+    assert the_finding(with_names(images, {T1: T2, T2: T1})).rule == "t2-exchanged"
+
+
+def test_a_voxel_size_a_fifth_too_large_is_named_beside_the_skull(brain: CaseImages) -> None:
+    finding = find_problems(with_affine(brain, np.diag([-3.6, -3.6, 3.6, 1])), EENET_144)[0]
+    assert (finding.rule, finding.severity) == ("not-stripped", Severity.CERTAIN)
+    assert "2.73 litres" in finding.message
+    assert "strip the skull" in finding.message
+    assert "mend the voxel size in the header (3.6 x 3.6 x 3.6 mm)" in finding.message
+
+
+def test_nan_around_the_brain_is_left_to_normalisation_which_names_it(brain: CaseImages) -> None:
+    images = brain
+    for modality in CHANNEL_ORDER:
+        image = voxels(brain, modality).astype(np.float32)
+        images = with_data(images, modality, np.where(image == 0, np.float32(np.nan), image))
+    assert find_problems(images, EENET_144) == ()
+    with pytest.raises(CaseError, match=r"^case_t1\.nii\.gz: \d+ voxels are NaN or infinite, expected real .* 0 as"):
+        prepare(images, EENET_144)
+
+
+def test_slices_of_3_mm_that_a_header_rounds_are_not_thicker_than_3_mm(brain: CaseImages) -> None:
+    assert find_problems(with_affine(brain, np.diag([-3.0, -3.0, 3.0000002, 1])), EENET_144) == ()
+
+
+def test_slices_a_little_thicker_are_told_with_the_digits_that_tell_it(brain: CaseImages) -> None:
+    finding = the_finding(with_affine(brain, np.diag([-3.0, -3.0, 3.004, 1])))
+    assert "voxels of 3 x 3 x 3.004 mm" in finding.message
+
+
+def test_labels_a_rounding_away_from_whole_numbers_are_labels_also_as_an_image(brain: CaseImages) -> None:
+    shown = voxels(brain, T2)
+    labels = np.where(shown != 0, 1 + (shown > 110) + 2 * (shown > 200), 0).astype(np.float32) * np.float32(0.9999999)
+    findings = find_problems(with_data(brain, T2, labels), EENET_144)
+    assert rules_of(findings) == ["label-volume"]
+
+
+# Real heads
+
+
+@pytest.mark.real
+def test_real_heads_are_sound_and_every_wrong_order_of_their_names_is_suspected() -> None:
+    for files in stripped_cases():
+        images = read_case(files)
+        for order in permutations(CHANNEL_ORDER):
+            findings = find_problems(with_names(images, dict(zip(CHANNEL_ORDER, order, strict=True))), EENET_144)
+            found = [rule for rule in rules_of(findings) if rule.endswith("exchanged")]
+            assert bool(found) == (order != CHANNEL_ORDER), (files.case_id, order)
 
 
 # What is left to others, and what becomes of findings

@@ -183,3 +183,58 @@ def test_an_affine_of_more_than_a_kilometre_is_refused(entry: tuple[int, int]) -
     check_affine(near, "A_t1.nii")
     with pytest.raises(CaseError, match=r"^A_t1\.nii: the affine holds 1\.1e\+06, expected millimetres"):
         check_affine(far, "A_t1.nii")
+
+
+def _turned(degrees: float, axis: int, affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    turn = np.eye(4)
+    first, second = (index for index in range(3) if index != axis)
+    turn[first, first], turn[first, second], turn[second, first], turn[second, second] = c, -s, s, c
+    return turn @ affine
+
+
+@pytest.mark.parametrize("axis", range(3))
+@pytest.mark.parametrize("degrees", [45.0, -45.0, 135.0])
+@pytest.mark.parametrize("rounding", [2e-6, -2e-6, 1e-5])
+@pytest.mark.parametrize("permutation", [(0, 1, 2), (1, 0, 2), (2, 0, 1), (2, 1, 0)])
+def test_an_oblique_grid_is_one_with_itself_whatever_its_last_digits_say(
+    axis: int, degrees: float, rounding: float, permutation: tuple[int, ...]
+) -> None:
+    straight = np.diag([-1.0, -1.0, 1.0, 1.0])
+    like = Grid(SHAPE, _turned(degrees, axis, straight))
+    columns = [*permutation, 3]
+    other = Grid(
+        tuple(SHAPE[index] for index in permutation),  # type: ignore[arg-type]
+        _turned(degrees + rounding, axis, straight)[:, columns],
+    )
+    voxels = np.arange(np.prod(SHAPE)).reshape(SHAPE)
+    turned, grid = to_stored_order(voxels.transpose(permutation), other, like)
+    assert grid.matches(like)
+    np.testing.assert_array_equal(turned, voxels)
+    assert other.axes == "".join(like.axes[index] for index in permutation)
+
+
+def test_the_difference_of_two_grids_is_told_however_small() -> None:
+    grid = Grid((240, 240, 155), np.diag([-1.0, -1.0, 1.0, 1.0]))
+    moved = grid.affine.copy()
+    moved[1, 3] = 0.02
+    assert Grid(grid.shape, moved).difference(grid) == "they differ in origin by 0.02 mm; corners lie 0.02 mm apart"
+    assert "origin (0, 0.02, 0)" in Grid(grid.shape, moved).describe()
+    larger = grid.affine @ np.diag([1.0015, 1.0, 1.0, 1.0])
+    assert "voxel size by 0.0015 mm; corners lie 0.36 mm apart" in Grid(grid.shape, larger).difference(grid)
+    assert "1.0015 x 1 x 1 mm" in Grid(grid.shape, larger).describe()
+    turned = _turned(0.1, 2, grid.affine)
+    assert "direction by 0.1 degrees" in Grid(grid.shape, turned).difference(grid)
+    assert Grid((240, 240, 154), grid.affine).difference(grid) == "they differ in their numbers of voxels"
+
+
+@given(affine=AFFINES, entry=st.tuples(st.integers(0, 2), st.integers(0, 3)), by=st.floats(1.01e-3, 1.0))
+def test_two_grids_that_do_not_match_never_look_alike_in_a_message(
+    affine: NDArray[np.float64], entry: tuple[int, int], by: float
+) -> None:
+    other = affine.copy()
+    other[entry] += by
+    first, second = Grid((240, 240, 155), affine), Grid((240, 240, 155), other)
+    assert not first.matches(second)
+    assert "they differ in " in first.difference(second)
+    assert "they differ in ;" not in first.difference(second)

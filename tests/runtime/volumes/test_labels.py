@@ -53,3 +53,29 @@ def test_several_unknown_values_are_told_in_order_and_at_most_five() -> None:
     values[0, 1, :4] = 9, 8, 7, 6
     with pytest.raises(CaseError, match=r"^x: label values -3, 6, 7, 8, 9 found"):
         BRATS2020.from_file(values, "x")
+
+
+@pytest.mark.parametrize("factor", [0.9999999, 1.0000002])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_label_a_rounding_away_from_its_whole_number_is_that_label(factor: float, order: Any) -> None:
+    stored = np.array(BRATS2020.to_file(CLASSES).astype(np.float32) * np.float32(factor), order=order)
+    found = BRATS2020.from_file(stored, "x")
+    np.testing.assert_array_equal(found, CLASSES)
+    assert found.strides == np.zeros((5, 6, 7), np.uint8, order=order).strides
+
+
+@pytest.mark.parametrize(("value", "label"), [(0.9991, 1), (1.0009, 1), (-0.0009, 0), (3.9995, 3)])
+def test_labels_are_taken_to_a_thousandth(value: float, label: int) -> None:
+    values = np.array([[[0.0, value]]])
+    assert BRATS2020.from_file(values, "x").tolist() == [[[0, label]]]
+
+
+@pytest.mark.parametrize("value", [0.9989, 1.0011, 0.002])
+def test_a_label_farther_away_is_refused_with_all_its_digits(value: float) -> None:
+    with pytest.raises(CaseError, match=rf"^x: label values {value} found, expected only 0, 1, 2, 4 "):
+        BRATS2020.from_file(np.array([[[0.0, 1.0, value]]]), "x")
+
+
+def test_only_the_labels_that_are_wrong_are_named_not_those_a_rounding_away() -> None:
+    with pytest.raises(CaseError, match=r"^x: label values 1\.5, 3 found"):
+        BRATS2020.from_file(np.array([[[0.9999999, 1.5, 3.0, 1.9999999]]]), "x")

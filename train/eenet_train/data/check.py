@@ -25,6 +25,7 @@ from eenet_runtime.cases.discovery import find_cases
 from eenet_runtime.cases.preprocessing import CaseImages, read_case, read_label
 from eenet_runtime.errors import CaseError, TrainingError
 from eenet_runtime.files.nifti import is_nifti_name, nifti_stem, read_volume
+from eenet_runtime.files.orientation_forms import find_contradiction
 from eenet_runtime.volumes.grid import Grid
 from eenet_runtime.volumes.labels import BRATS2020, CHANNEL_ORDER, Label, Modality, Region
 from eenet_runtime.volumes.normalization import measure_intensities
@@ -300,6 +301,8 @@ def _grid_quirks(images: CaseImages) -> Iterator[str]:
         yield f"axes oblique by {angle:.0f} degrees: the nearest straight ones are taken"
     if max(abs(size - _BRATS_SPACING_MM) for size in grid.spacing_mm) > _SPACING_TOLERANCE_MM:
         yield f"voxels of {_spacing(grid)} mm, in BraTS {_BRATS_SPACING_MM:g} mm: resampled"
+    if any(find_contradiction(volume.header) for volume in images.volumes.values()):
+        yield "qform and sform contradict each other: the sform is taken"
     header = images.reference.header
     if int(header["qform_code"]) == 0 and int(header["sform_code"]) == 0:
         yield "no orientation in the t1's header (qform and sform code 0): NIfTI's default is taken"

@@ -14,6 +14,7 @@ from eenet_runtime.cases.content_checks.finding import Finding, Severity
 from eenet_runtime.cases.content_checks.sample import HeadSample
 from eenet_runtime.cases.preprocessing import CaseImages
 from eenet_runtime.volumes.boxes import bounding_box
+from eenet_runtime.volumes.grid import GRID_TOLERANCE, millimetres
 from eenet_runtime.volumes.labels import Modality
 from eenet_runtime.volumes.presets import GeometryPreset
 
@@ -31,6 +32,8 @@ PLAUSIBLE_MM: Final = ((130.0, 210.0), (100.0, 175.0), (80.0, 190.0))
 """Length, width and height of an adult brain with room to spare."""
 LEAST_COVERAGE: Final = 0.75
 """Share of the head that each image shows at least; fluid that a scanner rounds to 0 is less than a quarter of it."""
+FILLED: Final = 0.9
+"""Share of all voxels that are not 0 from which it is the background that is not 0."""
 COARSE_MM: Final = 3.0
 """Voxels longer than this do not show an enhancing rim, which is 2 to 6 mm wide."""
 
@@ -43,7 +46,11 @@ def find_odd_size(images: CaseImages, sample: HeadSample, preset: GeometryPreset
     if not sample.head.any():
         return []
     # Beside an image with its skull, a stripped one would seem to show too little.
-    return [*_voxels(images), *(_extent(images, sample) or _coverage(images, sample))]
+    found = _extent(images, sample) or _coverage(images, sample)
+    # What is no number is not 0: as a background it looks like a head, and normalisation refuses it by its name.
+    if found and not all(np.isfinite(volume.data).all() for volume in images.volumes.values()):
+        found = []
+    return [*_voxels(images), *found]
 
 
 def volume_ml(sample: HeadSample, modality: Modality) -> float:
@@ -62,12 +69,12 @@ def extent_mm(sample: HeadSample) -> tuple[float, float, float]:
 
 def _voxels(images: CaseImages) -> list[Finding]:
     spacing = images.grid.spacing_mm
-    if max(spacing) <= COARSE_MM:
+    if max(spacing) <= COARSE_MM + GRID_TOLERANCE:  # 3.0000001 is what a header makes of 3
         return []
-    size = " x ".join(f"{edge:.3g}" for edge in spacing)
+    size = " x ".join(map(millimetres, spacing))
     message = (
         f"{images.reference.source}: voxels of {size} mm found; the network was trained on 1 mm, and an enhancing rim "
-        f"is thinner than {max(spacing):.3g} mm"
+        f"is thinner than {millimetres(max(spacing))} mm"
     )
     return [Finding("coarse-voxels", Severity.SUSPECTED, message)]
 
@@ -114,8 +121,12 @@ def _skull(images: CaseImages, sample: HeadSample, modality: Modality) -> Findin
     volume = volume_ml(sample, modality)
     if volume <= LARGEST_BRAIN_ML:
         return None
-    message = (
-        f"{images.volumes[modality].source} ({modality.value}): {volume / 1000:.1f} litres are not exactly 0, a brain "
-        "has at most 2; strip the skull and set the background to 0"
-    )
+    name = f"{images.volumes[modality].source} ({modality.value})"
+    filled = np.count_nonzero(sample.values[modality]) / sample.values[modality].size
+    found = f"{name}: {volume / 1000:.2f} litres are not exactly 0, expected a brain of at most 2"
+    sizes = " x ".join(map(millimetres, images.grid.spacing_mm))
+    if filled > FILLED:
+        message = f"{found}; set the background to 0 (and strip the skull, if it is still on)"
+    else:
+        message = f"{found}; strip the skull, or, if it is off, mend the voxel size in the header ({sizes} mm)"
     return Finding("not-stripped", Severity.CERTAIN, message)

@@ -11,7 +11,7 @@ from eenet_runtime.cases.content_checks.finding import Finding, Severity
 from eenet_runtime.cases.content_checks.sample import HeadSample
 from eenet_runtime.cases.preprocessing import CaseImages
 from eenet_runtime.files.nifti import Volume
-from eenet_runtime.volumes.labels import Modality
+from eenet_runtime.volumes.labels import Modality, whole_labels
 
 MOST_LABELS: Final = 8
 """Different values besides 0 up to which an image is taken for a label volume: BraTS has 4 at most, and an MRI that was
@@ -40,7 +40,7 @@ def _labels(modality: Modality, volume: Volume, shown: NDArray[np.float32]) -> F
     """Two to `MOST_LABELS` whole numbers. (One value is no contrast at all, which normalisation refuses by name.)"""
     if np.unique(shown).size > MOST_LABELS:
         return None
-    values = np.unique(volume.data)
+    values = np.unique(whole_labels(np.unique(volume.data)))
     values = values[values != 0]
     if not 2 <= values.size <= MOST_LABELS or (values != np.rint(values)).any():
         return None

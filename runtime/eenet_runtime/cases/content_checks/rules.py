@@ -9,7 +9,9 @@ from eenet_runtime.cases.content_checks.duplicates import find_duplicates
 from eenet_runtime.cases.content_checks.finding import Finding, Severity
 from eenet_runtime.cases.content_checks.head_size import find_odd_size
 from eenet_runtime.cases.content_checks.intensities import find_foreign_voxels
+from eenet_runtime.cases.content_checks.orientation import find_two_orientations
 from eenet_runtime.cases.content_checks.sample import take_sample
+from eenet_runtime.cases.content_checks.stripped_ct import find_stripped_ct
 from eenet_runtime.cases.content_checks.swaps import find_swaps
 from eenet_runtime.cases.preprocessing import CaseImages
 from eenet_runtime.volumes.presets import GeometryPreset
@@ -22,6 +24,8 @@ RULES: Final = (
     "head-size",
     "coverage",
     "coarse-voxels",
+    "two-orientations",
+    "stripped-ct",
     "misaligned",
     "t2-exchanged",
     "flair-exchanged",
@@ -48,7 +52,9 @@ def find_problems(images: CaseImages, preset: GeometryPreset) -> tuple[Finding, 
         *find_duplicates(images, sample),
         *find_foreign_voxels(images, sample),
         *find_odd_size(images, sample, preset),
+        *find_two_orientations(images),
     ]
     if not any(finding.severity is Severity.CERTAIN for finding in findings):
-        findings += find_misalignment(images, sample) or find_swaps(images, sample)
+        contrast = find_misalignment(images, sample) or find_swaps(images, sample)
+        findings += find_stripped_ct(images, sample, contrast) or contrast
     return tuple(sorted(findings, key=lambda finding: finding.severity is not Severity.CERTAIN))

@@ -78,15 +78,6 @@ class HeadSample:
         """Z-scores inside the head, float32 (samples,), in one order for all modalities."""
         return {modality: _scores(image[self.inside]) for modality, image in self.values.items()}
 
-    @cached_property
-    def clipped(self) -> Mapping[Modality, NDArray[np.float32]]:
-        """`scores` cut at `CLIP`, for correlations; see `clipped_scores`."""
-        return {modality: clipped_scores(image[self.inside]) for modality, image in self.values.items()}
-
-    def correlation(self, first: Modality, second: Modality) -> float:
-        """Pearson's correlation of two images' clipped scores."""
-        return float(np.mean(self.clipped[first] * self.clipped[second]))
-
 
 def take_sample(images: CaseImages) -> HeadSample:
     """Thin out the images of a case."""
