@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from eenet_bench.inputs.intensity_faults import nearly_empty, spiked, with_bright_vessels
 from eenet_runtime.cases.missing_modality import MAY_BE_MISSING
 from eenet_runtime.cases.preprocessing import CaseImages
 from eenet_runtime.files.nifti import Volume
@@ -63,6 +64,7 @@ def _unusual(images: CaseImages, labels: NDArray[np.uint8], rng: np.random.Gener
     yield sound("shading of 40 %", _each(images, _shaded))
     yield sound("no enhancement", _with(images, Modality.T1CE, _dimmed(images.volumes[Modality.T1CE].data)))
     yield sound("flair 0 in fluid", _with(images, Modality.FLAIR, _emptied(images.volumes[Modality.FLAIR].data)))
+    yield sound("bright vessels", with_bright_vessels(images))
     yield sound("stored along other axes", _turned(images))
     for modality in MAY_BE_MISSING:
         rest = {name: volume for name, volume in images.volumes.items() if name is not modality}
@@ -80,7 +82,11 @@ def _faulty(images: CaseImages, labels: NDArray[np.uint8], rng: np.random.Genera
     yield fault("z-scored before", "negative", _each(images, _zscored))
     yield fault("no positive voxel", "negative", _with(images, Modality.FLAIR, -t1))
     yield fault("a CT as t1", "negative", _with(images, Modality.T1, np.where(t1 != 0, 30 + t1 / 100, -1000.0)))
-    yield fault("background of 1", "not-stripped", _each(images, lambda image: image + np.ones((), image.dtype)))
+    yield fault("background of a tenth", "not-stripped", _each(images, _lifted))
+    for name, changed in spiked(images):
+        yield fault(name, "spikes", changed)
+    for name, changed in nearly_empty(images):
+        yield fault(name, "background", changed)
     yield fault("header says half the voxel size", "head-size", _rescaled(images, 0.5))
     yield fault("header says twice the voxel size", "head-size", _rescaled(images, 2.0))
     yield fault("header names back-front as left-right", "head-size", _relabelled(images, (1, 0, 2)))
@@ -180,6 +186,11 @@ def _dimmed(image: NDArray[Any]) -> NDArray[Any]:
 def _emptied(image: NDArray[Any]) -> NDArray[Any]:
     """The darkest tenth of the head rounded to 0, as a scanner does that gives its range to the bright tissue."""
     return np.where(image < np.quantile(image[image != 0], 0.1), image.dtype.type(0), image)
+
+
+def _lifted(image: NDArray[Any]) -> NDArray[Any]:
+    """Everything brighter by a tenth of the brightest voxel."""
+    return np.asarray(image + 0.1 * float(image.max()), dtype=np.float32)
 
 
 def _zscored(image: NDArray[Any]) -> NDArray[Any]:
