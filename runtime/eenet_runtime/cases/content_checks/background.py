@@ -55,9 +55,11 @@ def _dark(sample: HeadSample) -> Mapping[Modality, NDArray[np.bool_]]:
     """Where each image is 0 or nearly so; an image that shows nothing, or no numbers, is left out."""
     dark = {}
     for modality, image in sample.values.items():
-        shown = np.abs(image[image != 0])
+        shown = np.abs(sample.shown[modality])
         if shown.size and np.isfinite(shown).all():
-            dark[modality] = np.abs(image) <= NEARLY_ZERO * float(np.quantile(shown, BRIGHT))
+            rank = int(BRIGHT * (shown.size - 1))
+            limit = NEARLY_ZERO * float(np.partition(shown, rank)[rank])
+            dark[modality] = np.abs(image) <= limit
     return dark
 
 

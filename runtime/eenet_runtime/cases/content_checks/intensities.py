@@ -38,8 +38,7 @@ def find_foreign_voxels(
     """
     findings = []
     for modality, volume in images.volumes.items():
-        seen = sample.values[modality]
-        shown = seen[seen != 0]
+        shown = sample.shown[modality]
         if shown.size and np.isfinite(shown).all():
             finding = _labels(modality, volume, shown) or _negative(modality, volume, shown, measured.get(modality))
             findings += [finding] if finding else []

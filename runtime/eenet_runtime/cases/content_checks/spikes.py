@@ -27,9 +27,9 @@ TRIMMED: Final = 0.05
 """Share of the head's values at either end without which its core is measured: as many spikes do not move it."""
 CORE: Final = 20.0
 """Deviations of the core within which a value belongs to the bulk."""
-LEAST_CONTRAST: Final = 0.12
-"""The core's deviation is taken for at least this share of its mean: in a head of less contrast than any MRI has, the
-brightest tissue would otherwise count as spikes."""
+LEAST_CONTRAST: Final = 0.15
+"""A deviation is taken for at least this share of the mean: in a head of less contrast than any MRI has (0.19 is the
+least at hand), the brightest tissue would otherwise count as spikes."""
 FAR: Final = 15.0
 """Deviations of the bulk beyond which a value is a spike. Vessels reach 16.5 in the real T1ce at hand, with so few
 voxels beyond 15 that these carry 0.04 % of the variance."""
@@ -41,9 +41,14 @@ NOTICEABLE_SHARE_VERY_FAR: Final = 0.005
 """The same for voxels beyond `VERY_FAR`."""
 RULING_SHARE: Final = 0.15
 """Share from which the spikes rule the normalisation, and the case is refused."""
+BRIGHT_FAR: Final = 11.0
+"""Deviations of the bulk that vessels do reach, but so many voxels seldom:"""
+BRIGHT_SHARE: Final = 0.1
+"""share of the samples' variance beyond `BRIGHT_FAR` from which there is too much of it. A real T1ce had 0.04 beyond 10."""
 ENOUGH_VALUES: Final = 1000
-"""Samples of the head that its bulk is measured by; where there are fewer, every voxel is taken."""
-BLOCK_FAR: Final = 6.0
+"""Samples of the head that its bulk is measured by; where there are fewer, every voxel is taken, and nothing is said
+that rests on the samples alone."""
+BLOCK_FAR: Final = 8.0
 """Deviations beyond which a block of one and the same extreme value is no tissue."""
 BLOCK_SAMPLES: Final = 4
 """Samples of a block, at least; a cube of 8 mm gives eight."""
@@ -56,7 +61,8 @@ class Bulk:
     """The head's intensities without what lies far from them.
 
     Attributes:
-        centre, deviation: mean and standard deviation.
+        centre: their mean.
+        deviation: their standard deviation, or what `LEAST_CONTRAST` makes of the mean where that is more.
     """
 
     centre: float
@@ -99,19 +105,18 @@ def find_spikes(images: CaseImages, sample: HeadSample, measured: Mapping[Modali
     findings = []
     for modality, volume in images.volumes.items():
         if modality in measured:
-            finding = _finding(modality, volume, sample.values[modality], measured[modality])
+            finding = _finding(modality, volume, sample, measured[modality])
             findings += [finding] if finding else []
     return findings
 
 
-def bulk_of(values: NDArray[Any], volume: Volume) -> Bulk | None:
+def bulk_of(shown: NDArray[Any], volume: Volume) -> Bulk | None:
     """The bulk of an image; None where nothing can be said.
 
     Args:
-        values: the sampled voxels of the image.
+        shown: the sampled voxels of the image that are not 0.
         volume: the image, all of whose voxels are taken where the sample is too small.
     """
-    shown = values[values != 0]
     if shown.size < ENOUGH_VALUES:
         shown = volume.data[volume.data != 0]
     cut = int(TRIMMED * shown.size)
@@ -120,10 +125,14 @@ def bulk_of(values: NDArray[Any], volume: Volume) -> Bulk | None:
     core = np.partition(shown, (cut, shown.size - 1 - cut))[cut : shown.size - cut].astype(np.float64)
     if not np.isfinite(core).all():
         return None
-    centre = float(core.mean())
-    within = CORE * max(float(core.std()), LEAST_CONTRAST * abs(centre))
-    bulk = shown[(shown >= centre - within) & (shown <= centre + within)].astype(np.float64)
-    return Bulk(float(bulk.mean()), float(bulk.std()))
+    found = _bulk(core)
+    within = CORE * found.deviation
+    return _bulk(shown[(shown >= found.centre - within) & (shown <= found.centre + within)].astype(np.float64))
+
+
+def _bulk(values: NDArray[np.float64]) -> Bulk:
+    centre = float(values.mean())
+    return Bulk(centre, max(float(values.std()), LEAST_CONTRAST * abs(centre)))
 
 
 def spikes_in(volume: Volume, bulk: Bulk, intensities: Intensities) -> Spikes:
@@ -142,10 +151,9 @@ def spikes_in(volume: Volume, bulk: Bulk, intensities: Intensities) -> Spikes:
     return Spikes(count, squares / intensities.voxels, squares_very_far / intensities.voxels)
 
 
-def _finding(
-    modality: Modality, volume: Volume, values: NDArray[np.float32], intensities: Intensities
-) -> Finding | None:
-    bulk = bulk_of(values, volume)
+def _finding(modality: Modality, volume: Volume, sample: HeadSample, intensities: Intensities) -> Finding | None:
+    values, shown = sample.values[modality], sample.shown[modality]
+    bulk = bulk_of(shown, volume)
     if bulk is None:
         return None
     beyond = bulk.beyond(intensities)
@@ -155,15 +163,29 @@ def _finding(
         if spikes.noticeable:
             severity = Severity.CERTAIN if spikes.share > RULING_SHARE else Severity.SUSPECTED
             return Finding("spikes", severity, f"{name}: {_in_words(spikes, intensities, bulk)}")
-    if beyond > BLOCK_FAR:
+    if beyond > BLOCK_FAR and shown.size >= ENOUGH_VALUES:
         for extreme in (intensities.largest, intensities.smallest):
-            if abs(extreme - bulk.centre) > BLOCK_FAR * bulk.deviation and _is_block(values == np.float32(extreme)):
+            if abs(extreme - bulk.centre) > BLOCK_FAR * bulk.deviation and _is_block(_same(values, extreme)):
                 message = (
                     f"{name}: a block of voxels holds one and the same extreme value, {extreme:g} (the head's bulk has "
                     f"{bulk.centre:.4g} +- {bulk.deviation:.3g}), expected tissue; is it a clip artefact?"
                 )
                 return Finding("spikes", Severity.SUSPECTED, message)
+        share = _share_beyond(shown.astype(np.float64), bulk)
+        if share > BRIGHT_SHARE:
+            message = (
+                f"{name}: voxels more than {BRIGHT_FAR:g} deviations from the head's bulk ({bulk.centre:.4g} +- "
+                f"{bulk.deviation:.3g}) make up {share:.0%} of the image's variance, by which it is normalised; are "
+                "there hot voxels?"
+            )
+            return Finding("spikes", Severity.SUSPECTED, message)
     return None
+
+
+def _share_beyond(values: NDArray[np.float64], bulk: Bulk) -> float:
+    """Share of the variance that values beyond `BRIGHT_FAR` carry."""
+    squares = np.square((values - bulk.centre) / bulk.deviation)
+    return float(squares[squares > BRIGHT_FAR * BRIGHT_FAR].sum() / squares.sum())
 
 
 def _in_words(spikes: Spikes, intensities: Intensities, bulk: Bulk) -> str:
@@ -178,6 +200,13 @@ def _in_words(spikes: Spikes, intensities: Intensities, bulk: Bulk) -> str:
         f"{voxels} up {share} % of the image's variance, by which it is normalised (found up to {farthest:.6g}, "
         f"expected about {bulk.centre:.4g} +- {bulk.deviation:.3g}); set such voxels to their neighbours' value"
     )
+
+
+def _same(values: NDArray[np.float32], extreme: float) -> NDArray[np.bool_]:
+    """Where samples hold a value of the image; what is too large for their type is nowhere."""
+    if abs(extreme) > float(np.finfo(values.dtype).max):
+        return np.zeros(values.shape, dtype=np.bool_)
+    return np.asarray(values == values.dtype.type(extreme))
 
 
 def _is_block(same: NDArray[np.bool_]) -> bool:
