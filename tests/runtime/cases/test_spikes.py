@@ -62,7 +62,7 @@ def scattered(images: CaseImages, count: int) -> NDArray[np.bool_]:
 
 def test_the_limits_are_these() -> None:
     assert (FAR, VERY_FAR) == (15.0, 30.0)
-    assert (NOTICEABLE_SHARE, NOTICEABLE_SHARE_VERY_FAR, RULING_SHARE) == (0.02, 0.005, 0.15)
+    assert (NOTICEABLE_SHARE, NOTICEABLE_SHARE_VERY_FAR, RULING_SHARE) == (0.05, 0.005, 0.15)
 
 
 @pytest.mark.parametrize("value", [65535.0, 1e6, 3e7])
@@ -167,7 +167,7 @@ def test_an_image_that_was_cut_at_its_brightest_thousandth_is_sound(brain: CaseI
 def test_bright_vessels_are_sound(seed: int) -> None:
     images = with_bright_vessels(make_brain(seed))
     data = images.volumes[T1CE].data
-    assert data.max() > 4 * np.median(data[data != 0])
+    assert data.max() > 3 * np.median(data[data != 0])
     assert find_problems(images, EENET_144) == ()
 
 

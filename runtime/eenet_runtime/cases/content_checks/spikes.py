@@ -35,16 +35,16 @@ FAR: Final = 15.0
 voxels beyond 15 that these carry 0.04 % of the variance."""
 VERY_FAR: Final = 30.0
 """Deviations beyond which no tissue and no vessel lies."""
-NOTICEABLE_SHARE: Final = 0.02
+NOTICEABLE_SHARE: Final = 0.05
 """Share of an image's variance that voxels beyond `FAR` carry, from which a mask may move visibly."""
 NOTICEABLE_SHARE_VERY_FAR: Final = 0.005
 """The same for voxels beyond `VERY_FAR`."""
 RULING_SHARE: Final = 0.15
-"""Share from which the spikes rule the normalisation, and the case is refused."""
+"""Share that voxels beyond `VERY_FAR` carry, from which they rule the normalisation, and the case is refused."""
 BRIGHT_FAR: Final = 11.0
 """Deviations of the bulk that vessels do reach, but so many voxels seldom:"""
-BRIGHT_SHARE: Final = 0.1
-"""share of the samples' variance beyond `BRIGHT_FAR` from which there is too much of it. A real T1ce had 0.04 beyond 10."""
+BRIGHT_SHARE: Final = 0.15
+"""share of the samples' variance beyond `BRIGHT_FAR` from which it is too much. A real T1ce had 0.04 beyond 10."""
 ENOUGH_VALUES: Final = 1000
 """Samples of the head that its bulk is measured by; where there are fewer, every voxel is taken, and nothing is said
 that rests on the samples alone."""
@@ -161,7 +161,7 @@ def _finding(modality: Modality, volume: Volume, sample: HeadSample, intensities
     if beyond > FAR:
         spikes = spikes_in(volume, bulk, intensities)
         if spikes.noticeable:
-            severity = Severity.CERTAIN if spikes.share > RULING_SHARE else Severity.SUSPECTED
+            severity = Severity.CERTAIN if spikes.share_very_far > RULING_SHARE else Severity.SUSPECTED
             return Finding("spikes", severity, f"{name}: {_in_words(spikes, intensities, bulk)}")
     if beyond > BLOCK_FAR and shown.size >= ENOUGH_VALUES:
         for extreme in (intensities.largest, intensities.smallest):
