@@ -131,7 +131,7 @@ def test_many_voxels_that_are_too_bright_for_vessels_are_a_warning(brain: CaseIm
     data = images.volumes[FLAIR].data
     top = float(data.mean(where=data != 0) + 12 * data.std(where=data != 0))
     assert spikes(spiked(images, FLAIR, scattered(brain, 4), top)) == []
-    (finding,) = spikes(spiked(images, FLAIR, scattered(brain, 60), top))
+    (finding,) = spikes(spiked(images, FLAIR, scattered(brain, 100), top))
     assert finding.severity is Severity.SUSPECTED
 
 

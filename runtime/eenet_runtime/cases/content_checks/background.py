@@ -39,7 +39,7 @@ def find_nearly_zero(images: CaseImages, sample: HeadSample) -> list[Finding]:
     if not _explains_the_size(sample, dark):
         return []  # a head with its skull, whose air is noise: named as that
     nearly = np.all(list(dark.values()), axis=0) & sample.head
-    share = np.count_nonzero(nearly) / max(1, np.count_nonzero(sample.head))
+    share = int(np.count_nonzero(nearly)) / max(1, int(np.count_nonzero(sample.head)))
     if share <= SUSPICIOUS_SHARE:
         return []
     names = [name for name in images.volumes if np.any((sample.values[name] != 0) & nearly)]

@@ -140,9 +140,9 @@ def spikes_in(volume: Volume, bulk: Bulk, intensities: Intensities) -> Spikes:
     low, high = bulk.centre - FAR * bulk.deviation, bulk.centre + FAR * bulk.deviation
     count, squares, squares_very_far = 0, 0.0, 0.0
     for slab in slabs(volume.data):
-        far = slab > high
+        far = np.greater(slab, high)
         if intensities.smallest < low:
-            far |= (slab < low) & (slab != 0)
+            far |= np.less(slab, low) & (slab != 0)
         values = slab[far].astype(np.float64)
         count += values.size
         scores = np.square((values - intensities.mean) / intensities.deviation)
