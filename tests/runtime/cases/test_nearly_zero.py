@@ -100,7 +100,7 @@ def test_a_few_such_voxels_are_a_warning_and_fewer_are_nothing(brain: CaseImages
 
 
 def test_fluid_that_is_nearly_0_in_three_images_is_tissue(brain: CaseImages) -> None:
-    fluid = brain.volumes[T2].data > 220
+    fluid = np.greater(brain.volumes[T2].data, 220)
     assert fluid.sum() > 500
     assert told(filled(brain, fluid, 1e-3, T1, T1CE, FLAIR)) == []
 

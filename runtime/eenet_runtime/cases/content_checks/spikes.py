@@ -139,10 +139,11 @@ def spikes_in(volume: Volume, bulk: Bulk, intensities: Intensities) -> Spikes:
     """Count the voxels beyond `FAR` deviations of the bulk, all of them, and what they do to the variance."""
     low, high = bulk.centre - FAR * bulk.deviation, bulk.centre + FAR * bulk.deviation
     count, squares, squares_very_far = 0, 0.0, 0.0
-    for slab in slabs(volume.data):
-        far = np.greater(slab, high)
+    data: NDArray[Any] = volume.data
+    for slab in slabs(data):
+        far = slab > high
         if intensities.smallest < low:
-            far |= np.less(slab, low) & (slab != 0)
+            far |= (slab < low) & (slab != 0)
         values = slab[far].astype(np.float64)
         count += values.size
         scores = np.square((values - intensities.mean) / intensities.deviation)
