@@ -43,7 +43,7 @@ RULING_SHARE: Final = 0.15
 """Share that voxels beyond `VERY_FAR` carry, from which they rule the normalisation, and the case is refused."""
 BRIGHT_FAR: Final = 11.0
 """Deviations of the bulk that vessels do reach, but so many voxels seldom:"""
-BRIGHT_SHARE: Final = 0.15
+BRIGHT_SHARE: Final = 0.09
 """share of the samples' variance beyond `BRIGHT_FAR` from which it is too much. A real T1ce had 0.04 beyond 10."""
 ENOUGH_VALUES: Final = 1000
 """Samples of the head that its bulk is measured by; where there are fewer, every voxel is taken, and nothing is said
