@@ -14,6 +14,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from eenet_bench.inputs.intensity_faults import nearly_empty, spiked, with_bright_vessels
 from eenet_runtime.cases.missing_modality import MAY_BE_MISSING
 from eenet_runtime.cases.preprocessing import CaseImages
 from eenet_runtime.files.nifti import Volume
@@ -65,6 +66,7 @@ def _unusual(images: CaseImages, labels: NDArray[np.uint8] | None, rng: np.rando
     yield sound("shading of 40 %", _each(images, _shaded))
     yield sound("no enhancement", _with(images, Modality.T1CE, _dimmed(images.volumes[Modality.T1CE].data)))
     yield sound("flair 0 in fluid", _with(images, Modality.FLAIR, _emptied(images.volumes[Modality.FLAIR].data)))
+    yield sound("bright vessels", with_bright_vessels(images))
     yield sound("stored along other axes", _turned(images))
     yield sound("mirrored left to right", _each(images, lambda image: image[::-1]))
     yield sound("each image its own gamma and scale", _of_other_scanners(images))
@@ -89,7 +91,11 @@ def _faulty(images: CaseImages, labels: NDArray[np.uint8] | None, rng: np.random
     yield fault("a CT without skull and air as t1", "stripped-ct", _with(images, Modality.T1, _stripped_ct(t1, rng)))
     yield fault("qform mirrored", "two-orientations", _with_qform(images, CHANNEL_ORDER, _mirrored))
     yield fault("qform of t2 shifted by 10 mm", "two-orientations", _with_qform(images, (Modality.T2,), _shifted))
-    yield fault("background of 1", "not-stripped", _each(images, lambda image: image + np.ones((), image.dtype)))
+    yield fault("background of a tenth", "not-stripped", _each(images, _lifted))
+    for name, changed in spiked(images):
+        yield fault(name, "spikes", changed)
+    for name, changed in nearly_empty(images):
+        yield fault(name, "background", changed)
     yield fault("header says half the voxel size", "head-size", _rescaled(images, 0.5))
     yield fault("header says twice the voxel size", "head-size", _rescaled(images, 2.0))
     yield fault("header names back-front as left-right", "head-size", _relabelled(images, (1, 0, 2)))
@@ -267,6 +273,11 @@ def _dimmed(image: NDArray[Any]) -> NDArray[Any]:
 def _emptied(image: NDArray[Any]) -> NDArray[Any]:
     """The darkest tenth of the head rounded to 0, as a scanner does that gives its range to the bright tissue."""
     return np.where(image < np.quantile(image[image != 0], 0.1), image.dtype.type(0), image)
+
+
+def _lifted(image: NDArray[Any]) -> NDArray[Any]:
+    """Everything brighter by a tenth of the brightest voxel."""
+    return np.asarray(image + 0.1 * float(image.max()), dtype=np.float32)
 
 
 def _zscored(image: NDArray[Any]) -> NDArray[Any]:

@@ -27,7 +27,7 @@ from eenet_runtime.bundle.manifest import PostprocessingSettings
 from eenet_runtime.cases.case_files import CaseFiles
 from eenet_runtime.cases.content_checks import find_problems
 from eenet_runtime.cases.discovery import find_cases
-from eenet_runtime.cases.preprocessing import prepare, read_case, read_label
+from eenet_runtime.cases.preprocessing import measure_images, prepare, read_case, read_label
 from eenet_runtime.errors import DatasetError
 from eenet_runtime.files.atomic import write_atomically
 from eenet_runtime.files.nifti import write_labels
@@ -225,15 +225,17 @@ def _ours(stand_in: _StandIn, preset: GeometryPreset, threads: int | None, path:
     watch = _Watch()
     with watch.stage("read"):
         images = read_case(stand_in.files, threads)
-    with watch.stage("check"):
-        find_problems(images, preset)
     with watch.stage("prepare"):
-        prepared = prepare(images, preset, threads)
+        measured = measure_images(images, threads)
+    with watch.stage("check"):
+        find_problems(images, preset, measured)
+    with watch.stage("prepare"):
+        prepared = prepare(images, preset, threads, measured)
     with watch.stage("restore"):
         back = restore if prepared.placement.resamples else restore_labels
         labels = back(stand_in.answer, prepared.placement, images.grid)
     with watch.stage("clean"):
-        clean(labels, images.grid.voxel_ml, SETTINGS)
+        clean(labels, images.grid.voxel_ml, SETTINGS, [volume.data for volume in images.volumes.values()])
     with watch.stage("write"):
         write_labels(path, stand_in.files.scheme.to_file(labels), images.reference)
     return watch.stages
@@ -266,7 +268,10 @@ class _Watch:
         """Time a block."""
         clock, processor = time.perf_counter(), time.process_time()
         yield
-        self.stages[name] = _Seconds(time.perf_counter() - clock, time.process_time() - processor)
+        before = self.stages.get(name, _Seconds(0.0, 0.0))
+        self.stages[name] = _Seconds(
+            before.clock + time.perf_counter() - clock, before.processor + time.process_time() - processor
+        )
 
 
 def _stage_times(ours: Sequence[_Round], naive: Sequence[_Round]) -> tuple[StageTimes, ...]:

@@ -85,16 +85,22 @@ class PostprocessingSettings:
         min_tumour_ml: connected components of the whole tumour below this volume are dropped; 0 switches it off.
         min_enhancing_ml: an enhancing tumour smaller than this in all becomes NCR (the BraTS rule); 0 switches it
             off.
+        head_only: voxels in which all images are exactly 0 are background, before anything else. Bundles of before
+            this field say nothing, which is yes (docs/decisions/0031).
     """
 
     min_tumour_ml: float = 0.0
     min_enhancing_ml: float = 0.0
+    head_only: bool = True
 
-    def changed(self, min_tumour_ml: float | None, min_enhancing_ml: float | None) -> PostprocessingSettings:
+    def changed(
+        self, min_tumour_ml: float | None, min_enhancing_ml: float | None, head_only: bool | None = None
+    ) -> PostprocessingSettings:
         """The same settings with those that are given instead."""
         return PostprocessingSettings(
             self.min_tumour_ml if min_tumour_ml is None else min_tumour_ml,
             self.min_enhancing_ml if min_enhancing_ml is None else min_enhancing_ml,
+            self.head_only if head_only is None else head_only,
         )
 
 

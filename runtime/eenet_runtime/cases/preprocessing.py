@@ -123,7 +123,28 @@ def on_one_grid(case_id: str, volumes: Mapping[Modality, Volume]) -> CaseImages:
     return CaseImages(case_id, turned)
 
 
-def prepare(images: CaseImages, preset: GeometryPreset, threads: int | None = None) -> NetworkInput:
+def measure_images(images: CaseImages, threads: int | None = None) -> dict[Modality, Intensities]:
+    """What there is to know of each image before the case can be checked and normalised.
+
+    Args:
+        images: the case. Not changed.
+        threads: images at a time; by default as many as the process may use processors.
+
+    Raises:
+        CaseError: an image that cannot be normalised.
+    """
+    measured = map_in_threads(
+        lambda volume: measure_intensities(volume.data, volume.source), list(images.volumes.values()), threads
+    )
+    return dict(zip(images.volumes, measured, strict=True))
+
+
+def prepare(
+    images: CaseImages,
+    preset: GeometryPreset,
+    threads: int | None = None,
+    measured: Mapping[Modality, Intensities] | None = None,
+) -> NetworkInput:
     """Turn, normalise, crop or pad, and where voxel sizes differ resample (docs/data.md, "Into the network").
 
     Each image is looked at twice, in its own order in memory: whole for its statistics, then its head alone, which goes
@@ -134,13 +155,15 @@ def prepare(images: CaseImages, preset: GeometryPreset, threads: int | None = No
         images: the case. Not changed.
         preset: the network's geometry.
         threads: images at a time; by default as many as the process may use processors.
+        measured: of `measure_images`, where somebody has it already.
 
     Raises:
         CaseError: an image that cannot be normalised.
     """
     volumes = list(images.volumes.items())
-    measured = map_in_threads(lambda item: measure_intensities(item[1].data, item[1].source), volumes, threads)
-    heads = [box_to_network_axes(intensities.box, images.grid) for intensities in measured]
+    measured = measure_images(images, threads) if measured is None else measured
+    intensities_of = [measured[modality] for modality in images.volumes]
+    heads = [box_to_network_axes(intensities.box, images.grid) for intensities in intensities_of]
     head = union(heads)
     shape = to_network_axes(images.reference.data, images.grid).shape
     placement = place_box(head, (shape[0], shape[1], shape[2]), network_spacing_mm(images.grid), preset)
@@ -154,7 +177,7 @@ def prepare(images: CaseImages, preset: GeometryPreset, threads: int | None = No
             stack[CHANNEL_ORDER.index(modality)], lambda box, out: intensities.zscore(turned[box], out), within
         )
 
-    map_in_threads(write, zip(volumes, measured, heads, strict=True), threads)
+    map_in_threads(write, zip(volumes, intensities_of, heads, strict=True), threads)
     outside = _head_voxels_outside(images, head, placement)
     return NetworkInput(np.moveaxis(stack, 0, -1), placement, outside, _warnings(images, placement, outside, preset))
 

@@ -78,6 +78,15 @@ class ModelOptions:
     min_enhancing_ml: Annotated[
         float | None, typer.Option(min=0, metavar="<ml>", help="Relabel enhancing tumour below this volume as NCR.")
     ] = None
+    head_only: Annotated[
+        bool | None,
+        typer.Option(
+            "--head-only/--no-head-only",
+            help="Make background of mask voxels in which all images are exactly 0 (default: the bundle's, which is "
+            "yes where it says nothing).",
+            show_default=False,
+        ),
+    ] = None
     time_limit: Annotated[
         float | None,
         typer.Option(min=0.001, metavar="<seconds>", help="Refuse a case that takes longer than this many seconds."),
@@ -132,7 +141,7 @@ class ModelOptions:
         return {None: CheckPolicy.DEFAULT, True: CheckPolicy.STRICT, False: CheckPolicy.WARN}[self.strict]
 
     def _postprocessing(self, bundle: Bundle) -> PostprocessingSettings:
-        return bundle.manifest.postprocessing.changed(self.min_tumour_ml, self.min_enhancing_ml)
+        return bundle.manifest.postprocessing.changed(self.min_tumour_ml, self.min_enhancing_ml, self.head_only)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,11 +28,13 @@ class Cleaning:
         dropped_components: components of the whole tumour that were too small.
         dropped_ml: their volume together.
         enhancing_relabelled_ml: enhancing tumour that became NCR under the BraTS rule.
+        outside_head_ml: tumour that lay where all images are 0, and became background.
     """
 
     dropped_components: int
     dropped_ml: float
     enhancing_relabelled_ml: float
+    outside_head_ml: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -75,16 +78,27 @@ def restore_labels(labels: NDArray[np.uint8], placement: Placement, grid: Grid) 
     return stored
 
 
-def clean(labels: NDArray[np.uint8], voxel_ml: float, settings: PostprocessingSettings) -> CleanedTumour:
+def clean(
+    labels: NDArray[np.uint8],
+    voxel_ml: float,
+    settings: PostprocessingSettings,
+    images: Collection[NDArray[np.generic]] = (),
+) -> CleanedTumour:
     """Apply the switched-on steps, in place, and measure what is left: one look at the tumour's bounding box.
 
     Args:
         labels: uint8 network classes, any axis order. Changed in place.
         voxel_ml: volume of one voxel in millilitres.
         settings: thresholds; 0 switches a step off.
+        images: the case's images, of the labels' shape and axis order, by which the head is known; without any the
+            head is not asked for.
     """
+    tumour = bounding_box(labels)
+    outside = 0
+    if settings.head_only and images:
+        outside = _clear_outside_head(labels[tumour], [image[tumour] for image in images])
     # As connected-components-3d likes it, the first axis fastest; which axis that is makes no difference to it.
-    box = in_memory_order(labels[bounding_box(labels)]).T
+    box = in_memory_order(labels[tumour]).T
     components, sizes = _components(box)
     too_small = sizes < settings.min_tumour_ml / voxel_ml
     if too_small.any():
@@ -96,9 +110,22 @@ def clean(labels: NDArray[np.uint8], voxel_ml: float, settings: PostprocessingSe
         box[box == Label.ET] = Label.NCR
         counts[Label.NCR], counts[Label.ET] = counts[Label.NCR] + relabelled, 0
     dropped = int(np.count_nonzero(too_small))
-    cleaning = Cleaning(dropped, int(sizes[too_small].sum()) * voxel_ml, relabelled * voxel_ml)
+    dropped_ml = int(sizes[too_small].sum()) * voxel_ml
+    cleaning = Cleaning(dropped, dropped_ml, relabelled * voxel_ml, outside * voxel_ml)
     volumes = {region: sum(counts[label] for label in region.labels) * voxel_ml for region in Region}
     return CleanedTumour(cleaning, volumes, sizes.size - dropped)
+
+
+def _clear_outside_head(labels: NDArray[np.uint8], images: Collection[NDArray[np.generic]]) -> int:
+    """Make background of the tumour's voxels in which all images are 0, and count them."""
+    outside = labels != Label.BACKGROUND
+    for image in images:
+        outside &= image == 0
+        # After the first image nothing is left of most tumours.
+        if not outside.any():
+            return 0
+    labels[outside] = Label.BACKGROUND
+    return int(np.count_nonzero(outside))
 
 
 def _background(grid: Grid) -> NDArray[np.uint8]:

@@ -97,7 +97,7 @@ class Segmentation:
         cleaning: what the post-processing did.
         head_voxels_outside: head voxels that the network did not see.
         warnings: what a reader of the mask should know, in plain sentences.
-        seconds: time by stage: read, check, prepare, network, restore, clean; and `wait`, where it had to wait for its
+        seconds: time by stage: read, prepare, check, network, restore, clean; and `wait`, where it had to wait for its
             turn behind other cases.
         provenance: what computed it.
         scheme: the label scheme that goes with the inputs; files hold its values unless another one is asked for.

@@ -20,7 +20,7 @@ from eenet_runtime.bundle.manifest import Bundle, open_bundle
 from eenet_runtime.cases.content_checks import CheckPolicy, find_problems, judge
 from eenet_runtime.cases.inputs import CaseInput, load_case, name_of
 from eenet_runtime.cases.missing_modality import missing_warnings, require_trained_for
-from eenet_runtime.cases.preprocessing import prepare
+from eenet_runtime.cases.preprocessing import measure_images, prepare
 from eenet_runtime.log import LOGGER
 from eenet_runtime.segmenter.admission import Admission
 from eenet_runtime.segmenter.case_stages import CaseInHand, ComputedCase, PreparedCase
@@ -208,13 +208,16 @@ class Segmenter:
                 with watch.stage("read"):
                     loaded = load_case(case, case_id, self.allow_missing, threads)
                 images, preset = loaded.images, self.bundle.manifest.preset
-                limits.check("check")
-                with watch.stage("check"):
-                    findings = find_problems(images, preset)
-                    warnings = judge(findings, self.checks, images.case_id)
                 limits.check("prepare")
                 with watch.stage("prepare"):
-                    network_input = prepare(images, preset, threads)
+                    measured = measure_images(images, threads)
+                limits.check("check")
+                with watch.stage("check"):
+                    findings = find_problems(images, preset, measured)
+                    warnings = judge(findings, self.checks, images.case_id)
+                # The time that measuring took is a part of this stage, although the checks come between.
+                with watch.stage("prepare"):
+                    network_input = prepare(images, preset, threads, measured)
             except BaseException:
                 ticket.release()
                 raise
@@ -281,7 +284,8 @@ class Segmenter:
                 labels = restore_labels(computed.labels, placement, grid)
         case.limits.check("clean")
         with watch.stage("clean"):
-            tumour = clean(labels, grid.voxel_ml, self.postprocessing)
+            images = [volume.data for volume in case.images.volumes.values()]
+            tumour = clean(labels, grid.voxel_ml, self.postprocessing, images)
         kept = None
         if computed.keep_probabilities and computed.probabilities is not None:
             kept = NetworkProbabilities(computed.probabilities, placement)

@@ -31,11 +31,18 @@ class Intensities:
     Attributes:
         box: the box of its non-zero voxels, in the image's own axes.
         mean, deviation: over the non-zero voxels.
+        voxels: how many are not 0.
+        negative: how many are below 0.
+        smallest, largest: of the non-zero voxels.
     """
 
     box: Box
     mean: float
     deviation: float
+    voxels: int
+    negative: int
+    smallest: float
+    largest: float
 
     def zscore(self, part: NDArray[np.generic], out: NDArray[np.float32]) -> None:
         """Z-score over the non-zero voxels of an image, for a part of it.
@@ -57,6 +64,8 @@ class _Moments(NamedTuple):
     """What is kept of the head's voxels in one slab."""
 
     voxels: int
+    negative: int
+    smallest: float
     largest: float
     sum: float
     squares: float
@@ -64,10 +73,12 @@ class _Moments(NamedTuple):
     @classmethod
     def of(cls, values: NDArray[np.float64]) -> _Moments:
         """Take them, and use the values up: they hold the squares afterwards."""
-        largest = float(np.maximum(abs(values.min()), abs(values.max())))
+        smallest, largest = float(values.min()), float(values.max())
+        # Most images have none, and need not be looked through for them.
+        negative = int(np.count_nonzero(values < 0)) if smallest < 0 else 0
         total = float(values.sum())
         values *= values
-        return cls(values.size, largest, total, float(values.sum()))
+        return cls(values.size, negative, smallest, largest, total, float(values.sum()))
 
 
 def measure_intensities(volume: NDArray[np.generic], source: str) -> Intensities:
@@ -88,36 +99,34 @@ def measure_intensities(volume: NDArray[np.generic], source: str) -> Intensities
         CaseError: NaN, infinity or an absurd intensity, no non-zero voxel, or the same value everywhere.
     """
     extent = Extent(volume)
-    count, largest = 0, 0.0
-    sums: list[float] = []
-    squares: list[float] = []
+    parts: list[_Moments] = []
     # An absurd intensity overflows here, and is refused by name below.
     with np.errstate(all="ignore"):
         for slab in slabs(volume):
             head = slab != 0
-            if not extent.add(head):
-                continue
-            found = _Moments.of(slab[head].astype(np.float64))
-            count += found.voxels
-            # NaN where there is one; max() of Python would drop it.
-            largest = float(np.maximum(largest, found.largest))
-            sums.append(found.sum)
-            squares.append(found.squares)
-    if not math.isfinite(largest):
+            if extent.add(head):
+                parts.append(_Moments.of(slab[head].astype(np.float64)))
+    count = sum(part.voxels for part in parts)
+    # NaN where there is one; min() and max() of Python would drop it.
+    smallest = float(np.min([part.smallest for part in parts], initial=0.0 if count == 0 else math.inf))
+    largest = float(np.max([part.largest for part in parts], initial=0.0 if count == 0 else -math.inf))
+    magnitude = float(np.maximum(abs(smallest), abs(largest)))
+    if not math.isfinite(magnitude):
         bad = sum(int(np.count_nonzero(~np.isfinite(slab))) for slab in slabs(volume))
         raise CaseError(f"{source}: {bad} voxels are NaN or infinite, expected real intensities, and 0 as background")
     if count == 0:
         raise CaseError(f"{source}: all voxels are 0, expected an image of a head")
-    if largest > _LARGEST:
-        raise CaseError(f"{source}: an intensity of {largest:.3g} found, expected less than {_LARGEST:g}")
-    mean = math.fsum(sums) / count
-    variance = math.fsum(squares) / count - mean * mean
+    if magnitude > _LARGEST:
+        raise CaseError(f"{source}: an intensity of {magnitude:.3g} found, expected less than {_LARGEST:g}")
+    mean = math.fsum(part.sum for part in parts) / count
+    variance = math.fsum(part.squares for part in parts) / count - mean * mean
     if variance * _FAR_FROM_ZERO < mean * mean:
         variance = _variance_about(mean, volume, count)
     deviation = math.sqrt(variance)
-    if deviation <= _FLAT * largest:
+    if deviation <= _FLAT * magnitude:
         raise CaseError(f"{source}: every non-zero voxel is {mean:g}, expected an image with contrast")
-    return Intensities(extent.box, mean, deviation)
+    negative = sum(part.negative for part in parts)
+    return Intensities(extent.box, mean, deviation, count, negative, smallest, largest)
 
 
 def _variance_about(mean: float, volume: NDArray[np.generic], count: int) -> float:

@@ -18,7 +18,7 @@ from eenet_runtime.volumes.labels import Region
 from eenet_runtime.volumes.presets import GeometryPreset
 from tests.synthetic import TINY, TINY_2MM, Head, write_case
 
-STAGES = ["read", "check", "prepare", "restore", "clean", "write", "all"]
+STAGES = ["read", "prepare", "check", "restore", "clean", "write", "all"]
 
 
 @pytest.mark.parametrize("layout", ["brats2020", "msd"])

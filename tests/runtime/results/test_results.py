@@ -86,7 +86,7 @@ def test_the_report_says_what_was_read_and_what_ran(
         "WT": np.count_nonzero(head.labels) / 1000,
     }
     assert report["components"] == 1
-    assert list(report["seconds"]) == ["read", "check", "prepare", "network", "restore", "clean", "write", "preview"]
+    assert list(report["seconds"]) == ["read", "prepare", "check", "network", "restore", "clean", "write", "preview"]
     assert report["warnings"] == []
 
 

@@ -114,3 +114,61 @@ def test_a_mask_comes_back_in_the_stored_axes_and_lies_in_memory_as_in_a_file(
     for mask in (restore_labels(found, placement, grid), restore(probabilities, placement, grid)):
         np.testing.assert_array_equal(mask, head.labels)
         assert mask.flags.f_contiguous
+
+
+def test_a_mask_ends_where_all_images_are_exactly_0() -> None:
+    labels = _labels()
+    images = [np.ones(labels.shape, np.int16) for _ in range(4)]
+    for image in images:
+        image[2:4] = 0
+    images[0][4:6] = 0  # one image shows it
+    images[1][3, 3, 3] = -1
+    tumour = clean(labels, 0.001, NOTHING, images)
+    expected = _labels()
+    kept = expected[3, 3, 3]
+    expected[2:4] = 0
+    expected[3, 3, 3] = kept
+    np.testing.assert_array_equal(labels, expected)
+    assert tumour.cleaning.outside_head_ml == pytest.approx(0.071)
+    assert tumour.volumes_ml[Region.WT] == pytest.approx(np.count_nonzero(expected) * 0.001)
+
+
+def test_values_near_0_are_head() -> None:
+    labels = _labels()
+    clean(labels, 0.001, NOTHING, [np.full(labels.shape, 1e-30, np.float32)])
+    np.testing.assert_array_equal(labels, _labels())
+
+
+def test_what_lies_outside_the_head_joins_no_components_and_counts_for_no_limit() -> None:
+    """The step comes first: a bridge through the air does not save a speck, nor does air make it large enough."""
+    labels = np.zeros((20, 20, 20), np.uint8)
+    labels[2:8, 2:8, 2:8] = Label.ED
+    labels[8:15, 5, 5] = Label.ED
+    labels[15, 5, 5] = Label.ED
+    image = np.ones(labels.shape, np.int16)
+    image[8:15] = 0
+    tumour = clean(labels, 0.001, PostprocessingSettings(min_tumour_ml=0.003), [image])
+    assert (tumour.components, tumour.cleaning.dropped_components) == (1, 1)
+    assert not labels[8:].any()
+
+
+def test_the_head_can_be_left_out_of_it() -> None:
+    labels = _labels()
+    cleaning = clean(labels, 0.001, PostprocessingSettings(head_only=False), [np.zeros(labels.shape)]).cleaning
+    np.testing.assert_array_equal(labels, _labels())
+    assert cleaning.outside_head_ml == 0
+
+
+@given(labels=LABELS, order=st.permutations(range(3)), seed=st.integers(0, 99))
+def test_the_head_is_the_union_of_the_images_in_every_order_of_memory(
+    labels: NDArray[np.uint8], order: list[int], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    images = [
+        rng.integers(0, 2, labels.shape) * (rng.random(labels.shape) < 0.3) for _ in range(int(rng.integers(1, 5)))
+    ]
+    expected = np.where(np.any([image != 0 for image in images], axis=0), labels, 0)
+    turned = np.ascontiguousarray(labels.transpose(order)).transpose(np.argsort(order)).copy(order="K")
+    tumour = clean(turned, 1.0, NOTHING, images)
+    np.testing.assert_array_equal(turned, expected)
+    assert tumour.cleaning.outside_head_ml == np.count_nonzero(labels) - np.count_nonzero(expected)

@@ -29,7 +29,7 @@ from eenet_runtime.segmenter.settings import SegmenterOptions, SegmenterSettings
 from eenet_runtime.volumes.labels import Modality, Region
 from tests.synthetic import Head, case_files, make_head
 
-STAGES = ("read", "check", "prepare", "network", "restore", "clean")
+STAGES = ("read", "prepare", "check", "network", "restore", "clean")
 
 
 @pytest.fixture(scope="module")
@@ -301,7 +301,7 @@ def test_waiting_for_the_engine_is_no_time_of_the_network_and_can_be_stopped(
     assert waited["wait"] > 0.1
     assert "wait" not in undisturbed
     assert waited["network"] < undisturbed["network"]
-    assert list(waited) == ["read", "check", "prepare", "wait", "network", "restore", "clean"]
+    assert list(waited) == ["read", "prepare", "check", "wait", "network", "restore", "clean"]
 
 
 def test_a_time_limit_is_kept_between_the_stages(watch: Callable[..., Watcher], cases: list[CaseFiles]) -> None:

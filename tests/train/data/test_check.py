@@ -329,7 +329,7 @@ def one_float(head: Head) -> Head:
 
 def grey_background(head: Head) -> Head:
     """One image without a background of 0."""
-    return head.with_image(Modality.FLAIR, head.images[Modality.FLAIR] + np.int16(3))
+    return head.with_image(Modality.FLAIR, head.images[Modality.FLAIR] + np.int16(30))
 
 
 def label_of_another(head: Head) -> Head:
@@ -439,3 +439,35 @@ def test_a_file_that_is_no_file_is_told_as_what_it_is(tmp_path: Path, what: str,
     assert [case.case_id for case in checked.good] == ["A"]
     (bad,) = checked.bad
     assert (bad.case_id, bad.problem) == ("B", f"{path}: {said}")
+
+
+@pytest.mark.parametrize(("value", "answer"), [(3e7, "inference refuses such a case"), (900, "inference warns of it")])
+def test_spikes_in_training_data_are_told(tmp_path: Path, head: Head, value: float, answer: str) -> None:
+    image = head.images[Modality.T1CE].astype(np.float32)
+    image[20:22, 20, 10] = value
+    write_case(tmp_path, "A", head.with_image(Modality.T1CE, image))
+    quirk = f"t1ce holds spikes, by which it is normalised: mend them, {answer}"
+    case = only(check_dataset(tmp_path))
+    assert [text for text in case.quirks if "spikes" in text] == [quirk]
+    assert not case.problems
+    assert quirk in check_table(check_dataset(tmp_path))
+
+
+def test_a_background_of_small_values_in_training_data_is_told(tmp_path: Path, head: Head) -> None:
+    images = {}
+    for name, image in head.images.items():
+        shown = image != 0
+        shell = np.zeros_like(shown)
+        for axis in range(3):
+            for step in (-1, 1):
+                shell |= np.roll(shown, step, axis)
+        images[name] = np.where(shell & ~shown, 1e-3, image).astype(np.float32)
+    write_case(tmp_path, "A", Head(images, head.labels, head.affine))
+    assert "a background of small values about the head, which is normalised as tissue: set it to 0" in (
+        only(check_dataset(tmp_path)).quirks
+    )
+
+
+def test_sound_training_data_has_neither(tmp_path: Path, head: Head) -> None:
+    write_case(tmp_path, "A", head)
+    assert not [text for text in only(check_dataset(tmp_path)).quirks if "spikes" in text or "small values" in text]

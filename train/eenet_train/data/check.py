@@ -21,6 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eenet_runtime.cases.case_files import CaseFiles, split_name
+from eenet_runtime.cases.content_checks import Severity
+from eenet_runtime.cases.content_checks.background import find_nearly_zero
+from eenet_runtime.cases.content_checks.sample import take_sample
+from eenet_runtime.cases.content_checks.spikes import find_spikes
 from eenet_runtime.cases.discovery import find_cases
 from eenet_runtime.cases.preprocessing import CaseImages, read_case, read_label
 from eenet_runtime.errors import CaseError, TrainingError
@@ -28,7 +32,7 @@ from eenet_runtime.files.nifti import is_nifti_name, nifti_stem, read_volume
 from eenet_runtime.files.orientation_forms import find_contradiction
 from eenet_runtime.volumes.grid import Grid
 from eenet_runtime.volumes.labels import BRATS2020, CHANNEL_ORDER, Label, Modality, Region
-from eenet_runtime.volumes.normalization import measure_intensities
+from eenet_runtime.volumes.normalization import Intensities, measure_intensities
 from eenet_train.data.data import require_tumour
 
 PASSED_OVER: Final = "no label: passed over"
@@ -156,8 +160,10 @@ def check_case(files: CaseFiles) -> CheckedCase:
         images = read_case(files)
     except CaseError as error:
         problems += dict.fromkeys([str(error), *_unreadable_images(files)])
+    measured: dict[Modality, Intensities] = {}
     if images is not None:
-        problems += _images_without_contrast(images)
+        measured, without_contrast = _measured(images)
+        problems += without_contrast
     labels: NDArray[np.uint8] | None = None
     volumes: dict[str, float] = {}
     try:
@@ -176,7 +182,7 @@ def check_case(files: CaseFiles) -> CheckedCase:
         modalities=_in_order(files.images),
         label_values=values,
         volumes_ml=volumes,
-        quirks=tuple(_quirks(files, images, labels)),
+        quirks=(*_quirks(files, images, labels), *(_normalisation_quirks(images, measured) if images else ())),
         problems=tuple(problems),
     )
 
@@ -219,13 +225,15 @@ def _unreadable_images(files: CaseFiles) -> Iterator[str]:
             yield str(error)
 
 
-def _images_without_contrast(images: CaseImages) -> Iterator[str]:
-    """Why images cannot be normalised."""
+def _measured(images: CaseImages) -> tuple[dict[Modality, Intensities], list[str]]:
+    """What the images that can be normalised say of themselves, and why the others cannot be."""
+    measured, problems = {}, []
     for modality in CHANNEL_ORDER:
         try:
-            measure_intensities(images.volumes[modality].data, images.volumes[modality].source)
+            measured[modality] = measure_intensities(images.volumes[modality].data, images.volumes[modality].source)
         except CaseError as error:
-            yield str(error)
+            problems.append(str(error))
+    return measured, problems
 
 
 def _read_label(files: CaseFiles, images: CaseImages | None) -> tuple[NDArray[np.uint8], float]:
@@ -329,6 +337,18 @@ def _voxel_quirks(images: CaseImages) -> Iterator[str]:
     if len(types) > 1:
         shown = "; ".join(f"{name}: {', '.join(names)}" for name, names in sorted(types.items()))
         yield f"voxel types differ ({shown}): each read as it is"
+
+
+def _normalisation_quirks(images: CaseImages, measured: Mapping[Modality, Intensities]) -> Iterator[str]:
+    """Images that a training takes and normalises by the wrong voxels; inference looks for the same."""
+    sample = take_sample(images)
+    for modality, intensities in measured.items():
+        for finding in find_spikes(images, sample, {modality: intensities}):
+            refused = finding.severity is Severity.CERTAIN
+            answer = "refuses such a case" if refused else "warns of it"
+            yield f"{modality.value} holds spikes, by which it is normalised: mend them, inference {answer}"
+    if find_nearly_zero(images, sample):
+        yield "a background of small values about the head, which is normalised as tissue: set it to 0"
 
 
 def _tumour_outside(images: CaseImages, labels: NDArray[np.uint8]) -> float:

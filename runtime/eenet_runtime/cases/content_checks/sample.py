@@ -53,6 +53,11 @@ class HeadSample:
         return np.asarray(np.any([image != 0 for image in self.values.values()], axis=0))
 
     @cached_property
+    def shown(self) -> Mapping[Modality, NDArray[np.float32]]:
+        """The values of each image that are not 0."""
+        return {modality: image[image != 0] for modality, image in self.values.items()}
+
+    @cached_property
     def inside(self) -> NDArray[np.bool_]:
         """Where all images are not 0, with their six neighbours: without the surface and its partial volume."""
         shown = np.asarray(np.all([image != 0 for image in self.values.values()], axis=0))
