@@ -116,7 +116,7 @@ def test_what_was_measured_is_the_network_that_was_saved(finished: RunFolder, da
     import keras
 
     from eenet_train.data.samples import centred_sample
-    from eenet_train.fit.fit import split_dataset
+    from eenet_train.data.split import split_dataset
     from eenet_train.network.network import copy_weights
     from eenet_train.recipe.losses import build_loss
     from eenet_train.runs.validation import mean_scores, validate
@@ -240,7 +240,7 @@ def test_the_split_names_training_held_out_and_skipped_cases(
 
 
 def test_every_case_is_held_out_in_exactly_one_fold(dataset: PreparedDataset) -> None:
-    from eenet_train.fit.fit import split_dataset
+    from eenet_train.data.split import split_dataset
 
     held_out = [split_dataset(dataset.cases, short_settings(folds=3, fold=fold))[1] for fold in range(3)]
     assert sorted(case.case_id for fold in held_out for case in fold) == [f"Case{index}" for index in range(6)]

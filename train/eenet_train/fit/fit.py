@@ -14,9 +14,10 @@ from eenet_runtime.errors import TrainingError
 from eenet_runtime.files.atomic import is_leftover, make_output_folder, remove_leftovers, write_atomically
 from eenet_runtime.volumes.labels import CHANNEL_ORDER
 from eenet_runtime.volumes.normalization import NORMALIZATION
-from eenet_train.data.data import PreparedCase, PreparedDataset, split_cases
-from eenet_train.data.folds import assign_folds, grades
+from eenet_train.data.data import PreparedCase, PreparedDataset
 from eenet_train.data.input_pipeline import InputWait, training_dataset
+from eenet_train.data.patients import identical_images
+from eenet_train.data.split import groups_of_cases, split_dataset
 from eenet_train.fit.callbacks import (
     CopyResult,
     EpochLog,
@@ -72,7 +73,7 @@ def fit(
         OutputError: the folder cannot be written.
     """
     run = RunFolder(output)
-    training, held_out = split_dataset(dataset.cases, settings)
+    training, held_out = split_dataset(dataset.cases, settings, [case.case_id for case in dataset.skipped])
     record = _new_record(settings, dataset, training, held_out)
     check_run(run, settings, resume=resume)
     make_output_folder(run.path)
@@ -93,7 +94,7 @@ def fit(
         say(found_weights)
     # Only now is it known that this training can begin: a folder that holds settings holds a run.
     write_atomically(run.config, settings.to_yaml().encode())
-    write_atomically(run.split, _split_json(dataset, training, held_out).encode())
+    write_atomically(run.split, _split_json(dataset, settings, training, held_out).encode())
     write_atomically(run.environment, environment_json().encode())
     if found_weights:
         write_atomically(run.initial_weights, f"{found_weights}\n".encode())
@@ -114,25 +115,6 @@ def fit(
         verbose=verbose,
     )
     return read_record(run)
-
-
-def split_dataset(
-    cases: Sequence[PreparedCase], settings: FitSettings
-) -> tuple[tuple[PreparedCase, ...], tuple[PreparedCase, ...]]:
-    """Training and held-out cases: a stratified fold where the settings ask for one, else drawn by the seed.
-
-    Raises:
-        TrainingError: too few cases, or grades that cannot be read.
-    """
-    if not settings.folds:
-        return split_cases(cases, settings.validation_cases, settings.seed)
-    known = grades(Path(settings.data)) if settings.data else {}
-    sizes = {case.case_id: case.tumour_voxels() for case in cases}
-    fold_of = assign_folds(
-        [case.case_id for case in cases], settings.folds, settings.seed, grades=known, whole_tumour_ml=sizes
-    )
-    training = tuple(case for case in cases if fold_of[case.case_id] != settings.fold)
-    return training, tuple(case for case in cases if fold_of[case.case_id] == settings.fold)
 
 
 def check_run(run: RunFolder, settings: FitSettings, *, resume: bool) -> None:
@@ -253,11 +235,21 @@ def _new_record(
     )
 
 
-def _split_json(dataset: PreparedDataset, training: Sequence[PreparedCase], held_out: Sequence[PreparedCase]) -> str:
+def _split_json(
+    dataset: PreparedDataset,
+    settings: FitSettings,
+    training: Sequence[PreparedCase],
+    held_out: Sequence[PreparedCase],
+) -> str:
+    patients: dict[str, list[str]] = {}
+    for case_id, group in groups_of_cases(dataset.cases, settings).items():
+        patients.setdefault(group, []).append(case_id)
     content = {
         "training": [case.case_id for case in training],
         "validation": [case.case_id for case in held_out],
         "skipped": {case.case_id: case.reason for case in dataset.skipped},
+        "patients": patients,
+        "identical_images": identical_images({case.case_id: case.image_hashes for case in dataset.cases}),
     }
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
@@ -275,6 +267,7 @@ def _resumed_record(run: RunFolder, record: RunRecord) -> RunRecord:
         raise TrainingError(
             f"{run.record}: the run was started with {len(before.training_cases)} training and "
             f"{len(before.validation_cases)} validation cases, the data are now other ones "
-            f"({len(record.training_cases)} and {len(record.validation_cases)}); a resumed run needs the same"
+            f"({len(record.training_cases)} and {len(record.validation_cases)}); a resumed run needs the same, and a "
+            "run from before patients were kept together goes on only where every patient has one case"
         )
     return dataclasses.replace(record, loss=before.loss, validation_dice=before.validation_dice)
