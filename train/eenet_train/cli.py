@@ -10,7 +10,7 @@ import typer
 
 from eenet_runtime.commands.cli_support import spread
 from eenet_runtime.commands.support import ExitCode, new_app, run_app
-from eenet_train.network.tensorflow_setup import set_tensorflow_defaults
+from eenet_train.network.tensorflow_setup import load_tensorflow, set_tensorflow_defaults
 from eenet_train.phantom.layouts import PhantomLayout
 from eenet_train.phantom.settings import Difficulty
 from eenet_train.recipe.fit_options import FitOptions
@@ -97,6 +97,7 @@ def fit(
     ] = False,
 ) -> None:
     """Train a network on the cases of a folder; a stopped training goes on with --resume."""
+    load_tensorflow()
     from eenet_train.fit.start import start_training
     from eenet_train.runs.run_folder import RunFolder
 
