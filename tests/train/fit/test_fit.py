@@ -330,7 +330,7 @@ def test_a_training_that_collapsed_is_told_of_and_comes_out_of_it(
     sure = build_stand_in(TINY_2MM)
     last = sure.get_layer("last")
     kernel, bias = last.get_weights()
-    last.set_weights([kernel * 0, bias * 0 + np.array([200, 0, 0, 0], np.float32)])
+    last.set_weights([kernel * 0, bias * 0 + np.array([150, 0, 0, 0], np.float32)])
     sure.save(tmp_path / "sure.keras")
     constant = Schedule("plateau", learning_rate=1e-6, patience_epochs=50)
     settings = short_settings(
@@ -352,7 +352,7 @@ def test_a_training_that_collapsed_is_told_of_and_comes_out_of_it(
     assert read_record(RunFolder(tmp_path / "stuck")).warnings == record.warnings
     # At a rate that is no mere trembling it comes out again: the loss has a gradient however sure the network is.
     quick = replace(settings.recipe, schedule=replace(constant, learning_rate=1.0), gradient_norm=0.0)
-    longer = replace(settings, recipe=quick, steps=300, steps_per_epoch=100)
+    longer = replace(settings, recipe=quick, steps=150, steps_per_epoch=50)
     record = fit(dataset, tmp_path / "freed", longer)
     assert record.warnings == ()
     freed = keras.saving.load_model(tmp_path / "freed" / "model.keras", compile=False)
