@@ -53,6 +53,8 @@ class PredictionCounts:
             truth: (B, H, W, D, 4), share of each class.
             logits: (B, H, W, D, 4).
         """
+        if tf.distribute.in_cross_replica_context():
+            return  # Keras traces the loss once beside the devices, to learn shapes; no sample is read there
         tumour = tf.reduce_sum(tf.cast(truth, tf.float32)[..., 1:], axis=(1, 2, 3, 4))
         labelled = tf.math.count_nonzero(tf.argmax(logits, axis=-1), axis=(1, 2, 3), dtype=tf.float32)
         holds = tumour >= 1.0
