@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer.main
 
@@ -51,9 +52,11 @@ def _refused(result: tuple[int, str, str]) -> str:
 
 @pytest.fixture
 def cases(tmp_path: Path) -> Path:
-    """Three cases with labels."""
-    for name in ("A", "B", "C"):
-        write_case(tmp_path / "cases", name, make_head())
+    """Three cases with labels, of three patients."""
+    head = make_head()
+    for factor, name in enumerate("ABC", start=1):
+        images = {modality: image * np.int16(factor) for modality, image in head.images.items()}
+        write_case(tmp_path / "cases", name, replace(head, images=images))
     return tmp_path / "cases"
 
 
@@ -149,7 +152,7 @@ def test_wrong_options_are_named_and_exit_with_2(eenet_train: Command, arguments
     ("options", "reason"),
     [
         (("--preset", "eenet-1"), "unknown preset 'eenet-1'; known presets: eenet-144, eenet-108, eenet-fast"),
-        (("--steps", 10), "10 steps in epochs of 25"),
+        (("--steps", 10, "--warmup-steps", 10), "10 warm-up steps found, expected fewer than the 10 steps"),
         (("--crop", 32, 33), "W = 33 is not a multiple of 32"),
         (("--learning-rate", 0), "learning rate 0.0 found"),
         (("--validation", 3), "3 validation cases asked for among 3 cases with labels"),

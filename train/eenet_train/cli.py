@@ -8,22 +8,15 @@ from typing import Annotated
 
 import typer
 
+from eenet_runtime.commands.cli_support import spread
 from eenet_runtime.commands.support import ExitCode, new_app, run_app
-from eenet_runtime.volumes.presets import EENET_FAST, PRESETS
-from eenet_train.network.tensorflow_setup import set_tensorflow_defaults
+from eenet_train.network.tensorflow_setup import load_tensorflow, set_tensorflow_defaults
 from eenet_train.phantom.layouts import PhantomLayout
 from eenet_train.phantom.settings import Difficulty
+from eenet_train.recipe.fit_options import FitOptions
 
 app = new_app("Make phantoms and train EENet.")
 
-DataArgument = Annotated[
-    Path | None,
-    typer.Argument(
-        help="Cases in a BraTS, Decathlon, nnU-Net or flat layout; those without a label are ignored "
-        "(default: the folder of --config or of the run that is resumed).",
-        show_default=False,
-    ),
-]
 RunOption = Annotated[
     Path, typer.Option("--output", "-o", help="Run folder: checkpoints, logs, model.keras, run.json.")
 ]
@@ -32,48 +25,6 @@ ConfigOption = Annotated[
     typer.Option(
         "--config", help="Settings of another run (its config.yaml); options change them.", show_default=False
     ),
-]
-PresetOption = Annotated[
-    str | None, typer.Option(help=f"Geometry: {', '.join(PRESETS)} [default: {EENET_FAST.name}].", show_default=False)
-]
-RecipeOption = Annotated[
-    str | None, typer.Option(help="Recipe: eenet (ours) or paper [default: eenet].", show_default=False)
-]
-StepsOption = Annotated[int | None, typer.Option(min=1, help="Samples to read in all.", show_default=False)]
-EpochsOption = Annotated[int | None, typer.Option(min=1, help="Epochs, instead of --steps [default: 300].")]
-EpochStepsOption = Annotated[
-    int | None,
-    typer.Option(min=1, help="Samples between two checkpoints [default: the training cases, 25 with --steps]."),
-]
-CropOption = Annotated[
-    tuple[int, int] | None,
-    typer.Option(metavar="H W", help="Train on crops of H x W voxels, multiples of 32 [default: whole volumes]."),
-]
-RateOption = Annotated[float | None, typer.Option(help="Highest learning rate [default: the recipe's].")]
-WarmupOption = Annotated[int | None, typer.Option(min=0, help="Steps of linear rise to it [default: the recipe's].")]
-ValidationOption = Annotated[int | None, typer.Option(min=0, help="Cases held out, without folds [default: 4].")]
-FoldsOption = Annotated[int | None, typer.Option(min=2, help="Stratified folds of a cross-validation.")]
-FoldOption = Annotated[int | None, typer.Option(min=0, help="The fold to hold out, from 0.")]
-EveryOption = Annotated[int | None, typer.Option(min=1, help="Epochs between two validations [default: 4].")]
-EncoderOption = Annotated[
-    str | None,
-    typer.Option(help="First weights of the 2D encoder: none, imagenet, or a file of EfficientNet-B0 [default: none]."),
-]
-WeightsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--weights", help="First weights of the whole network: a run, a bundle, or a checkpoint (.keras, .h5)."
-    ),
-]
-AccumulateOption = Annotated[
-    int | None, typer.Option(min=1, help="Samples whose gradients are averaged for a step of the weights [default: 1].")
-]
-DevicesOption = Annotated[int | None, typer.Option(min=1, help="GPUs that share the work [default: 1].")]
-PrecisionOption = Annotated[
-    str | None, typer.Option(help="float32, mixed_float16 or mixed_bfloat16 [default: float32].")
-]
-SeedOption = Annotated[
-    int | None, typer.Option(min=0, help="Seed of split, samples, first weights and dropout [default: 0].")
 ]
 CacheOption = Annotated[
     Path | None,
@@ -134,43 +85,11 @@ def check(
 
 
 @app.command("fit")
+@spread
 def fit(
+    options: FitOptions,
     output: RunOption,
-    data: DataArgument = None,
     config: ConfigOption = None,
-    preset: PresetOption = None,
-    recipe: RecipeOption = None,
-    steps: StepsOption = None,
-    epochs: EpochsOption = None,
-    steps_per_epoch: EpochStepsOption = None,
-    crop: CropOption = None,
-    learning_rate: RateOption = None,
-    warmup_steps: WarmupOption = None,
-    freeze_batch_norms: Annotated[
-        bool,
-        typer.Option(
-            "--freeze-batch-norms", help="Leave the batch norms as they are: for the last part of a training."
-        ),
-    ] = False,
-    validation: ValidationOption = None,
-    folds: FoldsOption = None,
-    fold: FoldOption = None,
-    validate_every: EveryOption = None,
-    encoder_weights: EncoderOption = None,
-    weights: WeightsOption = None,
-    partial_weights: Annotated[
-        bool, typer.Option("--partial-weights", help="Take those of --weights that fit, where not all do.")
-    ] = False,
-    accumulate: AccumulateOption = None,
-    devices: DevicesOption = None,
-    precision: PrecisionOption = None,
-    deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="Use only kernels that give the same bits each time; slower.")
-    ] = False,
-    seed: SeedOption = None,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Train without the cases that cannot be used; the run names them.")
-    ] = False,
     cache: CacheOption = None,
     max_minutes: MinutesOption = None,
     resume: Annotated[
@@ -178,35 +97,10 @@ def fit(
     ] = False,
 ) -> None:
     """Train a network on the cases of a folder; a stopped training goes on with --resume."""
+    load_tensorflow()
     from eenet_train.fit.start import start_training
-    from eenet_train.recipe.options import FitOptions
     from eenet_train.runs.run_folder import RunFolder
 
-    options = FitOptions(
-        preset=preset,
-        recipe=recipe,
-        learning_rate=learning_rate,
-        warmup_steps=warmup_steps,
-        freeze_batch_norms=freeze_batch_norms or None,
-        steps=steps,
-        steps_per_epoch=steps_per_epoch,
-        epochs=epochs,
-        crop=crop,
-        accumulate=accumulate,
-        devices=devices,
-        precision=precision,
-        deterministic=deterministic or None,
-        seed=seed,
-        validation_cases=validation,
-        folds=folds,
-        fold=fold,
-        validate_every=validate_every,
-        encoder_weights=encoder_weights,
-        initial_weights=weights,
-        partial_weights=partial_weights or None,
-        data=None if data is None else str(data),
-        skip_bad=skip_bad or None,
-    )
     record = start_training(
         output,
         options,

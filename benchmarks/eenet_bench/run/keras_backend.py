@@ -37,10 +37,10 @@ class KerasBackend:
             BackendError: TensorFlow is missing.
             ExportError: no weights file, or not the weights of this network.
         """
-        from eenet_train.network.tensorflow_setup import set_tensorflow_defaults
+        from eenet_train.network.tensorflow_setup import load_tensorflow
 
-        set_tensorflow_defaults()
         try:
+            load_tensorflow()
             import tensorflow
 
             from eenet_export.gate.gate import keras_forms

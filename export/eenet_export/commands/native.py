@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from eenet_train.network.tensorflow_setup import load_tensorflow
+
 
 def native(
     bundle: Annotated[Path, typer.Argument(help="The bundle (eenet-export onnx); the artefact is added to it.")],
@@ -14,6 +16,7 @@ def native(
     max_cases: Annotated[int, typer.Option(min=1, help="How many of them.")] = 2,
 ) -> None:
     """Add what the native CPU engine needs, if it agrees with the float64 oracle (exit code 4 if not)."""
+    load_tensorflow()
     from eenet_export.bundle.native import add_native
     from eenet_export.gate.parity import parity_table
     from eenet_runtime.bundle.manifest import MANIFEST_NAME

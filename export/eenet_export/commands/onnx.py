@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from eenet_train.network.tensorflow_setup import load_tensorflow
+
 if TYPE_CHECKING:
     from eenet_export.bundle.package import ExportSettings
 
@@ -98,6 +100,7 @@ def _settings(
     precisions: set[Precision],
 ) -> ExportSettings:
     """What both commands have options for."""
+    load_tensorflow()
     from eenet_export.bundle.package import ExportSettings
     from eenet_runtime.bundle.manifest import PostprocessingSettings
     from eenet_train.network.weights import WeightPrecision
@@ -114,6 +117,7 @@ def _settings(
 
 
 def _export(run: Path, output: Path, cases: Path, settings: ExportSettings, preset: str | None) -> None:
+    load_tensorflow()
     from eenet_export.bundle.package import export_model
     from eenet_export.bundle.source import source_of
     from eenet_export.gate.parity import parity_table

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from eenet_train.network.tensorflow_setup import load_tensorflow
+
 
 def verify(
     bundle: Annotated[Path, typer.Argument(help="The bundle.")],
@@ -15,6 +17,7 @@ def verify(
     record: Annotated[bool, typer.Option("--record", help="Write the figures into the manifest.")] = False,
 ) -> None:
     """Hold every artefact of a bundle against the float64 oracle on real cases (exit code 4 if one fails)."""
+    load_tensorflow()
     from eenet_export.gate.parity import parity_table
     from eenet_export.gate.verify import record as record_figures
     from eenet_export.gate.verify import verify_bundle

@@ -471,3 +471,26 @@ def test_a_background_of_small_values_in_training_data_is_told(tmp_path: Path, h
 def test_sound_training_data_has_neither(tmp_path: Path, head: Head) -> None:
     write_case(tmp_path, "A", head)
     assert not [text for text in only(check_dataset(tmp_path)).quirks if "spikes" in text or "small values" in text]
+
+
+def test_identical_images_under_two_names_are_told_and_counted_as_one_patient(tmp_path: Path, head: Head) -> None:
+    for factor, name in enumerate("ABC", start=1):
+        images = {modality: image * np.int16(factor) for modality, image in head.images.items()}
+        write_case(tmp_path, name, Head(images, head.labels, head.affine))
+    path_of(tmp_path, "C", "t2").write_bytes(path_of(tmp_path, "A", "t2").read_bytes())
+    check = check_dataset(tmp_path)
+    assert check.identical == (("A", "C"),)
+    assert check.patients() == {"A": "A", "B": "B", "C": "A"}
+    assert "identical image files: A, C: counted as one patient" in check_table(check)
+    assert "patients: 3 good cases of 2 patients" in check_table(check)
+    assert json.loads(check_json(check))["identical_images"] == [["A", "C"]]
+
+
+def test_visits_of_one_patient_are_counted_by_their_names(tmp_path: Path) -> None:
+    for index, name in enumerate(("BraTS-GLI-00005-100", "BraTS-GLI-00005-101", "BraTS-GLI-00006-100")):
+        write_case(tmp_path, name, make_head((46, 54, 22 + 2 * index)), "brats2023")
+    check = check_dataset(tmp_path)
+    assert check.identical == ()
+    assert "patients: 3 good cases of 2 patients; a split never parts cases of one patient" in check_table(check)
+    visits = ["BraTS-GLI-00005-100", "BraTS-GLI-00005-101"]
+    assert json.loads(check_json(check))["patients"] == {"BraTS-GLI-00005": visits}

@@ -20,8 +20,8 @@ from eenet_train.data.data import (
     label_fractions,
     prepare_dataset,
     prepare_training_case,
-    split_cases,
 )
+from eenet_train.data.split import split_cases
 from tests.lost_inputs import LOST, lose
 from tests.synthetic import TINY, TINY_2MM, Head, case_files, make_head, write_case
 

@@ -53,7 +53,7 @@ def test_graded_folds_hold_every_case_once_and_every_grade_evenly(
 ) -> None:
     cases, folds, seed = request
     graded = {case_id: data.draw(st.sampled_from(["HGG", "LGG", "II"])) for case_id in cases}
-    assigned = assign_folds(cases, folds, seed, grades=graded, whole_tumour_ml={})
+    assigned = assign_folds(cases, folds, seed, grades=graded, tumour_size={})
     assert list(assigned) == cases
     assert max(sizes(assigned, folds)) - min(sizes(assigned, folds)) <= 1
     for grade in set(graded.values()):
@@ -67,7 +67,7 @@ def test_folds_by_volume_hold_every_case_once_and_every_range_of_volumes_evenly(
 ) -> None:
     cases, folds, seed = request
     volumes = {case_id: data.draw(st.floats(0, 500)) for case_id in cases}
-    assigned = assign_folds(cases, folds, seed, grades={cases[0]: "HGG"}, whole_tumour_ml=volumes)
+    assigned = assign_folds(cases, folds, seed, grades={cases[0]: "HGG"}, tumour_size=volumes)
     assert list(assigned) == cases
     assert max(sizes(assigned, folds)) - min(sizes(assigned, folds)) <= 1
     ranked = sorted(cases, key=lambda case_id: (volumes[case_id], case_id))
@@ -83,16 +83,16 @@ def test_the_order_of_the_cases_does_not_matter_and_the_same_seed_gives_the_same
     known = {case_id: "HGG" if index % 3 else "LGG" for index, case_id in enumerate(cases) if graded or index}
     volumes = {case_id: float(index * 37 % 11) for index, case_id in enumerate(cases)}
     shuffled = data.draw(st.permutations(cases))
-    expected = assign_folds(cases, folds, seed, grades=known, whole_tumour_ml=volumes)
+    expected = assign_folds(cases, folds, seed, grades=known, tumour_size=volumes)
     backwards = dict(reversed(volumes.items()))
-    again = assign_folds(iter(shuffled), folds, seed, grades=dict(reversed(known.items())), whole_tumour_ml=backwards)
+    again = assign_folds(iter(shuffled), folds, seed, grades=dict(reversed(known.items())), tumour_size=backwards)
     assert list(again.items()) == list(expected.items())
 
 
 @pytest.mark.parametrize("known", [dict.fromkeys(names(40), "HGG"), {}])
 def test_another_seed_gives_other_folds(known: dict[str, str]) -> None:
     volumes = {case_id: float(index) for index, case_id in enumerate(names(40))}
-    one, two = (assign_folds(names(40), 5, seed, grades=known, whole_tumour_ml=volumes) for seed in (0, 1))
+    one, two = (assign_folds(names(40), 5, seed, grades=known, tumour_size=volumes) for seed in (0, 1))
     assert one != two
 
 
@@ -103,7 +103,7 @@ def test_folds_go_by_grade_only_where_every_case_has_one() -> None:
 
 def test_mean_volumes_of_the_folds_are_nearer_than_those_of_a_plain_shuffle() -> None:
     volumes = {case_id: 1.1**index for index, case_id in enumerate(names(60))}  # from 1 to 277 ml
-    assigned = assign_folds(names(60), 5, 0, grades={}, whole_tumour_ml=volumes)
+    assigned = assign_folds(names(60), 5, 0, grades={}, tumour_size=volumes)
     means = [sum(volumes[case_id] for case_id, at in assigned.items() if at == fold) / 12 for fold in range(5)]
     overall = sum(volumes.values()) / 60
     # Neighbours differ by a factor of 1.1, a run of five by 1.5: no fold can be further off than that.
@@ -120,19 +120,19 @@ def test_mean_volumes_of_the_folds_are_nearer_than_those_of_a_plain_shuffle() ->
 )
 def test_folds_that_cannot_be_are_refused(folds: int, reason: str) -> None:
     with pytest.raises(TrainingError, match=reason):
-        assign_folds(names(4), folds, 0, grades=dict.fromkeys(names(4), "HGG"), whole_tumour_ml={})
+        assign_folds(names(4), folds, 0, grades=dict.fromkeys(names(4), "HGG"), tumour_size={})
 
 
 def test_a_case_with_neither_grade_nor_volume_is_named() -> None:
-    with pytest.raises(TrainingError, match="case P003: a tumour volume of None found"):
-        assign_folds(names(4), 2, 0, grades={"P000": "HGG"}, whole_tumour_ml=dict.fromkeys(names(3), 1.0))
-    with pytest.raises(TrainingError, match="case P001: a tumour volume of nan found"):
-        assign_folds(names(2), 2, 0, grades={}, whole_tumour_ml={"P000": 1.0, "P001": float("nan")})
+    with pytest.raises(TrainingError, match="case P003: a tumour size of None found"):
+        assign_folds(names(4), 2, 0, grades={"P000": "HGG"}, tumour_size=dict.fromkeys(names(3), 1.0))
+    with pytest.raises(TrainingError, match="case P001: a tumour size of nan found"):
+        assign_folds(names(2), 2, 0, grades={}, tumour_size={"P000": 1.0, "P001": float("nan")})
 
 
 def test_a_case_named_twice_is_refused() -> None:
     with pytest.raises(TrainingError, match="case P001 is named twice"):
-        assign_folds([*names(4), "P001"], 2, 0, grades=dict.fromkeys(names(4), "HGG"), whole_tumour_ml={})
+        assign_folds([*names(4), "P001"], 2, 0, grades=dict.fromkeys(names(4), "HGG"), tumour_size={})
 
 
 def test_grades_of_brats_2020_are_read_beside_the_cases_or_a_folder_above(tmp_path: Path) -> None:

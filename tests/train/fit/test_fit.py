@@ -17,6 +17,7 @@ import pytest
 from eenet_runtime.errors import TrainingError
 from eenet_runtime.volumes.labels import CHANNEL_ORDER
 from eenet_train.data.data import PreparedDataset, SkippedCase
+from eenet_train.recipe.recipe import Schedule
 from eenet_train.recipe.settings import read_settings
 from eenet_train.runs.run_folder import RunFolder, read_record
 from tests.synthetic import TINY_2MM
@@ -98,7 +99,7 @@ def test_what_is_saved_is_the_averaged_network_at_full_geometry(finished: RunFol
 
     model = keras.saving.load_model(finished.model, compile=False)
     assert model.input_shape == (None, 64, 64, 24, 4)
-    trained = compiled_network(short_settings())
+    trained, _ = compiled_network(short_settings())
     assert load_checkpoint(trained, finished.checkpoint) == 10
     # Keras' own class puts the averages into the weights, and the weights where the averages were.
     swap = keras.callbacks.SwapEMAWeights()
@@ -116,7 +117,7 @@ def test_what_was_measured_is_the_network_that_was_saved(finished: RunFolder, da
     import keras
 
     from eenet_train.data.samples import centred_sample
-    from eenet_train.fit.fit import split_dataset
+    from eenet_train.data.split import split_dataset
     from eenet_train.network.network import copy_weights
     from eenet_train.recipe.losses import build_loss
     from eenet_train.runs.validation import mean_scores, validate
@@ -158,7 +159,7 @@ def test_an_epoch_copies_the_weights_once_into_each_network_that_it_needs(
         copied.append(id(target))
         copy_weights(source, target)
 
-    monkeypatch.setattr("eenet_train.fit.callbacks.copy_weights", counted)
+    monkeypatch.setattr("eenet_train.fit.epoch_end.copy_weights", counted)
     fit(dataset, tmp_path / "run", short_settings(**{"steps": 4, "validate_every": 1, **changes}))
     assert len(set(copied)) == networks
     assert len(copied) == 2 * networks, "two epochs, both validated"
@@ -175,7 +176,7 @@ def test_a_recipe_without_averages_saves_the_trained_weights_themselves(
         short_settings(recipe=replace(short_recipe(), ema_momentum=0.0), steps=4),
     )
     fit(dataset, run.path, settings)
-    trained = compiled_network(settings)
+    trained, _ = compiled_network(settings)
     load_checkpoint(trained, run.checkpoint)
     for saved, weight in zip(saved_weights(run), trained.get_weights(), strict=True):
         assert np.array_equal(saved, weight)
@@ -189,7 +190,7 @@ def test_a_recipe_sets_how_training_drops_and_averages_and_what_is_saved_keeps_i
     from eenet_train.fit.fit import compiled_network, fit
 
     settings = short_settings(recipe=replace(short_recipe(), dropout=0.5), steps=4)
-    trained = compiled_network(settings)
+    trained, _ = compiled_network(settings)
     assert (trained.get_layer("dropout").rate, trained.get_layer("norm").momentum) == (0.25, 0.5)
     run = RunFolder(tmp_path / "run")
     fit(dataset, run.path, settings)
@@ -235,12 +236,14 @@ def test_the_split_names_training_held_out_and_skipped_cases(
     record = fit(PreparedDataset(dataset.cases, skipped), tmp_path / "run", short_settings(steps=4, folds=3, fold=1))
     split = json.loads((tmp_path / "run" / "split.json").read_text())
     assert split["skipped"] == {"Bad": "Bad_t1.nii.gz: cannot be read"}
+    assert split["patients"] == {f"Case{index}": [f"Case{index}"] for index in range(6)}
+    assert split["identical_images"] == []
     assert (len(split["training"]), len(split["validation"])) == (4, 2)
     assert (record.fold, record.folds, record.skipped_cases) == (1, 3, ("Bad",))
 
 
 def test_every_case_is_held_out_in_exactly_one_fold(dataset: PreparedDataset) -> None:
-    from eenet_train.fit.fit import split_dataset
+    from eenet_train.data.split import split_dataset
 
     held_out = [split_dataset(dataset.cases, short_settings(folds=3, fold=fold))[1] for fold in range(3)]
     assert sorted(case.case_id for fold in held_out for case in fold) == [f"Case{index}" for index in range(6)]
@@ -291,7 +294,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_weights(
     spoilt = np.full((*TINY_2MM.shape, 4), np.nan, dtype=np.float16)
     np.save(tmp_path / "spoilt.npy", spoilt)
     broken = PreparedDataset(tuple(replace(case, volume_path=tmp_path / "spoilt.npy") for case in dataset.cases))
-    with pytest.raises(TrainingError, match="the loss of epoch 2 is nan"):
+    with pytest.raises(TrainingError, match="the loss of epoch 2 is nan after its step 1, expected finite numbers"):
         fit(broken, run.path, settings, resume=True)
     assert run.checkpoint.read_bytes() == before
     assert read_record(run).steps_done == 2
@@ -301,18 +304,76 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_weights(
 def test_weights_that_are_no_numbers_are_not_saved_even_where_the_loss_was_finite(
     stand_in: None, dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from eenet_train.fit import callbacks
     from eenet_train.fit.fit import fit
+    from eenet_train.fit.training_callback import TrainingCallback
 
-    def spoil(self: Any, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def spoil(self: Any, batch: int, logs: dict[str, float]) -> None:
         weights = self.model.get_weights()
         weights[0][:] = np.nan
         self.model.set_weights(weights)
 
-    monkeypatch.setattr(callbacks.SeedEpoch, "on_epoch_end", spoil, raising=False)
+    monkeypatch.setattr(TrainingCallback, "on_train_batch_end", spoil)
+    monkeypatch.setattr(TrainingCallback, "on_train_batch_begin", lambda self, batch, logs=None: None)
     with pytest.raises(TrainingError, match="weights that are infinite or not a number after epoch 1"):
-        fit(dataset, tmp_path / "run", short_settings())
+        fit(dataset, tmp_path / "run", short_settings(steps=1, steps_per_epoch=1, recipe=short_recipe(warmup_steps=0)))
     assert not (tmp_path / "run" / "model.keras").exists()
+
+
+def test_a_training_that_collapsed_is_told_of_and_comes_out_of_it(
+    stand_in: None, dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    import keras
+
+    from eenet_train.fit.fit import fit
+
+    # A network that is wholly sure of the background: the softmax of every other class is exactly 0 in float32.
+    sure = build_stand_in(TINY_2MM)
+    last = sure.get_layer("last")
+    kernel, bias = last.get_weights()
+    last.set_weights([kernel * 0, bias * 0 + np.array([150, 0, 0, 0], np.float32)])
+    sure.save(tmp_path / "sure.keras")
+    constant = Schedule("plateau", learning_rate=1e-6, patience_epochs=50)
+    settings = short_settings(
+        steps=30,
+        steps_per_epoch=30,
+        initial_weights=str(tmp_path / "sure.keras"),
+        recipe=replace(short_recipe(), schedule=constant, ema_momentum=0.0),
+        validation_cases=0,
+    )
+    said: list[str] = []
+    record = fit(dataset, tmp_path / "stuck", settings, say=said.append)
+    (told,) = [line for line in said if line.startswith("epoch 1, step 25: the network has collapsed")]
+    assert "labelled no tumour in the last 25 samples that hold some" in told
+    assert "a longer --warmup-steps" in told
+    assert len(record.warnings) == 2
+    assert record.warnings[0].startswith("the training diverges: a mean loss of ")
+    assert record.warnings[1].startswith("the network has collapsed to the background: it labelled no tumour in the ")
+    assert said[-1] == f"the last epoch: {record.warnings[1]}"
+    assert read_record(RunFolder(tmp_path / "stuck")).warnings == record.warnings
+    # At a rate that is no mere trembling it comes out again: the loss has a gradient however sure the network is.
+    quick = replace(settings.recipe, schedule=replace(constant, learning_rate=1.0), gradient_norm=0.0)
+    longer = replace(settings, recipe=quick, steps=150, steps_per_epoch=50)
+    record = fit(dataset, tmp_path / "freed", longer)
+    assert record.warnings == ()
+    freed = keras.saving.load_model(tmp_path / "freed" / "model.keras", compile=False)
+    sample = dataset.cases[0].volume().astype(np.float32)[None]
+    assert np.asarray(freed.predict_on_batch(sample)).argmax(axis=-1).any()
+
+
+def test_a_network_that_learns_is_told_of_nothing(finished: RunFolder) -> None:
+    assert read_record(finished).warnings == ()
+
+
+def test_what_is_trained_ends_in_logits_and_what_is_saved_in_probabilities(finished: RunFolder) -> None:
+    import keras
+
+    from eenet_train.fit.fit import compiled_network
+
+    trained, _ = compiled_network(short_settings())
+    saved = keras.saving.load_model(finished.model, compile=False)
+    assert trained.get_layer("last").activation is keras.activations.linear
+    assert saved.get_layer("last").activation is keras.activations.softmax
+    assert [weight.shape for weight in trained.get_weights()] == [weight.shape for weight in saved.get_weights()]
 
 
 def test_a_training_that_could_not_begin_leaves_no_settings_behind(

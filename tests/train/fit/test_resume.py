@@ -53,34 +53,42 @@ def _assert_equal_runs(run: RunFolder, finished: RunFolder) -> None:
 
 
 @pytest.mark.parametrize(
-    ("callback", "epoch"),
-    [("TimeBudget", 0), ("WholeVolumeValidation", 3), ("SaveRun", 2)],
-    ids=["before the first checkpoint", "between log and validation", "between log and checkpoint"],
+    ("step", "epoch"),
+    [("require_finite_weights", 0), ("validate_whole_volumes", 3), ("save_result", 2), ("save_checkpoint", 2)],
+    ids=[
+        "before the first checkpoint",
+        "between log and validation",
+        "between log and result",
+        "between result and checkpoint",
+    ],
 )
 def test_a_killed_and_resumed_run_equals_one_that_was_left_alone(
     finished: RunFolder,
     dataset: PreparedDataset,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    callback: str,
+    step: str,
     epoch: int,
 ) -> None:
-    from eenet_train.fit import callbacks
+    from eenet_train.fit import epoch_end, training_callback
     from eenet_train.fit.fit import fit
 
-    kind = getattr(callbacks, callback)
-    regular = kind.on_epoch_end
+    home: Any = training_callback if step == "save_checkpoint" else epoch_end
+    regular = getattr(home, step)
 
-    def killed(self: Any, index: int, logs: dict[str, Any] | None = None) -> None:
-        if index == epoch:
+    def killed(*arguments: Any) -> Any:
+        # Every step knows the epoch by its result, the checkpoint by the samples.
+        result = arguments[-1]
+        at = result // 2 - 1 if step == "save_checkpoint" else result.epoch
+        if at == epoch:
             raise KeyboardInterrupt
-        regular(self, index, logs)
+        return regular(*arguments)
 
     run = RunFolder(tmp_path / "run")
-    monkeypatch.setattr(kind, "on_epoch_end", killed)
+    monkeypatch.setattr(home, step, killed)
     with pytest.raises(KeyboardInterrupt):
         fit(dataset, run.path, short_settings(), max_minutes=60)
-    monkeypatch.setattr(kind, "on_epoch_end", regular)
+    monkeypatch.setattr(home, step, regular)
     fit(dataset, run.path, short_settings(), resume=True)
     _assert_equal_runs(run, finished)
 
@@ -151,7 +159,7 @@ def test_a_checkpoint_whose_optimizer_does_not_fit_is_refused(
     from eenet_train.fit.checkpoint import load_checkpoint
     from eenet_train.fit.fit import compiled_network
 
-    other = compiled_network(short_settings(recipe=replace(short_recipe(), ema_momentum=0.0)))
+    other, _ = compiled_network(short_settings(recipe=replace(short_recipe(), ema_momentum=0.0)))
     with pytest.raises(TrainingError, match="not a checkpoint of this network"):
         load_checkpoint(other, finished.checkpoint)
 

@@ -194,6 +194,12 @@ def test_a_run_that_breaks_leaves_no_half_written_case(
     assert is_complete(tmp_path, "Phantom_0003_0000", layout)
 
 
+def test_an_image_that_cannot_be_written_is_an_output_error_that_names_it(tmp_path: Path) -> None:
+    target = tmp_path / "missing" / "image.nii.gz"
+    with pytest.raises(OutputError, match=r"image\.nii\.gz: cannot be written"):
+        write_nifti(target, np.zeros((2, 2, 2), np.int16), np.eye(4))
+
+
 def test_an_output_that_is_a_file_is_refused(quick: list[int], tmp_path: Path) -> None:
     target = tmp_path / "taken"
     target.write_text("not a folder")

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from eenet_runtime.errors import GeometryError, TrainingError
 from eenet_runtime.volumes.presets import EENET_FAST, PRESETS
-from eenet_train.recipe.options import FitOptions, base_settings, final_settings
+from eenet_train.recipe.fit_options import FitOptions
+from eenet_train.recipe.options import adjustments, base_settings, final_settings
 from eenet_train.recipe.recipe import EENET, PAPER, RECIPES, Augmentation, LossName, Recipe, Schedule
 from eenet_train.recipe.settings import FitSettings, difference, read_settings
 from tests.synthetic import TINY_2MM
@@ -31,12 +32,12 @@ def _eenet(**schedule: Any) -> Recipe:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"steps": 0}, "0 steps in epochs of 2"),
-        ({"steps": 11}, "11 steps in epochs of 2"),
-        ({"steps_per_epoch": 0}, "epochs of 0"),
-        ({"validate_every": 0}, "validated every 0"),
-        ({"accumulate": 0}, "gradients of 0 averaged"),
-        ({"devices": 0}, "0 devices"),
+        ({"steps": 0}, "^0 steps found, expected 1 or more$"),
+        ({"steps": 11}, "^11 steps found, expected a multiple of the 2 steps of an epoch$"),
+        ({"steps_per_epoch": 0}, "^epochs of 0 steps found, expected 1 or more$"),
+        ({"validate_every": 0}, "^a validation every 0 epochs found, expected 1 or more$"),
+        ({"accumulate": 0}, "^gradients of 0 samples averaged found, expected 1 or more$"),
+        ({"devices": 0}, "^0 devices found, expected 1 or more$"),
         ({"accumulate": 3}, "epochs of 2 steps found, expected a multiple of 3"),
         ({"devices": 3}, "epochs of 2 steps found, expected a multiple of 3"),
         ({"accumulate": 2, "devices": 2}, "devices average theirs already, give one of the two"),
@@ -143,7 +144,7 @@ def test_a_file_of_settings_reads_back_the_same(
         ({"steps": 2.5}, r"steps: .*integer.*, found 2\.5"),
         ({"precision": "float8"}, "precision: .*float32.*, found 'float8'"),
         ({"preset": {"name": "x"}}, "preset.shape: .*required"),
-        ({"steps": 0}, "0 steps in epochs of 2"),
+        ({"steps": 0}, "0 steps found, expected 1 or more"),
     ],
 )
 def test_a_wrong_setting_in_a_file_is_named(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
@@ -169,20 +170,65 @@ def test_a_difference_names_the_setting_deep_inside() -> None:
 
 
 def test_without_options_an_epoch_is_a_pass_over_the_training_cases() -> None:
-    settings = final_settings(FitOptions(data="cases"), None, lambda draft: 293)
+    settings = final_settings(FitOptions(data="cases"), None, 293)
     assert (settings.steps_per_epoch, settings.epochs) == (293, 300)
     assert (settings.preset, settings.recipe) == (EENET_FAST, EENET)
 
 
 def test_an_epoch_is_rounded_up_to_whole_steps_of_the_weights() -> None:
-    settings = final_settings(FitOptions(devices=8, epochs=3), None, lambda draft: 293)
+    settings = final_settings(FitOptions(devices=8, epochs=3), None, 293)
     assert (settings.steps_per_epoch, settings.steps) == (296, 888)
 
 
-def test_one_epoch_is_enough_where_it_is_longer_than_the_warm_up() -> None:
-    assert final_settings(FitOptions(epochs=1), None, lambda draft: 293).steps == 293
-    with pytest.raises(TrainingError, match="25 warm-up steps found, expected fewer than the 12 steps"):
-        final_settings(FitOptions(epochs=1), None, lambda draft: 12)
+@pytest.mark.parametrize(
+    ("options", "steps", "per_epoch"),
+    [
+        (FitOptions(steps=600), 600, 25),
+        (FitOptions(steps=60), 60, 20),
+        (FitOptions(steps=59), 60, 20),
+        (FitOptions(steps=8), 8, 8),
+        (FitOptions(steps=1), 1, 1),
+        (FitOptions(steps=61, devices=8), 64, 32),
+        (FitOptions(steps=60, steps_per_epoch=25), 75, 25),
+    ],
+)
+def test_steps_are_rounded_up_to_whole_epochs_and_that_is_said(options: FitOptions, steps: int, per_epoch: int) -> None:
+    settings = final_settings(options, None, 100)
+    assert (settings.steps, settings.steps_per_epoch) == (steps, per_epoch)
+    said = [line for line in adjustments(options, None, settings) if "rounded up" in line]
+    asked = f"{options.steps} steps rounded up to {steps}: {steps // per_epoch} epochs of {per_epoch}"
+    assert said == ([] if options.steps == steps else [asked])
+
+
+@pytest.mark.parametrize(("options", "steps"), [(FitOptions(steps=8), 8), (FitOptions(epochs=1), 12)])
+def test_a_recipes_warm_up_is_a_quarter_of_the_steps_where_those_are_few_and_that_is_said(
+    options: FitOptions, steps: int
+) -> None:
+    settings = final_settings(options, None, 12)
+    assert (settings.steps, settings.recipe.schedule.warmup_steps) == (steps, steps // 4)
+    (line,) = adjustments(options, None, settings)
+    assert line.startswith(f"warm-up shortened from 25 to {steps // 4} steps, because there are only {steps}")
+
+
+def test_a_warm_up_that_was_asked_for_is_never_changed() -> None:
+    with pytest.raises(TrainingError, match=r"^30 warm-up steps found, expected fewer than the 25 steps$"):
+        final_settings(FitOptions(steps=25, warmup_steps=30), None, 12)
+    long = final_settings(FitOptions(epochs=1), None, 293)
+    assert (long.steps, long.recipe.schedule.warmup_steps) == (293, 25)
+    assert adjustments(FitOptions(epochs=1), None, long) == ()
+
+
+def test_asked_for_again_a_shortened_training_has_the_same_settings() -> None:
+    options = FitOptions(steps=8, recipe="eenet")
+    settings = final_settings(options, None, 12)
+    assert final_settings(options, settings, 12) == settings
+
+
+@pytest.mark.parametrize("field", ["patients", "split"])
+def test_settings_of_a_run_from_before_there_were_tables_are_read(field: str) -> None:
+    content = yaml.safe_load(_settings().to_yaml())
+    del content[field]
+    assert FitSettings.from_yaml(yaml.safe_dump(content), "config.yaml") == _settings()
 
 
 @pytest.mark.parametrize(
@@ -190,6 +236,7 @@ def test_one_epoch_is_enough_where_it_is_longer_than_the_warm_up() -> None:
     [
         (FitOptions(fold=0), "fold 0 found without folds"),
         (FitOptions(folds=5, fold=0, validation_cases=4), "4 validation cases and 5 folds found"),
+        (FitOptions(split="a.csv", validation_cases=4), "4 validation cases and the split a.csv found"),
         (FitOptions(partial_weights=True), "partial weights found without weights"),
     ],
 )
@@ -200,7 +247,7 @@ def test_an_option_without_effect_is_refused(options: FitOptions, reason: str) -
 
 def test_options_are_laid_over_the_settings_of_another_run() -> None:
     base = _settings(seed=7, crop=(32, 32))
-    changed = final_settings(FitOptions(seed=8, learning_rate=0.5), base, lambda draft: 100)
+    changed = final_settings(FitOptions(seed=8, learning_rate=0.5), base, 100)
     schedule = replace(base.recipe.schedule, learning_rate=0.5)
     assert changed == replace(base, seed=8, recipe=replace(base.recipe, schedule=schedule))
 

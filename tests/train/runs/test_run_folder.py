@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -48,6 +49,14 @@ def test_a_record_of_before_modality_dropout_was_noted_says_none() -> None:
     fields = json.loads(RECORD.to_json())
     del fields["modality_dropout"]
     assert RunRecord.from_json(json.dumps(fields), "run.json").modality_dropout == 0
+
+
+def test_a_record_of_before_warnings_were_noted_has_none() -> None:
+    content = json.loads(RECORD.to_json())
+    del content["warnings"]
+    assert RunRecord.from_json(json.dumps(content), "run.json") == RECORD
+    warned = dataclasses.replace(RECORD, warnings=("one", "two"))
+    assert RunRecord.from_json(warned.to_json(), "run.json") == warned
 
 
 def test_the_mean_of_the_scores_is_that_of_the_regions() -> None:

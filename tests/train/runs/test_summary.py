@@ -145,6 +145,7 @@ def test_shared_validation_cases_are_warned_about(folds: list[Path], tmp_path: P
         ({"steps_planned": 60, "steps_done": 60}, "the runs have different steps: 40, 60"),
         ({"encoder_weights": "imagenet"}, "the runs have different first encoder weights: imagenet, none"),
         ({"folds": 5}, "the runs have different numbers of folds: 2, 5"),
+        ({"warnings": ("it has collapsed",)}, "other: it has collapsed"),
     ],
 )
 def test_runs_that_are_hard_to_compare_are_warned_about(

@@ -6,6 +6,7 @@ training asks for is added: a label, and tumour in it.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import multiprocessing
 import os
@@ -13,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +34,8 @@ from eenet_runtime.files.orientation_forms import find_contradiction
 from eenet_runtime.volumes.grid import Grid
 from eenet_runtime.volumes.labels import BRATS2020, CHANNEL_ORDER, Label, Modality, Region
 from eenet_runtime.volumes.normalization import Intensities, measure_intensities
-from eenet_train.data.data import require_tumour
+from eenet_train.data.data import image_hashes, require_tumour
+from eenet_train.data.patients import group_cases, identical_images, patient_of
 
 PASSED_OVER: Final = "no label: passed over"
 """The remark on a case without a label in a data set whose other cases have one."""
@@ -64,6 +66,8 @@ class CheckedCase:
         volumes_ml: volumes of ET, TC and WT in millilitres; empty without a readable label.
         quirks: what is unusual and does not stop a training, one phrase each; the same phrase for the same thing.
         problems: what would stop a training, one line each.
+        patient: as far as names tell; empty for a case that cannot be trained on.
+        image_hashes: SHA-256 of each image file, as stored, sorted.
     """
 
     case_id: str
@@ -74,6 +78,8 @@ class CheckedCase:
     volumes_ml: Mapping[str, float] = field(default_factory=dict)
     quirks: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    patient: str = ""
+    image_hashes: tuple[str, ...] = ()
 
     @property
     def problem(self) -> str:
@@ -115,6 +121,18 @@ class DatasetCheck:
         """Cases that a training leaves out, because they have no label."""
         return tuple(case for case in self.cases if case.passed_over)
 
+    @property
+    def identical(self) -> tuple[tuple[str, ...], ...]:
+        """Good cases that share an image file's content: every split keeps them on one side, as if of one patient."""
+        return identical_images({case.case_id: case.image_hashes for case in self.good})
+
+    def patients(self) -> dict[str, str]:
+        """What no split parts: for each good case the name of its patient, or of the one whose image it shares."""
+        return group_cases(
+            {case.case_id: case.patient for case in self.good},
+            {case.case_id: case.image_hashes for case in self.good},
+        )
+
     def usable(self) -> tuple[CaseFiles, ...]:
         """The files of the good cases, in order of their names."""
         return tuple(case.files for case in self.good if case.files is not None)
@@ -146,7 +164,8 @@ def check_dataset(data: Path, *, workers: int = 1, report: Callable[[int, int], 
         named = modalities.get(refused.case_id, set())
         cases.append(CheckedCase(refused.case_id, modalities=_in_order(named), problems=(refused.reason,)))
     for done, case in enumerate(_check_all(labelled, min(workers, len(labelled))), start=1):
-        cases.append(case)
+        assert case.files is not None
+        cases.append(replace(case, patient=patient_of(case.files, data)))
         if report is not None:
             report(done, len(labelled))
     return DatasetCheck(data, tuple(sorted(cases, key=lambda case: (case.case_id, case.problem))), found.ignored)
@@ -164,6 +183,9 @@ def check_case(files: CaseFiles) -> CheckedCase:
     if images is not None:
         measured, without_contrast = _measured(images)
         problems += without_contrast
+    hashes: tuple[str, ...] = ()
+    with contextlib.suppress(CaseError):  # what cannot be read has been told of
+        hashes = tuple(sorted(set(image_hashes(files).values())))
     labels: NDArray[np.uint8] | None = None
     volumes: dict[str, float] = {}
     try:
@@ -184,6 +206,7 @@ def check_case(files: CaseFiles) -> CheckedCase:
         volumes_ml=volumes,
         quirks=(*_quirks(files, images, labels), *(_normalisation_quirks(images, measured) if images else ())),
         problems=tuple(problems),
+        image_hashes=hashes,
     )
 
 

@@ -16,6 +16,7 @@ CHECK_SCHEMA_VERSION: Final = 1
 _SHOWN_VALUES: Final = 6
 _SHOWN_FILES: Final = 5
 _SHOWN_GRIDS: Final = 8
+_SHOWN_GROUPS: Final = 20
 
 
 def check_table(check: DatasetCheck) -> str:
@@ -39,10 +40,20 @@ def check_json(check: DatasetCheck) -> str:
         "good": len(check.good),
         "bad": len(check.bad),
         "passed_over": len(check.passed_over),
+        "patients": _patients_entry(check),
+        "identical_images": [list(group) for group in check.identical],
         "ignored_files": [str(path) for path in check.ignored],
         "cases": [_case_entry(case) for case in check.cases],
     }
     return json.dumps(content, indent=2) + "\n"
+
+
+def _patients_entry(check: DatasetCheck) -> dict[str, list[str]]:
+    """The cases of each patient that has several."""
+    cases: dict[str, list[str]] = defaultdict(list)
+    for case_id, patient in check.patients().items():
+        cases[patient].append(case_id)
+    return {patient: names for patient, names in cases.items() if len(names) > 1}
 
 
 def _status(case: CheckedCase) -> str:
@@ -74,7 +85,14 @@ def _case_table(cases: Sequence[CheckedCase]) -> str:
     rows = []
     for case in cases:
         volumes = [f"{case.volumes_ml[region]:.1f}" if case.volumes_ml else "-" for region in Region]
-        row = [case.case_id, _status(case), case.grid or "-", _modalities(case), _values(case.label_values), *volumes]
+        row = [
+            case.case_id,
+            _status(case),
+            case.grid or "-",
+            _modalities(case),
+            _label_values(case.label_values),
+            *volumes,
+        ]
         if numbers:
             row.append(" ".join(str(numbers[quirk]) for quirk in case.quirks) or "-")
         rows.append(row)
@@ -87,7 +105,7 @@ def _modalities(case: CheckedCase) -> str:
     return " ".join(modality.value for modality in case.modalities) or "-"
 
 
-def _values(values: Sequence[int]) -> str:
+def _label_values(values: Sequence[int]) -> str:
     more = [".."] if len(values) > _SHOWN_VALUES else []
     return " ".join([*map(str, values[:_SHOWN_VALUES]), *more]) or "-"
 
@@ -96,20 +114,38 @@ def _summary(check: DatasetCheck) -> str:
     counts = [f"{len(check.good)} good", f"{len(check.bad)} bad"]
     if check.passed_over:
         counts.append(f"{len(check.passed_over)} without a label passed over")
-    lines = [f"{check.data}: {_count(len(check.cases), 'case')}: {', '.join(counts)}"]
+    lines = [f"{check.data}: {_plural(len(check.cases), 'case')}: {', '.join(counts)}"]
     grids = Counter(case.grid for case in check.cases if case.grid)
     rest = grids.total() - sum(number for _, number in grids.most_common(_SHOWN_GRIDS))
-    lines += [f"grid {grid}: {_count(number, 'case')}" for grid, number in grids.most_common(_SHOWN_GRIDS)]
+    lines += [f"grid {grid}: {_plural(number, 'case')}" for grid, number in grids.most_common(_SHOWN_GRIDS)]
     if len(grids) > _SHOWN_GRIDS:
-        lines.append(f"and {_count(len(grids) - _SHOWN_GRIDS, 'more grid')}: {_count(rest, 'case')}")
+        lines.append(f"and {_plural(len(grids) - _SHOWN_GRIDS, 'more grid')}: {_plural(rest, 'case')}")
     without = [case for case in check.good if not case.volumes_ml[Region.ET]]
     if without:
-        lines.append(f"no enhancing tumour: {_who(without, len(check.cases))}")
+        lines.append(f"no enhancing tumour: {_names_or_plural(without, len(check.cases))}")
+    lines += _patient_lines(check)
     if check.ignored:
         names = ", ".join(map(str, check.ignored[:_SHOWN_FILES]))
         more = f" and {len(check.ignored) - _SHOWN_FILES} more" if len(check.ignored) > _SHOWN_FILES else ""
-        lines.append(f"{_count(len(check.ignored), 'NIfTI file')} in no case: {names}{more}")
+        lines.append(f"{_plural(len(check.ignored), 'NIfTI file')} in no case: {names}{more}")
     return "\n".join(lines)
+
+
+def _patient_lines(check: DatasetCheck) -> Iterator[str]:
+    """What a split keeps together, beyond single cases."""
+    patients = check.patients()
+    count = len(set(patients.values()))
+    if count < len(patients):
+        yield (
+            f"patients: {_plural(len(patients), 'good case')} of {_plural(count, 'patient')}; a split never parts "
+            "cases of one patient"
+        )
+    for group in check.identical[:_SHOWN_GROUPS]:
+        names = ", ".join(group[:_SHOWN_FILES])
+        more = f" and {len(group) - _SHOWN_FILES} more" if len(group) > _SHOWN_FILES else ""
+        yield f"identical image files: {names}{more}: counted as one patient; leave out the copies, if they are ones"
+    if len(check.identical) > _SHOWN_GROUPS:
+        yield f"and {_plural(len(check.identical) - _SHOWN_GROUPS, 'more group')} of cases with identical image files"
 
 
 def _volume_table(cases: Sequence[CheckedCase]) -> str:
@@ -127,13 +163,13 @@ def _numbered_quirks(cases: Iterable[CheckedCase]) -> dict[str, int]:
 
 
 def _quirk_lines(cases: Sequence[CheckedCase], numbers: dict[str, int]) -> Iterator[str]:
-    who: dict[str, list[CheckedCase]] = defaultdict(list)
+    holders: dict[str, list[CheckedCase]] = defaultdict(list)
     for case in cases:
         for quirk in case.quirks:
-            who[quirk].append(case)
+            holders[quirk].append(case)
     width = len(str(len(numbers)))
     for quirk, number in numbers.items():
-        yield f"  {number:>{width}}  {quirk} [{_who(who[quirk], len(cases))}]"
+        yield f"  {number:>{width}}  {quirk} [{_names_or_plural(holders[quirk], len(cases))}]"
 
 
 def _problem_lines(cases: Iterable[CheckedCase]) -> Iterator[str]:
@@ -142,11 +178,11 @@ def _problem_lines(cases: Iterable[CheckedCase]) -> Iterator[str]:
             yield f"  {case.case_id}: {problem}"
 
 
-def _who(cases: Sequence[CheckedCase], total: int) -> str:
+def _names_or_plural(cases: Sequence[CheckedCase], total: int) -> str:
     if len(cases) == total:
         return "all cases"
-    return cases[0].case_id if len(cases) == 1 else _count(len(cases), "case")
+    return cases[0].case_id if len(cases) == 1 else _plural(len(cases), "case")
 
 
-def _count(number: int, what: str) -> str:
+def _plural(number: int, what: str) -> str:
     return f"{number} {what}{'s' * (number != 1)}"

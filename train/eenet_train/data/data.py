@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +29,7 @@ from eenet_runtime.volumes.labels import CHANNEL_ORDER, NUM_CLASSES, Label
 from eenet_runtime.volumes.normalization import NORMALIZATION
 from eenet_runtime.volumes.placement import Placement
 from eenet_runtime.volumes.presets import GeometryPreset
+from eenet_train.data.patients import patient_of
 
 CACHE_VERSION: Final = 1
 """Raise it when the same files would be prepared differently."""
@@ -46,11 +47,15 @@ class PreparedCase:
         case_id: its name.
         volume_path: .npy, float16 (H, W, D, 4), z-scored images in `CHANNEL_ORDER`.
         target_path: .npy, uint8 (H, W, D, 4), fractions of each class in 255ths, order of `Label`.
+        patient: as far as names tell; empty where nobody asked.
+        image_hashes: SHA-256 of each image file, as stored.
     """
 
     case_id: str
     volume_path: Path
     target_path: Path
+    patient: str = ""
+    image_hashes: tuple[str, ...] = ()
 
     def volume(self) -> NDArray[np.float16]:
         """The images, mapped into memory and read where they are used."""
@@ -124,13 +129,13 @@ def prepare_dataset(
     if not cases:
         reason = f"; the first one refused: {found.refused[0].reason}" if found.refused else ""
         raise TrainingError(f"{data}: {len(found.cases)} cases found, none with a label; training needs labels{reason}")
-    _require_cases(len(cases), validation)
+    require_cases(len(cases), validation)
     make_output_folder(cache)
     prepared: list[PreparedCase] = []
     skipped = [SkippedCase(refused.case_id, refused.reason) for refused in found.refused]
     # Decompression and array work let go of the interpreter's lock, so two threads are nearly twice as quick.
     with ThreadPoolExecutor(max_workers=2) as pool:
-        attempts = pool.map(lambda case: _prepared_or_reason(case, cache, preset), cases)
+        attempts = pool.map(lambda case: _prepared_or_reason(case, data, cache, preset), cases)
         for done, attempt in enumerate(attempts, start=1):
             if isinstance(attempt, PreparedCase):
                 prepared.append(attempt)
@@ -140,14 +145,16 @@ def prepare_dataset(
                 report(done, len(cases))
     if skipped and not skip_bad:
         raise TrainingError(_unusable_message(data, [case.reason for case in skipped]))
-    _require_cases(len(prepared), validation)
+    require_cases(len(prepared), validation)
     return PreparedDataset(tuple(prepared), tuple(sorted(skipped, key=lambda case: case.case_id)))
 
 
-def _prepared_or_reason(files: CaseFiles, cache: Path, preset: GeometryPreset) -> PreparedCase | SkippedCase:
+def _prepared_or_reason(
+    files: CaseFiles, data: Path, cache: Path, preset: GeometryPreset
+) -> PreparedCase | SkippedCase:
     """The prepared case, or why it cannot be used."""
     try:
-        return prepare_training_case(files, cache, preset)
+        return replace(prepare_training_case(files, cache, preset), patient=patient_of(files, data))
     except CaseError as error:
         return SkippedCase(files.case_id, str(error))
 
@@ -169,8 +176,14 @@ def prepare_training_case(files: CaseFiles, cache: Path, preset: GeometryPreset)
         CaseError: the case cannot be read.
         OutputError: the cache cannot be written.
     """
-    key = _cache_key(files, preset)
-    entry = PreparedCase(files.case_id, cache / f"{key}.volume.npy", cache / f"{key}.target.npy")
+    hashes = image_hashes(files)
+    key = _cache_key(files, preset, hashes)
+    entry = PreparedCase(
+        files.case_id,
+        cache / f"{key}.volume.npy",
+        cache / f"{key}.target.npy",
+        image_hashes=tuple(sorted(set(hashes.values()))),
+    )
     if not (entry.volume_path.is_file() and entry.target_path.is_file()):
         images = read_case(files)
         network_input = prepare(images, preset)
@@ -214,22 +227,12 @@ def label_fractions(labels: NDArray[np.uint8], placement: Placement) -> NDArray[
     return fractions
 
 
-def split_cases(
-    cases: Sequence[PreparedCase], validation: int, seed: int
-) -> tuple[tuple[PreparedCase, ...], tuple[PreparedCase, ...]]:
-    """Hold out `validation` cases, chosen by the seed: (training cases, validation cases), each in order of names.
+def require_cases(count: int, validation: int) -> None:
+    """Check that something is left to train on.
 
     Raises:
-        TrainingError: nothing would be left to train on.
+        TrainingError: as many cases are to be held out as there are, or more.
     """
-    _require_cases(len(cases), validation)
-    order = np.random.default_rng(seed).permutation(len(cases))
-    held_out = set(order[len(cases) - validation :].tolist())
-    training = tuple(case for index, case in enumerate(cases) if index not in held_out)
-    return training, tuple(case for index, case in enumerate(cases) if index in held_out)
-
-
-def _require_cases(count: int, validation: int) -> None:
     if not 0 <= validation < count:
         raise TrainingError(
             f"{validation} validation cases asked for among {count} cases with labels; expected 0 or more, and at "
@@ -237,10 +240,18 @@ def _require_cases(count: int, validation: int) -> None:
         )
 
 
-def _cache_key(files: CaseFiles, preset: GeometryPreset) -> str:
+def image_hashes(files: CaseFiles) -> dict[Path, str]:
+    """SHA-256 of each image file of a case, as stored.
+
+    Raises:
+        CaseError: one cannot be read.
+    """
+    return {path: sha256_of_image(path) for path in {source.path for source in files.images.values()}}
+
+
+def _cache_key(files: CaseFiles, preset: GeometryPreset, hashes: Mapping[Path, str]) -> str:
     """Name of a cache entry: all that its content depends on."""
     assert files.label is not None
-    hashes = {path: sha256_of_image(path) for path in {source.path for source in files.images.values()}}
     label = (files.scheme.file_values, sha256_of_image(files.label))
     images = [(m.value, hashes[files.images[m].path], files.images[m].channel) for m in CHANNEL_ORDER]
     content = json.dumps([CACHE_VERSION, NORMALIZATION, asdict(preset), images, label], sort_keys=True)

@@ -1,7 +1,7 @@
 """Cross-validation: which case is held out in which fold, and the tumours' grades that this goes by.
 
 Folds that hold like cases differ less by chance. Grade decides most about a glioma's look, so it comes first; where
-it is not known for every case, the volume of the whole tumour stands in for it.
+it is not known for every case, the size of the whole tumour stands in for it. Visits of one patient stay together.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _read_mapping(path: Path) -> list[tuple[int, str, str]]:
 
 
 def stratified_by_grade(case_ids: Iterable[str], grades: Mapping[str, str]) -> bool:
-    """Whether `assign_folds` goes by grade (every case has one) or by tumour volume."""
+    """Whether `assign_folds` goes by grade (every case has one) or by tumour size."""
     return all(case_id in grades for case_id in case_ids)
 
 
@@ -101,71 +101,86 @@ def assign_folds(
     seed: int,
     *,
     grades: Mapping[str, str],
-    whole_tumour_ml: Mapping[str, float],
+    tumour_size: Mapping[str, float],
+    groups: Mapping[str, str] | None = None,
 ) -> dict[str, int]:
-    """Deal cases onto folds of like composition.
+    """Deal cases onto folds of like composition, whole patients at a time.
 
-    By grade, if every case has one: each grade's cases are shuffled, and dealt onto the folds in turn, one grade
-    after the other. Otherwise by volume: cases are sorted by it, and each run of as many neighbours as there are
-    folds is dealt in an order of its own. Either way sizes of the folds differ by at most one, and so do the numbers
-    of cases of one grade, or of one range of volumes, in them.
+    By grade, if every case has one: each grade's patients are shuffled, and dealt onto the folds in turn, one grade
+    after the other. Otherwise by size: patients are sorted by it, and each run of as many neighbours as there are
+    folds is dealt in an order of its own. Either way the numbers of patients in the folds differ by at most one, and
+    so do the numbers of patients of one grade, or of one range of sizes, in them. A patient has the grade of the first
+    case and the size of the largest tumour.
 
     Args:
         case_ids: the cases; their order does not matter.
-        folds: how many, from 2 to the number of cases.
-        seed: the same arguments give the same folds.
+        folds: how many, from 2 to the number of patients.
+        seed: the same arguments give the same folds. Where every patient has one case, so do other names of patients.
         grades: grade by case; further cases do no harm.
-        whole_tumour_ml: volume of the whole tumour by case, in millilitres; read only where a grade is missing.
+        tumour_size: size of the whole tumour by case, in whatever unit is the same for all; read only where a grade is
+            missing.
+        groups: patient by case, or whatever must stay together; each case for itself by default.
 
     Returns:
         The fold of each case, from 0, in order of the names.
 
     Raises:
-        TrainingError: too few or too many folds, a case named twice, or one with neither a grade nor a volume.
+        TrainingError: too few or too many folds, a case named twice, or one with neither a grade nor a size.
     """
     cases = sorted(case_ids)
-    _check_request(cases, folds)
+    members: dict[str, list[str]] = defaultdict(list)
+    for case_id in cases:
+        members[groups[case_id] if groups else case_id].append(case_id)
+    # A patient goes by the name of the first case: alone in it, a case is dealt as if there were no patients.
+    visits = {group[0]: group for group in members.values()}
+    _check_request(cases, len(visits), folds)
     rng = np.random.default_rng(seed)
     if stratified_by_grade(cases, grades):
-        dealt = _deal_by_grade(cases, folds, grades, rng)
+        dealt = _deal_by_grade(visits, folds, grades, rng)
     else:
-        dealt = _deal_by_volume(cases, folds, whole_tumour_ml, rng)
-    return {case_id: dealt[case_id] for case_id in cases}
+        sizes = {first: max(_known_size(case_id, tumour_size) for case_id in group) for first, group in visits.items()}
+        dealt = _deal_by_size(sizes, folds, rng)
+    fold_of = {case_id: dealt[first] for first, group in visits.items() for case_id in group}
+    return {case_id: fold_of[case_id] for case_id in cases}
 
 
-def _check_request(cases: Sequence[str], folds: int) -> None:
+def _check_request(cases: Sequence[str], patients: int, folds: int) -> None:
     twice = [case_id for case_id, count in Counter(cases).items() if count > 1]
     if twice:
         raise TrainingError(f"case {twice[0]} is named twice; expected each case once")
     if folds < 2:
         raise TrainingError(f"{folds} folds asked for, expected 2 or more")
-    if folds > len(cases):
-        raise TrainingError(f"{folds} folds asked for with {len(cases)} cases, expected at least one case in each fold")
+    if folds > patients:
+        of_patients = f" of {patients} patients" if patients != len(cases) else ""
+        raise TrainingError(
+            f"{folds} folds asked for with {len(cases)} cases{of_patients}, expected at least one patient in each fold"
+        )
+
+
+def _known_size(case_id: str, tumour_size: Mapping[str, float]) -> float:
+    size = tumour_size.get(case_id)
+    if size is None or not math.isfinite(size):
+        raise TrainingError(
+            f"case {case_id}: a tumour size of {size} found, and grades not for every case; expected a grade for every "
+            "case or a size for every case"
+        )
+    return size
 
 
 def _deal_by_grade(
-    cases: Sequence[str], folds: int, grades: Mapping[str, str], rng: np.random.Generator
+    patients: Iterable[str], folds: int, grades: Mapping[str, str], rng: np.random.Generator
 ) -> dict[str, int]:
     strata: dict[str, list[str]] = defaultdict(list)
-    for case_id in cases:
-        strata[grades[case_id]].append(case_id)
+    for patient in patients:
+        strata[grades[patient]].append(patient)
     # One round through the folds for all grades: to start each grade at the first fold would make it the largest.
     order = rng.permutation(folds).tolist()
-    queue = [case_id for grade in sorted(strata) for case_id in _shuffled(strata[grade], rng)]
-    return {case_id: order[position % folds] for position, case_id in enumerate(queue)}
+    queue = [patient for grade in sorted(strata) for patient in _shuffled(strata[grade], rng)]
+    return {patient: order[position % folds] for position, patient in enumerate(queue)}
 
 
-def _deal_by_volume(
-    cases: Sequence[str], folds: int, whole_tumour_ml: Mapping[str, float], rng: np.random.Generator
-) -> dict[str, int]:
-    for case_id in cases:
-        volume = whole_tumour_ml.get(case_id)
-        if volume is None or not math.isfinite(volume):
-            raise TrainingError(
-                f"case {case_id}: a tumour volume of {volume} found, and grades not for every case; expected a grade "
-                "for every case or a volume in ml for every case"
-            )
-    queue = sorted(cases, key=lambda case_id: (whole_tumour_ml[case_id], case_id))
+def _deal_by_size(sizes: Mapping[str, float], folds: int, rng: np.random.Generator) -> dict[str, int]:
+    queue = sorted(sizes, key=lambda patient: (sizes[patient], patient))
     dealt: dict[str, int] = {}
     for start in range(0, len(queue), folds):
         # strict=False: the last run may be shorter.
@@ -173,5 +188,5 @@ def _deal_by_volume(
     return dealt
 
 
-def _shuffled(cases: Sequence[str], rng: np.random.Generator) -> list[str]:
-    return [cases[index] for index in rng.permutation(len(cases))]
+def _shuffled(names: Sequence[str], rng: np.random.Generator) -> list[str]:
+    return [names[index] for index in rng.permutation(len(names))]

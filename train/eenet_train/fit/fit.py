@@ -14,25 +14,17 @@ from eenet_runtime.errors import TrainingError
 from eenet_runtime.files.atomic import is_leftover, make_output_folder, remove_leftovers, write_atomically
 from eenet_runtime.volumes.labels import CHANNEL_ORDER
 from eenet_runtime.volumes.normalization import NORMALIZATION
-from eenet_train.data.data import PreparedCase, PreparedDataset, split_cases
-from eenet_train.data.folds import assign_folds, grades
+from eenet_train.data.data import PreparedCase, PreparedDataset
 from eenet_train.data.input_pipeline import InputWait, training_dataset
-from eenet_train.fit.callbacks import (
-    CopyResult,
-    EpochLog,
-    HeldOutLoss,
-    PlateauRate,
-    RequireFinite,
-    SaveRun,
-    SeedEpoch,
-    TimeBudget,
-    WholeVolumeValidation,
-)
+from eenet_train.data.patients import identical_images
+from eenet_train.data.split import groups_of_cases, split_dataset
 from eenet_train.fit.checkpoint import load_checkpoint
 from eenet_train.fit.checkpoint_loading import load_by_name, load_table
+from eenet_train.fit.training_callback import RunParts, TrainingCallback
+from eenet_train.fit.watch import PredictionCounts, StepWatch, WatchedLoss
 from eenet_train.network.devices import device_strategy, dtype_policy
 from eenet_train.network.encoder_weights import NO_WEIGHTS, EncoderWeights
-from eenet_train.network.network import build_eenet
+from eenet_train.network.network import build_eenet, end_in_logits
 from eenet_train.recipe.losses import build_loss
 from eenet_train.recipe.optimizer import build_optimizer
 from eenet_train.recipe.recipe import Recipe
@@ -61,18 +53,18 @@ def fit(
             yet starts anew.
         max_minutes: stop at the end of the epoch in which this time has passed, with a validation.
         verbose: Keras' progress on standard output: 0 nothing, 1 a bar, 2 a line for each epoch.
-        say: is told which of the first weights were found.
+        say: is told which of the first weights were found, and what goes wrong.
 
     Returns:
         The record of the run, as in its `run.json`.
 
     Raises:
         TrainingError: the folder holds something else, the run was started with other settings or cases, weights that
-            do not fit, or too few devices.
+            do not fit, too few devices, or a training that has left the numbers.
         OutputError: the folder cannot be written.
     """
     run = RunFolder(output)
-    training, held_out = split_dataset(dataset.cases, settings)
+    training, held_out = split_dataset(dataset.cases, settings, [case.case_id for case in dataset.skipped])
     record = _new_record(settings, dataset, training, held_out)
     check_run(run, settings, resume=resume)
     make_output_folder(run.path)
@@ -82,7 +74,7 @@ def fit(
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(settings.seed)
     resumed = resume and run.checkpoint.is_file()
-    model = compiled_network(settings, first_weights=not resumed)
+    model, counts = compiled_network(settings, first_weights=not resumed)
     steps_done, found_weights = 0, ""
     if resumed:
         record = _resumed_record(run, record)
@@ -93,7 +85,7 @@ def fit(
         say(found_weights)
     # Only now is it known that this training can begin: a folder that holds settings holds a run.
     write_atomically(run.config, settings.to_yaml().encode())
-    write_atomically(run.split, _split_json(dataset, training, held_out).encode())
+    write_atomically(run.split, _split_json(dataset, settings, training, held_out).encode())
     write_atomically(run.environment, environment_json().encode())
     if found_weights:
         write_atomically(run.initial_weights, f"{found_weights}\n".encode())
@@ -104,35 +96,17 @@ def fit(
         return read_record(run)
     # Several devices fetch ahead in a thread of their own, whose waiting says nothing about theirs.
     wait = InputWait() if settings.devices == 1 else None
+    parts = _parts(run, settings, held_out, counts, wait, max_minutes, say)
     model.fit(
         training_dataset(training, settings, steps_done, wait),
         epochs=settings.epochs,
         initial_epoch=first_epoch,
         steps_per_epoch=settings.batches_per_epoch,
-        callbacks=_callbacks(held_out, run, record, settings, wait, max_minutes),
+        callbacks=[TrainingCallback(parts, record)],
         shuffle=False,  # The samples already come in the order that their numbers say.
         verbose=verbose,
     )
     return read_record(run)
-
-
-def split_dataset(
-    cases: Sequence[PreparedCase], settings: FitSettings
-) -> tuple[tuple[PreparedCase, ...], tuple[PreparedCase, ...]]:
-    """Training and held-out cases: a stratified fold where the settings ask for one, else drawn by the seed.
-
-    Raises:
-        TrainingError: too few cases, or grades that cannot be read.
-    """
-    if not settings.folds:
-        return split_cases(cases, settings.validation_cases, settings.seed)
-    known = grades(Path(settings.data)) if settings.data else {}
-    sizes = {case.case_id: case.tumour_voxels() for case in cases}
-    fold_of = assign_folds(
-        [case.case_id for case in cases], settings.folds, settings.seed, grades=known, whole_tumour_ml=sizes
-    )
-    training = tuple(case for case in cases if fold_of[case.case_id] != settings.fold)
-    return training, tuple(case for case in cases if fold_of[case.case_id] == settings.fold)
 
 
 def check_run(run: RunFolder, settings: FitSettings, *, resume: bool) -> None:
@@ -156,8 +130,10 @@ def check_run(run: RunFolder, settings: FitSettings, *, resume: bool) -> None:
         raise TrainingError(f"{run.config}: the run was started with {changed}; a resumed run keeps its settings")
 
 
-def compiled_network(settings: FitSettings, *, first_weights: bool = True) -> keras.Model:
-    """The network at the crop's geometry, with its loss and optimizer.
+def compiled_network(settings: FitSettings, *, first_weights: bool = True) -> tuple[keras.Model, PredictionCounts]:
+    """The network at the crop's geometry, with its loss and optimizer, and the counts of what it predicts.
+
+    It ends in logits, see `eenet_train.recipe.losses`; its layers and weights are those of the network that is saved.
 
     Args:
         settings: of the training.
@@ -170,14 +146,17 @@ def compiled_network(settings: FitSettings, *, first_weights: bool = True) -> ke
     recipe = settings.recipe
     with device_strategy(settings.devices).scope(), dtype_policy(settings.precision):
         model = build_eenet(settings.crop_preset, encoder_weights=encoder)
+        end_in_logits(model)
         _apply_recipe(model, recipe)
         optimizer = build_optimizer(recipe, settings.steps, settings.accumulate, settings.devices)
         # Variables must exist before a checkpoint can be read into them. Nadam's own come first: built by the loss
         # scale that `compile` wraps around it, one of them would be in no checkpoint (Keras 3.15, `_u_product`).
         optimizer.build(model.trainable_variables)
-        model.compile(optimizer=optimizer, loss=build_loss(recipe.loss))
+        counts = PredictionCounts()
+        loss = WatchedLoss(build_loss(recipe.loss, from_logits=True), counts)
+        model.compile(optimizer=optimizer, loss=loss)
         model.optimizer.build(model.trainable_variables)
-    return model
+    return model, counts
 
 
 def _apply_recipe(model: keras.Model, recipe: Recipe) -> None:
@@ -191,38 +170,20 @@ def _apply_recipe(model: keras.Model, recipe: Recipe) -> None:
             layer.rate *= recipe.dropout
 
 
-def _callbacks(
-    held_out: Sequence[PreparedCase],
+def _parts(
     run: RunFolder,
-    record: RunRecord,
     settings: FitSettings,
+    held_out: Sequence[PreparedCase],
+    counts: PredictionCounts,
     wait: InputWait | None,
     max_minutes: float | None,
-) -> list[keras.callbacks.Callback]:
-    """In the order in which they run: the clock first, so that the last epoch is known as such; then the copies, before
-    what measures and saves them; the save last.
-
-    A kill between two of them repeats the epoch on resume, and `fit` first drops what it left in the logs.
-    """
+    say: Callable[[str], None],
+) -> RunParts:
     whole = cropped = build_eenet(settings.preset)
-    copies = [whole]
     if held_out and settings.crop_size != settings.preset.shape[:2]:
         cropped = build_eenet(settings.crop_preset)
-        copies.append(cropped)
-    validation = WholeVolumeValidation(whole, held_out, run, settings.validate_every, settings.epochs)
-    schedule = settings.recipe.schedule
-    return [
-        SeedEpoch(settings.seed),
-        RequireFinite(run),
-        *([TimeBudget(max_minutes)] if max_minutes is not None else []),
-        *([PlateauRate(run, schedule)] if schedule.kind == "plateau" else []),
-        CopyResult(copies),
-        HeldOutLoss(cropped, held_out, settings.crop_size, build_loss(settings.recipe.loss)),
-        EpochLog(run, settings.steps_per_epoch, wait),
-        validation,
-        keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False),
-        SaveRun(whole, run, record, validation, settings.steps_per_epoch),
-    ]
+    watch = StepWatch(run.path, counts.read, settings.recipe.schedule.warmup_steps, say)
+    return RunParts(run, settings, held_out, whole, cropped, watch, wait, max_minutes, say)
 
 
 def _new_record(
@@ -253,11 +214,21 @@ def _new_record(
     )
 
 
-def _split_json(dataset: PreparedDataset, training: Sequence[PreparedCase], held_out: Sequence[PreparedCase]) -> str:
+def _split_json(
+    dataset: PreparedDataset,
+    settings: FitSettings,
+    training: Sequence[PreparedCase],
+    held_out: Sequence[PreparedCase],
+) -> str:
+    patients: dict[str, list[str]] = {}
+    for case_id, group in groups_of_cases(dataset.cases, settings).items():
+        patients.setdefault(group, []).append(case_id)
     content = {
         "training": [case.case_id for case in training],
         "validation": [case.case_id for case in held_out],
         "skipped": {case.case_id: case.reason for case in dataset.skipped},
+        "patients": patients,
+        "identical_images": identical_images({case.case_id: case.image_hashes for case in dataset.cases}),
     }
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
@@ -275,6 +246,9 @@ def _resumed_record(run: RunFolder, record: RunRecord) -> RunRecord:
         raise TrainingError(
             f"{run.record}: the run was started with {len(before.training_cases)} training and "
             f"{len(before.validation_cases)} validation cases, the data are now other ones "
-            f"({len(record.training_cases)} and {len(record.validation_cases)}); a resumed run needs the same"
+            f"({len(record.training_cases)} and {len(record.validation_cases)}); a resumed run needs the same, and a "
+            "run from before patients were kept together goes on only where every patient has one case"
         )
-    return dataclasses.replace(record, loss=before.loss, validation_dice=before.validation_dice)
+    return dataclasses.replace(
+        record, loss=before.loss, validation_dice=before.validation_dice, warnings=before.warnings
+    )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from eenet_runtime.errors import TrainingError
-from eenet_train.data.data import prepare_dataset
-from eenet_train.fit.fit import check_run, fit, split_dataset
-from eenet_train.recipe.options import FitOptions, base_settings, final_settings
+from eenet_train.data.data import PreparedCase, prepare_dataset
+from eenet_train.data.patients import read_patients
+from eenet_train.data.split import groups_of_cases, split_dataset
+from eenet_train.data.split_file import read_split
+from eenet_train.fit.fit import check_run, fit
+from eenet_train.recipe.fit_options import FitOptions
+from eenet_train.recipe.options import adjustments, base_settings, final_settings
 from eenet_train.recipe.settings import read_settings
 from eenet_train.runs.run_folder import RunFolder, RunRecord
 
@@ -52,7 +56,11 @@ def start_training(
         raise TrainingError("no folder of cases given")
     if base is None or not resume:
         check_run(run, early, resume=resume)
-    held_out = 0 if early.folds else early.validation_cases
+    if early.split:
+        read_split(Path(early.split))
+    if early.patients:
+        read_patients(Path(early.patients))
+    held_out = 0 if early.folds or early.split else early.validation_cases
     dataset = prepare_dataset(
         Path(early.data),
         cache or run.cache,
@@ -61,11 +69,27 @@ def start_training(
         validation=held_out,
         skip_bad=early.skip_bad,
     )
-    settings = final_settings(options, base, lambda draft: len(split_dataset(dataset.cases, draft)[0]))
+    skipped = [case.case_id for case in dataset.skipped]
+    training, validation = split_dataset(dataset.cases, early, skipped)
+    settings = final_settings(options, base, len(training))
     check_run(run, settings, resume=resume)
+    for line in adjustments(options, base, settings):
+        say(line)
     left_out = f", {len(dataset.skipped)} left out" if dataset.skipped else ""
     say(
         f"{len(dataset.cases)} cases prepared{left_out}; recipe {settings.recipe.name}, {settings.preset.name}, "
         f"{settings.steps} steps in {settings.epochs} epochs"
     )
+    say(_split_in_words(training, validation, groups_of_cases(dataset.cases, settings)))
     return fit(dataset, output, settings, resume=resume, max_minutes=max_minutes, verbose=verbose, say=say)
+
+
+def _split_in_words(
+    training: Sequence[PreparedCase], held_out: Sequence[PreparedCase], groups: Mapping[str, str]
+) -> str:
+    sides = {"trained on": training, "held out": held_out}
+    counts = [
+        f"{len(cases)} cases of {len({groups[case.case_id] for case in cases})} patients {what}"
+        for what, cases in sides.items()
+    ]
+    return ", ".join(counts)

@@ -171,6 +171,23 @@ def build_eenet(
     return model
 
 
+def end_in_logits(model: keras.Model) -> None:
+    """Take the softmax from a network's last layer, in place: to be trained it must end in logits.
+
+    Layers and weights stay what they are, so weights go from and to a network with the softmax (`copy_weights`).
+
+    Args:
+        model: from `build_eenet`; it has not been called or compiled.
+
+    Raises:
+        ValueError: its last layer has no softmax.
+    """
+    last = model.layers[-1]
+    if getattr(last, "activation", None) is not keras.activations.softmax:
+        raise ValueError(f"{model.name}: the last layer {last.name} has no softmax to take away")
+    last.activation = keras.activations.linear
+
+
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
     """Give `target` the weights of `source`, layer by layer and by name.
 

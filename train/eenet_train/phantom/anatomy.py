@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +25,11 @@ from eenet_train.phantom.fields import (
 from eenet_train.phantom.template import DEPTH_STEP, Template
 
 GRID_SHAPE: Shape3 = (240, 240, 155)
-LATTICE_MM = 4
+LATTICE_MM: Final = 4
 """Distance between lattice points in mm (= voxels)."""
-SURFACE_DEPTH_MM = 1.0
+SURFACE_DEPTH_MM: Final = 1.0
 """Where the sampled depth map, 0 outside and 2 mm at the outermost inner voxel of its 2 mm grid, has the surface."""
-SQUEEZED_MM = 14.0
+SQUEEZED_MM: Final = 14.0
 """Thickness of the layer under the skull in which mass effect fades."""
 
 

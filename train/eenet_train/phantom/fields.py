@@ -8,6 +8,7 @@ axis, so that a smooth field over a whole head costs a few dozen milliseconds. O
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 Shape3 = tuple[int, int, int]
 Float3D = NDArray[np.float32]
 
-_UNIT_VARIANCE = (151.0 / 315.0) ** 1.5
+_UNIT_VARIANCE: Final = (151.0 / 315.0) ** 1.5
 """Standard deviation of a 3D cubic B-spline with independent unit normal coefficients: the mean over a cell of the
 sum of the squared weights is 151/315 in one dimension (the B-spline's autocorrelation at 0)."""
 

@@ -10,8 +10,9 @@ from typing import Final
 
 import numpy as np
 
+from eenet_runtime.files.atomic import write_atomically
 from eenet_runtime.volumes.labels import BRATS2020, BRATS2023, CHANNEL_ORDER, MSD, Label, LabelScheme, Modality
-from eenet_train.phantom.nifti import write_atomically, write_nifti
+from eenet_train.phantom.nifti import write_nifti
 from eenet_train.phantom.settings import Phantom
 
 
@@ -69,7 +70,8 @@ def write_case(phantom: Phantom, output: Path, layout: PhantomLayout) -> None:
     """Write one phantom; nothing half-written is ever seen under a final name.
 
     Raises:
-        OSError: a file or folder cannot be written.
+        OSError: a folder cannot be made.
+        OutputError: a file cannot be written.
     """
     if layout in _SUFFIXES:
         _write_case_folder(phantom, output, layout)
@@ -108,7 +110,7 @@ def write_dataset_json(output: Path, layout: PhantomLayout) -> None:
     """Write the `dataset.json` of the layouts that have one, for all cases that lie in the folder.
 
     Raises:
-        OSError: it cannot be written.
+        OutputError: it cannot be written.
     """
     if layout in _SUFFIXES:
         return

@@ -5,12 +5,15 @@ from __future__ import annotations
 import gzip
 import io
 from pathlib import Path
+from typing import Final
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-COMPRESSION_LEVEL = 3
+from eenet_runtime.files.atomic import write_atomically
+
+COMPRESSION_LEVEL: Final = 3
 """Noise hardly compresses: level 9 is five times slower and saves a few per cent."""
 
 
@@ -32,15 +35,9 @@ def nifti_bytes(data: NDArray[np.int16] | NDArray[np.uint8], affine: NDArray[np.
 
 
 def write_nifti(path: Path, data: NDArray[np.int16] | NDArray[np.uint8], affine: NDArray[np.float64]) -> None:
-    """Write `nifti_bytes` to `path` (beside it first, then renamed)."""
+    """Write `nifti_bytes` to `path`, whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     write_atomically(path, nifti_bytes(data, affine))
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file beside its final name and rename it."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

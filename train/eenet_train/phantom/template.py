@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,9 @@ from eenet_runtime.errors import EENetError
 
 Float3D = NDArray[np.float32]
 
-ANTERIOR_COMMISSURE_RAS = (98, 134, 72)
+ANTERIOR_COMMISSURE_RAS: Final = (98, 134, 72)
 """Voxel of the template's world origin, in its own axes (left to right, posterior to anterior, bottom to top)."""
-DEPTH_STEP = 2
+DEPTH_STEP: Final = 2
 """The depth map is kept at every second voxel: it is smooth."""
 _T1_GREY = 0.60
 _T1_FLUID = 0.27

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +19,12 @@ from eenet_train.phantom.fields import Float3D, Shape3, random_field, upsample
 from eenet_train.phantom.settings import TumourSettings
 from eenet_train.phantom.template import Template
 
-VOXELS_PER_ML = 1000
+VOXELS_PER_ML: Final = 1000
 """At 1 mm."""
-LARGEST_CORE_ML = 130.0
-LARGEST_OEDEMA_ML = 190.0
+LARGEST_CORE_ML: Final = 130.0
+LARGEST_OEDEMA_ML: Final = 190.0
 """Larger ones do not fit into the white matter of one head; volumes approach these limits smoothly."""
-UNREACHED = 1e4
+UNREACHED: Final = 1e4
 """Travel time given to places that cannot be reached."""
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eenet_runtime.errors import OutputError
+from eenet_runtime.files.atomic import write_atomically
 from eenet_train.phantom.generate import case_id, make_phantom
 from eenet_train.phantom.layouts import PhantomLayout, is_complete, write_case, write_dataset_json
-from eenet_train.phantom.nifti import write_atomically
 from eenet_train.phantom.settings import STANDARD, PhantomSettings
 
 

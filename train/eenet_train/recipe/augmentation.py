@@ -5,6 +5,8 @@ The background of a z-scored volume is exactly 0, at inference too; every change
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +14,7 @@ from eenet_train.recipe.recipe import Augmentation
 
 Float32 = NDArray[np.float32]
 
-BIAS_POINTS = 4
+BIAS_POINTS: Final = 4
 """Control points of a shading along each axis: as smooth as a coil's."""
 
 

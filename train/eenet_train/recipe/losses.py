@@ -7,6 +7,11 @@ batch, and take sums over one axis at a time: millions of FP32 numbers in one ac
 Focal loss and generalised Dice are there for recipes of one's own; `build_loss` finds a loss by its name.
 
 The truth may be class numbers or, on a grid coarser than the labels' own, the share of each class in a voxel.
+
+Predictions may be logits or probabilities. Training takes logits: a float32 softmax that is sure of the wrong class
+gives the right one exactly 0, and -log of a probability that must be kept from 0 has no gradient there, so that such a
+network would stay as it is for ever. From the logits z, log softmax(z) = z - log sum exp(z) is exact, and the gradient
+of the cross-entropy by z is the difference of prediction and truth however sure the network is.
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ from eenet_train.recipe.recipe import LossName
 SMOOTHING_VOXELS: Final = 1.0
 """Added to both sides of the Dice fraction: an empty region that is predicted empty then has Dice 1, not 0/0."""
 SMALLEST_PROBABILITY: Final = 1e-7
-"""Probabilities are raised to this before the logarithm; FP32 softmax can return 0."""
+"""Where only probabilities are known they are raised to this before the logarithm; FP32 softmax can return 0."""
 
 
 def _sum_over_volume(values: Any) -> Any:
@@ -40,18 +45,25 @@ def _fractions(labels: Any, dtype: str) -> Any:
     return ops.cast(ops.equal(ops.cast(labels, "int32")[..., None], classes), dtype)
 
 
-def cross_entropy(labels: Any, probabilities: Any) -> Any:
+def log_of_probabilities(probabilities: Any) -> Any:
+    """Logarithms of probabilities, none below that of `SMALLEST_PROBABILITY`; where the logits are known, their
+    log-softmax has no such limit.
+    """
+    return ops.log(ops.maximum(probabilities, SMALLEST_PROBABILITY))
+
+
+def cross_entropy(labels: Any, log_probabilities: Any) -> Any:
     """Mean over the voxels of -log(probability of the true class), weighted by the classes' shares.
 
     Args:
         labels: (B, H, W, D), network class numbers (`Label`), any dtype; or (B, H, W, D, 4), share of each class.
-        probabilities: (B, H, W, D, 4), softmax output.
+        log_probabilities: (B, H, W, D, 4), log-softmax of the logits, or `log_of_probabilities`.
 
     Returns:
         (B,), in nats.
     """
-    truth = _fractions(labels, probabilities.dtype)
-    losses = -ops.sum(truth * ops.log(ops.maximum(probabilities, SMALLEST_PROBABILITY)), axis=-1)
+    truth = _fractions(labels, log_probabilities.dtype)
+    losses = -ops.sum(truth * log_probabilities, axis=-1)
     for _ in range(3):
         losses = ops.mean(losses, axis=-1)
     return losses
@@ -90,22 +102,22 @@ def soft_dice_loss(labels: Any, probabilities: Any) -> Any:
     return 1.0 - sum(dice) / len(dice)
 
 
-def focal_loss(labels: Any, probabilities: Any, gamma: float = 2.0) -> Any:
+def focal_loss(labels: Any, log_probabilities: Any, gamma: float = 2.0) -> Any:
     """Mean over the voxels of -(1 - p)^gamma log(p) for each class, weighted by the classes' shares.
 
     Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, doi 10.1109/ICCV.2017.324, eq. 4, summed over the
     classes so that shares count as they do in `cross_entropy`; gamma 0 is the cross-entropy.
 
     Args:
-        labels, probabilities: as in `cross_entropy`.
+        labels, log_probabilities: as in `cross_entropy`.
         gamma: how little voxels count that are already right.
 
     Returns:
         (B,), in nats.
     """
-    truth = _fractions(labels, probabilities.dtype)
-    known = ops.maximum(probabilities, SMALLEST_PROBABILITY)
-    losses = -ops.sum(truth * ops.power(ops.maximum(1.0 - known, 0.0), gamma) * ops.log(known), axis=-1)
+    truth = _fractions(labels, log_probabilities.dtype)
+    unsure = ops.maximum(1.0 - ops.exp(log_probabilities), 0.0)
+    losses = -ops.sum(truth * ops.power(unsure, gamma) * log_probabilities, axis=-1)
     for _ in range(3):
         losses = ops.mean(losses, axis=-1)
     return losses
@@ -119,7 +131,7 @@ def generalised_dice_loss(labels: Any, probabilities: Any) -> Any:
     the weight of one voxel, where the paper's would be infinite.
 
     Args:
-        labels, probabilities: as in `cross_entropy`.
+        labels, probabilities: as in `soft_dice`.
 
     Returns:
         (B,), between 0 and 1.
@@ -135,9 +147,14 @@ def generalised_dice_loss(labels: Any, probabilities: Any) -> Any:
     return 1.0 - 2.0 * overlap / sizes
 
 
-def build_loss(name: LossName) -> keras.losses.Loss:
-    """The loss of a recipe, for `model.compile`."""
-    return RegionLoss(loss=str(name), name=str(name))
+def build_loss(name: LossName, *, from_logits: bool = False) -> keras.losses.Loss:
+    """The loss of a recipe, for `model.compile`.
+
+    Args:
+        name: which.
+        from_logits: whether predictions are logits, as those of a network that is trained must be.
+    """
+    return RegionLoss(loss=str(name), from_logits=from_logits, name=str(name))
 
 
 @keras.saving.register_keras_serializable(package="eenet")
@@ -145,24 +162,34 @@ class RegionLoss(keras.losses.Loss):
     """A loss of this module for `model.compile`.
 
     y_true: (B, H, W, D) network class numbers, uint8 or any dtype that holds 0 to 3, or (B, H, W, D, 4) shares of
-    the classes; y_pred: (B, H, W, D, 4) softmax.
+    the classes; y_pred: (B, H, W, D, 4) softmax or logits.
 
     Args:
         loss: a `LossName`.
+        from_logits: whether y_pred are logits.
     """
 
-    def __init__(self, loss: str = LossName.DICE_CROSS_ENTROPY, name: str = "region_loss", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        loss: str = LossName.DICE_CROSS_ENTROPY,
+        from_logits: bool = False,
+        name: str = "region_loss",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name=name, **kwargs)
         self.loss = LossName(loss)
+        self.from_logits = from_logits
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """One value for each volume, (B,)."""
+        logs = ops.log_softmax(y_pred, axis=-1) if self.from_logits else log_of_probabilities(y_pred)
+        probabilities = ops.softmax(y_pred, axis=-1) if self.from_logits else y_pred
         if self.loss is LossName.DICE_FOCAL:
-            return focal_loss(y_true, y_pred) + soft_dice_loss(y_true, y_pred)
+            return focal_loss(y_true, logs) + soft_dice_loss(y_true, probabilities)
         if self.loss is LossName.GENERALISED_DICE:
-            return cross_entropy(y_true, y_pred) + generalised_dice_loss(y_true, y_pred)
-        return cross_entropy(y_true, y_pred) + soft_dice_loss(y_true, y_pred)
+            return cross_entropy(y_true, logs) + generalised_dice_loss(y_true, probabilities)
+        return cross_entropy(y_true, logs) + soft_dice_loss(y_true, probabilities)
 
     def get_config(self) -> dict[str, Any]:
         """What the constructor needs to make the same loss again."""
-        return {**super().get_config(), "loss": str(self.loss)}
+        return {**super().get_config(), "loss": str(self.loss), "from_logits": self.from_logits}

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
 from typing import Final
 
 from eenet_runtime.errors import TrainingError
 from eenet_runtime.volumes.presets import EENET_FAST, preset_by_name
+from eenet_train.recipe.fit_options import FitOptions
 from eenet_train.recipe.recipe import EENET, Recipe, recipe_by_name
 from eenet_train.recipe.settings import FitSettings
 
 DEFAULT_EPOCHS: Final = 300
 """Passes over the training cases: the paper names no number; with its rate's three falls at most this is plenty."""
-DEFAULT_STEPS_PER_EPOCH: Final = 25
-"""Where the user counts in steps."""
+LONGEST_EPOCH_OF_STEPS: Final = 25
+"""Where the user counts in steps: the fewest epochs of at most this many that make them up."""
+WARMUP_SHARE: Final = 4
+"""A recipe's warm-up that is no shorter than the training is cut to one in so many of its steps."""
 LONG_EPOCH: Final = 10**6
 """Stands for a pass over the cases until they are counted: longer than any warm-up."""
 
@@ -32,40 +34,6 @@ _ELSEWHERE: Final = (
 """Options that are not simply a setting of the same name."""
 
 
-@dataclass(frozen=True)
-class FitOptions:
-    """Options of a training, None where the user said nothing; otherwise as in `FitSettings`.
-
-    Attributes:
-        epochs: instead of `steps`; an epoch is then a pass over the training cases unless `steps_per_epoch` is given.
-        learning_rate, warmup_steps, freeze_batch_norms: in place of the recipe's.
-    """
-
-    preset: str | None = None
-    recipe: str | None = None
-    learning_rate: float | None = None
-    warmup_steps: int | None = None
-    freeze_batch_norms: bool | None = None
-    steps: int | None = None
-    steps_per_epoch: int | None = None
-    epochs: int | None = None
-    crop: tuple[int, int] | None = None
-    accumulate: int | None = None
-    devices: int | None = None
-    precision: str | None = None
-    deterministic: bool | None = None
-    seed: int | None = None
-    validation_cases: int | None = None
-    folds: int | None = None
-    fold: int | None = None
-    validate_every: int | None = None
-    encoder_weights: str | None = None
-    initial_weights: str | None = None
-    partial_weights: bool | None = None
-    data: str | None = None
-    skip_bad: bool | None = None
-
-
 def base_settings(options: FitOptions, base: FitSettings | None) -> FitSettings:
     """Settings as far as they can be told before the cases are counted: enough to prepare and split them.
 
@@ -80,21 +48,41 @@ def base_settings(options: FitOptions, base: FitSettings | None) -> FitSettings:
     return _laid_over(options, base, None)
 
 
-def final_settings(
-    options: FitOptions, base: FitSettings | None, count_training_cases: Callable[[FitSettings], int]
-) -> FitSettings:
+def final_settings(options: FitOptions, base: FitSettings | None, training_cases: int) -> FitSettings:
     """All settings.
 
     Args:
         options, base: as in `base_settings`.
-        count_training_cases: how many cases such settings leave to train on.
+        training_cases: how many cases such settings leave to train on.
 
     Raises:
         TrainingError: values that make no training.
     """
     if base is not None or options.steps is not None or options.steps_per_epoch is not None:
         return base_settings(options, base)
-    return _laid_over(options, base, count_training_cases(base_settings(options, base)))
+    return _laid_over(options, base, training_cases)
+
+
+def adjustments(options: FitOptions, base: FitSettings | None, settings: FitSettings) -> tuple[str, ...]:
+    """What differs between the settings and what was asked for, a line each.
+
+    Args:
+        options, base: as in `base_settings`.
+        settings: what `final_settings` made of them.
+    """
+    lines = []
+    if options.steps is not None and options.steps != settings.steps:
+        lines.append(
+            f"{options.steps} steps rounded up to {settings.steps}: {settings.epochs} epochs of "
+            f"{settings.steps_per_epoch}"
+        )
+    asked, taken = _recipe(options, base).schedule.warmup_steps, settings.recipe.schedule.warmup_steps
+    if asked != taken:
+        lines.append(
+            f"warm-up shortened from {asked} to {taken} steps, because there are only {settings.steps}; say "
+            "--warmup-steps for another one"
+        )
+    return tuple(lines)
 
 
 def _laid_over(options: FitOptions, base: FitSettings | None, training_cases: int | None) -> FitSettings:
@@ -103,9 +91,12 @@ def _laid_over(options: FitOptions, base: FitSettings | None, training_cases: in
     changes = {name: value for name, value in given.items() if name not in _ELSEWHERE}
     if options.preset is not None:
         changes["preset"] = preset_by_name(options.preset)
-    changes["recipe"] = _recipe(options, base)
-    changes["steps_per_epoch"] = _steps_per_epoch(options, base, training_cases)
-    changes["steps"] = _steps(options, base, changes["steps_per_epoch"])
+    steps, per_epoch = _steps(options, base, _samples_together(options, base), training_cases)
+    recipe = _recipe(options, base)
+    if options.warmup_steps is None and recipe.schedule.warmup_steps >= steps:
+        schedule = dataclasses.replace(recipe.schedule, warmup_steps=steps // WARMUP_SHARE)
+        recipe = dataclasses.replace(recipe, schedule=schedule)
+    changes |= {"recipe": recipe, "steps": steps, "steps_per_epoch": per_epoch}
     return dataclasses.replace(base or FitSettings(preset=EENET_FAST), **changes)
 
 
@@ -114,6 +105,12 @@ def _require_effect(options: FitOptions, base: FitSettings | None) -> None:
     folds = options.folds if options.folds is not None else (base.folds if base else 0)
     if options.fold is not None and not folds:
         raise TrainingError(f"fold {options.fold} found without folds; say how many with --folds")
+    split = options.split or (base.split if base else "")
+    if options.validation_cases is not None and split:
+        raise TrainingError(
+            f"{options.validation_cases} validation cases and the split {split} found; the split says which cases are "
+            "held out, give one of them"
+        )
     if options.validation_cases is not None and folds:
         raise TrainingError(
             f"{options.validation_cases} validation cases and {folds} folds found; a fold says which cases are held "
@@ -135,21 +132,27 @@ def _recipe(options: FitOptions, base: FitSettings | None) -> Recipe:
     return dataclasses.replace(recipe, schedule=schedule)
 
 
-def _steps_per_epoch(options: FitOptions, base: FitSettings | None, training_cases: int | None) -> int:
-    if options.steps_per_epoch is not None:
-        return options.steps_per_epoch
-    if base is not None:
-        return base.steps_per_epoch
-    together = (options.accumulate or 1) * (options.devices or 1)
-    samples = (training_cases or LONG_EPOCH) if options.steps is None else DEFAULT_STEPS_PER_EPOCH
-    return -(-samples // together) * together
+def _samples_together(options: FitOptions, base: FitSettings | None) -> int:
+    """Samples of one change of the weights: epochs are made of whole ones."""
+    accumulate = options.accumulate or (base.accumulate if base else 1)
+    return accumulate * (options.devices or (base.devices if base else 1))
 
 
-def _steps(options: FitOptions, base: FitSettings | None, per_epoch: int) -> int:
+def _steps(options: FitOptions, base: FitSettings | None, together: int, training_cases: int | None) -> tuple[int, int]:
+    """Steps in all, and steps of an epoch."""
     if options.steps is not None and options.epochs is not None:
         raise TrainingError(f"{options.steps} steps and {options.epochs} epochs found; give one of them")
+    given = options.steps_per_epoch or (base.steps_per_epoch if base else None)
     if options.steps is not None:
-        return options.steps
+        epochs = math.ceil(options.steps / (given or _whole(LONGEST_EPOCH_OF_STEPS, together)))
+        per_epoch = given or _whole(math.ceil(options.steps / epochs), together)
+        return epochs * per_epoch, per_epoch
+    per_epoch = given or _whole(training_cases or LONG_EPOCH, together)
     if options.epochs is None and base is not None:
-        return base.steps
-    return (options.epochs or DEFAULT_EPOCHS) * per_epoch
+        return base.steps, per_epoch
+    return (options.epochs or DEFAULT_EPOCHS) * per_epoch, per_epoch
+
+
+def _whole(samples: int, together: int) -> int:
+    """Samples, rounded up to a multiple of `together`."""
+    return math.ceil(samples / together) * together

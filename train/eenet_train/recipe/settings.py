@@ -38,6 +38,8 @@ class FitSettings:
         seed: of the split, the samples, the first weights and the dropout.
         validation_cases: cases held out, where there are no folds.
         folds, fold: hold out fold number `fold` (from 0) of `folds` stratified ones; 0 folds for none.
+        patients: a table of cases and their patients, see `eenet_train.data.patients`; empty for their names alone.
+        split: a table that says which cases are held out, see `eenet_train.data.split_file`; empty to draw them.
         validate_every: epochs between two validations.
         encoder_weights: first weights of the 2D encoder: "none", "imagenet", or a file.
         initial_weights: first weights of the whole network: empty, or a run folder, a bundle or a checkpoint.
@@ -65,6 +67,8 @@ class FitSettings:
     validation_cases: int = 4
     folds: int = 0
     fold: int = 0
+    patients: str = ""
+    split: str = ""
     validate_every: int = 4
     encoder_weights: str = "none"
     initial_weights: str = ""
@@ -91,12 +95,19 @@ class FitSettings:
         _ = self.crop_preset
 
     def _require_counts(self) -> None:
-        counts = (self.steps, self.steps_per_epoch, self.validate_every, self.accumulate, self.devices)
-        if min(counts) < 1 or self.steps % self.steps_per_epoch:
+        counts = {
+            f"{self.steps} steps": self.steps,
+            f"epochs of {self.steps_per_epoch} steps": self.steps_per_epoch,
+            f"a validation every {self.validate_every} epochs": self.validate_every,
+            f"gradients of {self.accumulate} samples averaged": self.accumulate,
+            f"{self.devices} devices": self.devices,
+        }
+        for found, count in counts.items():
+            if count < 1:
+                raise TrainingError(f"{found} found, expected 1 or more")
+        if self.steps % self.steps_per_epoch:
             raise TrainingError(
-                f"{self.steps} steps in epochs of {self.steps_per_epoch}, validated every {self.validate_every}, "
-                f"gradients of {self.accumulate} averaged, {self.devices} devices: expected positive numbers, and "
-                "steps that are a multiple of the steps of an epoch"
+                f"{self.steps} steps found, expected a multiple of the {self.steps_per_epoch} steps of an epoch"
             )
         if self.accumulate > 1 and self.devices > 1:
             # Keras 3.15 applies averaged gradients inside a condition, where devices cannot exchange theirs.

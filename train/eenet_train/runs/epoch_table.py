@@ -7,10 +7,11 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from eenet_runtime.files.atomic import write_atomically
 
-EPOCH = "epoch"
+EPOCH: Final = "epoch"
 
 
 @dataclass(frozen=True)

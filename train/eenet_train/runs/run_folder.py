@@ -165,6 +165,7 @@ class RunRecord:
         skipped_cases: left out because they could not be used.
         fold, folds: the fold that was held out; 0 of 0 without folds.
         modality_dropout: chance with which one modality of a sample was blanked.
+        warnings: what was wrong with the last epoch, a sentence each, such as a network that labels no tumour.
     """
 
     preset: GeometryPreset
@@ -184,6 +185,7 @@ class RunRecord:
     fold: int = 0
     folds: int = 0
     modality_dropout: float = 0.0
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """The record as JSON text."""
@@ -213,6 +215,7 @@ class RunRecord:
                 training_cases=tuple(fields["training_cases"]),
                 validation_cases=tuple(fields["validation_cases"]),
                 skipped_cases=tuple(fields.get("skipped_cases", ())),
+                warnings=tuple(fields.get("warnings", ())),
                 validation_dice=None if dice is None else RegionScores(**dice),
                 versions=Versions(**fields["versions"]),
             )

@@ -220,6 +220,8 @@ def _warnings(runs: Sequence[RunSummary]) -> Iterable[str]:
             yield f"{run.name} is not finished: {record.steps_done} of {record.steps_planned} steps"
         if not run.validations:
             yield f"{run.name} has no validation; it is left out of the means"
+        for warning in record.warnings:
+            yield f"{run.name}: {warning}"
     for what, values in (
         ("recipes", {run.record.recipe for run in runs}),
         ("steps", {run.record.steps_planned for run in runs}),
