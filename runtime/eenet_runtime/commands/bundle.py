@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from eenet_runtime.commands.options import EngineOptions, PublicKeyOption, spread
+from eenet_runtime.commands.cli_support import spread
+from eenet_runtime.commands.options import EngineOptions, PublicKeyOption
 
 
 def info(
