@@ -12,11 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tests.synthetic import TINY_2MM
 
 
-def small_source() -> Any:
-    """Two layers with the input and output of EENet, always the same weights."""
+def small_source(*, finds_tumours: bool = True) -> Any:
+    """Two layers with the input and output of EENet, always the same weights; or some that call all background."""
     import keras
     from keras import layers
 
@@ -27,6 +29,9 @@ def small_source() -> Any:
     x = layers.Conv3D(8, 1, activation="relu", name="Input_L1")(volume)
     x = layers.Conv3D(4, 1, name="Model_Logits")(x)
     model = keras.Model(volume, layers.Softmax(name="Model_Outputs")(x), name="small")
+    if not finds_tumours:
+        kernel, bias = model.get_layer("Model_Logits").get_weights()
+        model.get_layer("Model_Logits").set_weights([0.01 * kernel, bias + np.array([5, 0, 0, 0])])
     return SourceModel(model, TINY_2MM, "0" * 64, {"weights_from": "a test"})
 
 

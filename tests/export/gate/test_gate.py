@@ -113,7 +113,7 @@ def differing(voxels: int, asked: list[int]) -> Callable[[Volume], Labels]:
 
     def run(volume: Volume) -> Labels:
         asked.append(voxels)
-        labels = slab(8)(volume).argmax(axis=-1).astype(np.uint8)
+        labels: Labels = slab(8)(volume).argmax(axis=-1).astype(np.uint8)
         labels.reshape(-1)[:voxels] = Label.NCR
         return labels
 
