@@ -21,7 +21,7 @@ from eenet_bench.commands.options import (
     ThreadsOption,
     names_in,
 )
-from eenet_runtime.commands.cli_support import spread
+from eenet_runtime.commands.option_groups import spread
 from eenet_runtime.commands.support import ExitCode, new_app, run_app
 from eenet_runtime.errors import EENetError, ParityError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from eenet_export.commands.engine import engine
 from eenet_export.commands.info import info
 from eenet_export.commands.native import native
-from eenet_export.commands.onnx import everything, onnx
+from eenet_export.commands.onnx import export_all, onnx
 from eenet_export.commands.sign import sign
 from eenet_export.commands.triton import triton
 from eenet_export.commands.verify import verify
@@ -14,7 +14,7 @@ from eenet_runtime.errors import EENetError, ParityError
 from eenet_train.network.tensorflow_setup import set_tensorflow_defaults
 
 app = new_app("Turn a trained EENet into a bundle that the runtime can trust.")
-app.command("all")(everything)
+app.command("all")(export_all)
 app.command("onnx")(onnx)
 app.command("engine")(engine)
 app.command("native")(native)

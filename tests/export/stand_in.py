@@ -5,15 +5,20 @@ What an export leaves when it is killed does not depend on the network, and conv
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tests.synthetic import TINY_2MM
 
 
-def small_source() -> Any:
-    """Two layers with the input and output of EENet, always the same weights."""
+def small_source(*, finds_tumours: bool = True) -> Any:
+    """Two layers with the input and output of EENet, always the same weights; or some that call all background."""
     import keras
     from keras import layers
 
@@ -24,29 +29,56 @@ def small_source() -> Any:
     x = layers.Conv3D(8, 1, activation="relu", name="Input_L1")(volume)
     x = layers.Conv3D(4, 1, name="Model_Logits")(x)
     model = keras.Model(volume, layers.Softmax(name="Model_Outputs")(x), name="small")
+    if not finds_tumours:
+        kernel, bias = model.get_layer("Model_Logits").get_weights()
+        model.get_layer("Model_Logits").set_weights([0.01 * kernel, bias + np.array([5, 0, 0, 0])])
     return SourceModel(model, TINY_2MM, "0" * 64, {"weights_from": "a test"})
 
 
 def export_small(output: Path, cases: Path, steps: Path) -> None:
     """Export it; every step is a line of a file, also of a run that is killed afterwards."""
-    from eenet_export.bundle import package
     from eenet_export.bundle.package import ExportSettings, export_model
     from eenet_export.gate.gate import keras_function
 
-    # The oracle is EENet's; these layers have no statistics, so they are their own.
-    setattr(package, "_oracle", lambda model, source: keras_function(model))  # noqa: B010
-    setattr(package, "obstacle", lambda: "these layers are not EENet's")  # noqa: B010
+    # These layers are not EENet's, which the native engine is for, and have no statistics: they are their own oracle.
+    settings = ExportSettings(max_cases=1, native=False)
     with steps.open("a") as stream:
 
         def say(step: str) -> None:
             stream.write(f"{step}\n")
             stream.flush()
 
-        export_model(small_source(), output, cases, ExportSettings(max_cases=1), say)
+        export_model(small_source(), output, cases, settings, say, lambda source: keras_function(source.model))
+
+
+def die_in(step: str) -> None:
+    """Let this process be killed in a step of its workshop: its work is done, and not yet noted as done.
+
+    `finish` is the end: everything is noted, and the bundle has not got its name.
+    """
+    from eenet_export.gate.workshop import Workshop
+
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def dying(method: Callable[..., Any]) -> Callable[..., Any]:
+        def run(self: Workshop, name: str, make: Callable[[], Any], *rest: Any) -> Any:
+            def make_and_die() -> None:
+                make()
+                die()
+
+            return method(self, name, make_and_die if name == step else make, *rest)
+
+        return run
+
+    for name in ("step", "array"):
+        setattr(Workshop, name, dying(getattr(Workshop, name)))
+    if step == "finish":
+        setattr(Workshop, "finish", lambda self: die())  # noqa: B010
 
 
 def main() -> None:
-    """Entry point: OUTPUT CASES STEPS."""
+    """Entry point: OUTPUT CASES STEPS [the step in which to die]."""
     from eenet_train.network.tensorflow_setup import set_tensorflow_defaults
 
     set_tensorflow_defaults()
@@ -54,6 +86,8 @@ def main() -> None:
 
     sys.stdout.write("exporting\n")
     sys.stdout.flush()
+    for step in sys.argv[4:]:
+        die_in(step)
     export_small(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
 
 

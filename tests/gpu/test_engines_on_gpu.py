@@ -237,7 +237,7 @@ def test_the_demo_model_passes_the_gate_as_an_engine(flavour: str, tmp_path: Pat
     rows = []
     for files in find_cases(REPOSITORY / "examples").cases:
         case = ParityCase.read(files, built.bundle.manifest.preset)
-        expected = FormResult.of("onnx-fp32", reference(case.volume))
+        expected = FormResult.from_probabilities("onnx-fp32", reference(case.volume))
         computed = FormResult(built.artifact.form, backend.labels(case.volume), backend(case.volume))
         rows.append(compare(case, expected, computed))
     require_parity(rows)

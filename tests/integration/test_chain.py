@@ -29,9 +29,11 @@ def test_from_a_folder_of_cases_to_masks_in_three_commands(tmp_path: Path) -> No
     _run_well("eenet-train", "phantom", data, "--cases", 2, "--seed", 11, "--layout", "brats2023")
     training = ["--preset", "eenet-fast", "--crop", 32, 32, "--steps", 2, "--steps-per-epoch", 2]
     _run_well("eenet-train", "fit", data, "--output", run, *training, "--warmup-steps", 1, "--validation", 0)
-    # Two steps make no network: where its classes are nearly equal, FP16 weights move voxels from one to another, and
-    # the gate rightly refuses. FP16 has tests/export and the demo model.
-    _run_well("eenet-export", "onnx", run, "--output", bundle, "--cases", data, "--max-cases", 1)
+    # Two steps make no network. It may label nothing, so that its agreement proves nothing; and where its classes are
+    # nearly equal, FP16 weights move voxels from one to another. The gate rightly refuses both; FP16 has tests/export
+    # and the demo model.
+    exporting = ["--output", bundle, "--cases", data, "--max-cases", 1, "--allow-unproven"]
+    _run_well("eenet-export", "onnx", run, *exporting)
     _run_well("eenet-run", "infer", "folder", data, masks, "--model", bundle)
 
     summary = json.loads((masks / "summary.json").read_text())

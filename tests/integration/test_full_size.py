@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +92,8 @@ def test_the_native_engine_agrees_with_the_oracle_on_a_phantom(full: FullSize) -
     assert (labels == full.oracle.argmax(axis=-1)).mean() >= 0.99999
 
 
-def test_an_engine_of_tensorrt_for_rtx_is_small_quick_to_build_and_the_same_twice(full: FullSize) -> None:
-    pytest.importorskip("tensorrt_rtx")
+def test_an_engine_of_tensorrt_for_rtx_is_small_quick_to_build_and_computes_the_same_twice(full: FullSize) -> None:
+    pytest.importorskip("tensorrt_rtx", reason='needs pip install "eenet[rtx]"')
     from eenet_export.engines import EngineSettings, add_engine
     from eenet_runtime.bundle.manifest import MANIFEST_NAME, Artifact, Manifest, describe_files
     from eenet_runtime.volumes.presets import EENET_144
@@ -110,7 +110,10 @@ def test_an_engine_of_tensorrt_for_rtx_is_small_quick_to_build_and_the_same_twic
         assert added.built
         plans.append(added)
     first, second = (plan.sidecar for plan in plans)
-    assert first.plan.sha256 == second.plan.sha256
+    # A builder promises no equal bytes: the same kernels, memory and types, and a plan of this size.
+    assert replace(first.layers, sha256="") == replace(second.layers, sha256="")
+    assert first.activation_bytes == second.activation_bytes
+    assert first.plan.bytes == pytest.approx(second.plan.bytes, rel=0.01)
     assert first.activation_bytes <= 520e6
     assert first.layers.traffic_bytes <= 9.2e9
 

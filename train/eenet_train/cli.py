@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from eenet_runtime.commands.cli_support import spread
+from eenet_runtime.commands.option_groups import spread
 from eenet_runtime.commands.support import ExitCode, new_app, run_app
 from eenet_train.network.tensorflow_setup import load_tensorflow, set_tensorflow_defaults
 from eenet_train.phantom.layouts import PhantomLayout

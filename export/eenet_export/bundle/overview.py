@@ -7,7 +7,9 @@ from collections.abc import Mapping
 
 from eenet_export.gate.parity import parity_table
 from eenet_runtime.bundle.manifest import Bundle
+from eenet_runtime.bundle.proof import not_proven_in_words
 from eenet_runtime.folders.tables import format_table
+from eenet_runtime.selftest.golden import read_golden
 
 
 def bundle_overview(bundle: Bundle) -> str:
@@ -25,12 +27,13 @@ def bundle_overview(bundle: Bundle) -> str:
         f"{manifest.name} ({bundle.folder}), id {bundle.bundle_id}, made {manifest.created}",
         f"preset {preset.name}: {' x '.join(map(str, preset.shape))} voxels of {preset.spacing_mm:g} mm, "
         f"channels {', '.join(manifest.modalities)}",
-        f"golden case: {manifest.golden or 'none'}",
+        f"golden case: {_golden(bundle)}",
         f"signature: {bundle.signature}",
         "",
         format_table(["artefact", "kind", "arithmetic", "weights", "size"], artifacts),
         "",
         parity_table(manifest.parity) if manifest.parity else "no proofs: nothing was compared with Keras",
+        *not_proven_in_words(manifest.parity),
         f"measured on: {', '.join(measured) or 'no case'}",
         "",
         format_table(["file", "size", "SHA-256"], files),
@@ -39,6 +42,11 @@ def bundle_overview(bundle: Bundle) -> str:
         *_pairs("made with", manifest.tools),
     ]
     return "\n".join(parts)
+
+
+def _golden(bundle: Bundle) -> str:
+    name = bundle.manifest.golden
+    return f"{name}: {read_golden(bundle).regions_in_words()}" if name else "none"
 
 
 def _pairs(title: str, values: Mapping[str, object]) -> list[str]:

@@ -29,7 +29,7 @@ from eenet_export.gate.gate import (
     unproved_bundle,
 )
 from eenet_export.gate.golden import make_golden, write_golden
-from eenet_export.gate.parity import KERAS, ORACLE, UNROUNDED, ParityCase, ParityLimits, require_parity
+from eenet_export.gate.parity import KERAS, ORACLE, UNROUNDED, ParityCase, ParityLimits, Volume, require_parity
 from eenet_export.gate.range_audit import RangeAudit, audit_ranges
 from eenet_export.gate.workshop import Workshop
 from eenet_export.graph.graphs import FP16_FILE, FP32_FILE, INT8_FILE, WEIGHTS_FILE, load_graph, write_fp16, write_fp32
@@ -47,7 +47,7 @@ from eenet_runtime.bundle.manifest import (
 )
 from eenet_runtime.errors import BackendError, ExportError, ParityError
 from eenet_runtime.files.atomic import remove_leftovers, write_atomically
-from eenet_runtime.selftest.golden import GOLDEN_NAME
+from eenet_runtime.selftest.golden import GOLDEN_NAME, NO_TUMOUR
 from eenet_train.network.weights import WeightPrecision, round_weights
 
 _TOOLS: Final = (
@@ -80,6 +80,7 @@ class ExportSettings:
             out if it does not.
         half_input: whether the FP16 graph reads FP16.
         engine: whether an engine of TensorRT for RTX is built, where that is installed.
+        native: whether the native engine's artefact is made, where that is installed.
         max_cases: how many cases the agreement is measured on.
         limits: what counts as agreement.
         postprocessing: defaults for the runtime.
@@ -91,6 +92,7 @@ class ExportSettings:
     precisions: tuple[str, ...] = ("fp32",)
     half_input: bool = False
     engine: bool = False
+    native: bool = True
     max_cases: int = 2
     limits: ParityLimits = field(default_factory=ParityLimits)
     postprocessing: PostprocessingSettings = field(default_factory=PostprocessingSettings)
@@ -103,12 +105,20 @@ class ExportSettings:
             )
 
 
+def oracle_of(source: SourceModel) -> Callable[[Volume], Volume]:
+    """EENet with float64 statistics in its group norms, as a function of one volume; see `keras_function`."""
+    from eenet_train.network.network import as_oracle
+
+    return keras_function(as_oracle(source.model, source.preset))
+
+
 def export_model(
     source: SourceModel,
     output: Path,
     cases: Path,
     settings: ExportSettings = ExportSettings(),
     on_step: Callable[[str], None] = lambda step: None,
+    make_oracle: Callable[[SourceModel], Callable[[Volume], Volume]] = oracle_of,
 ) -> Bundle:
     """Export a network.
 
@@ -120,18 +130,20 @@ def export_model(
         cases: a folder of cases on which the agreement with the oracle is measured.
         settings: what the bundle shall be.
         on_step: told in words what happens.
+        make_oracle: makes what every form is held against; called when the network has the weights that are stored.
 
     Raises:
         ExportError: the model cannot be converted, there is no usable case, or `output` exists.
-        ParityError: a form of the model disagrees; there is no bundle under the final name.
+        ParityError: a form of the model disagrees, or agreement proves nothing because no tumour is found in any case;
+            there is no bundle under the final name.
         OutputError: the bundle cannot be written.
     """
     chosen = choose_cases(cases, settings.max_cases)
     hashes = case_hashes(chosen)
     with Workshop(output, _fingerprint(source, settings, hashes)) as workshop:
         remove_leftovers(workshop.bundle)
-        maker = _Maker(source, settings, read_cases(chosen, source.preset), workshop, on_step)
-        manifest = replace(maker.manifest(), name=settings.name or output.name, cases=hashes)
+        maker = _Maker(source, settings, read_cases(chosen, source.preset), workshop, on_step, make_oracle)
+        manifest = replace(maker.make_artifacts(), name=settings.name or output.name, cases=hashes)
         write_atomically(workshop.bundle / MANIFEST_NAME, manifest.to_json().encode())
         if settings.engine:
             _add_engine(workshop.bundle, on_step)
@@ -150,22 +162,22 @@ class _Maker:
         cases: Sequence[ParityCase],
         workshop: Workshop,
         on_step: Callable[[str], None],
+        make_oracle: Callable[[SourceModel], Callable[[Volume], Volume]],
     ) -> None:
         self.source, self.settings, self.cases = source, settings, cases
-        self.workshop, self.on_step = workshop, on_step
+        self.workshop, self.on_step, self.make_oracle = workshop, on_step, make_oracle
         self.folder, self.preset = workshop.bundle, source.preset
 
-    def manifest(self) -> Manifest:
-        """Do everything and describe it; the name and the cases are the caller's."""
+    def make_artifacts(self) -> Manifest:
+        """Write, derive and prove every file of the bundle; the manifest lacks the name and the cases."""
         unrounded, rounding = self._rounded()
-        model = self.source.model
         self.workshop.step("fp32", self._write_fp32)
-        oracle = _oracle(model, self.source)
-        forms = [Form(ORACLE, oracle), Form(KERAS, keras_function(model))]
+        oracle = self.make_oracle(self.source)
+        forms = [Form(ORACLE, oracle), Form(KERAS, keras_function(self.source.model))]
         if unrounded is not None:
             forms.append(Form(UNROUNDED, keras_function(unrounded)))
         artifacts, rows, derived = self._artifacts(forms)
-        self.workshop.step("golden", lambda: self._write_golden(oracle))
+        golden_voxels = self.workshop.step("golden", lambda: self._write_golden(oracle), self.folder / GOLDEN_NAME)
         names = [artifact.path for artifact in artifacts]
         return Manifest(
             name="",
@@ -178,6 +190,7 @@ class _Maker:
                 "note": self.settings.note,
                 "weight_rounding": rounding,
                 "derived": derived,
+                "golden_voxels": golden_voxels,
             },
             parity=tuple(rows),
             golden=GOLDEN_NAME,
@@ -228,7 +241,8 @@ class _Maker:
     def _add_native(self, forms: Sequence[Form], artifacts: list[Artifact], rows: list[ParityRow]) -> dict[str, str]:
         """The native engine's artefact, if that engine is here to prove it; else the reason for the manifest."""
         plane = self.folder / PLANE_FILE
-        left_out = self.workshop.step("native", self._write_native, None if obstacle() else plane)
+        reason = obstacle() if self.settings.native else "nobody asked for it"
+        left_out = self.workshop.step("native", partial(self._write_native, reason), None if reason else plane)
         if not left_out:
             artifact = native_artifact(artifacts[0])
             try:
@@ -243,9 +257,8 @@ class _Maker:
                 rows += measured
         return {"left_out": left_out} if left_out else {}
 
-    def _write_native(self) -> str | None:
-        """Write the artefact; why not, where its engine is missing: what was not proved stays out."""
-        reason = obstacle()
+    def _write_native(self, reason: str | None) -> str | None:
+        """Write the artefact, unless there is a reason not to: what was not proved stays out."""
         if reason:
             self.on_step(f"no native artefact is made: {reason}")
         else:
@@ -291,10 +304,14 @@ class _Maker:
         """The cases' inputs, channels first with a batch axis."""
         return [np.ascontiguousarray(np.moveaxis(case.volume, -1, 0)[np.newaxis]) for case in self.cases]
 
-    def _write_golden(self, oracle: Callable[[np.ndarray], np.ndarray]) -> bool:
+    def _write_golden(self, oracle: Callable[[Volume], Volume]) -> dict[str, int]:
+        """Write the golden case; how many voxels of each class the oracle finds in it."""
         self.on_step("making the golden case")
-        write_golden(make_golden(self.preset, oracle), self.folder / GOLDEN_NAME)
-        return True
+        case = make_golden(self.preset, oracle)
+        if not any(case.voxels_by_region().values()):
+            self.on_step(f"the self-test of this bundle will say: {NO_TUMOUR}")
+        write_golden(case, self.folder / GOLDEN_NAME)
+        return {label.name: voxels for label, voxels in case.voxels_by_class().items()}
 
 
 def clone_with_weights(model: keras.Model) -> keras.Model:
@@ -305,12 +322,6 @@ def clone_with_weights(model: keras.Model) -> keras.Model:
     # Not set_weights: EfficientNet's Normalization layer computes with copies of its weights.
     copy_weights(model, copy)
     return copy
-
-
-def _oracle(model: keras.Model, source: SourceModel) -> Callable[[np.ndarray], np.ndarray]:
-    from eenet_train.network.network import as_oracle
-
-    return keras_function(as_oracle(model, source.preset))
 
 
 def _add_engine(folder: Path, on_step: Callable[[str], None]) -> None:

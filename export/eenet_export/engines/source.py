@@ -57,7 +57,7 @@ def read_source(bundle: Bundle, precision: str) -> SourceGraph:
         raise ExportError(f"{bundle.folder / artifact.path}: not an ONNX graph ({error})") from error
     for tensor in model.graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            _take_in(tensor, files, artifact.path)
+            _embed_weights(tensor, files, artifact.path)
     return SourceGraph(artifact, tuple(files.entries), _folded(model).SerializeToString(deterministic=True))
 
 
@@ -116,7 +116,7 @@ class _VerifiedFiles:
         return self._contents[name]
 
 
-def _take_in(tensor: onnx.TensorProto, files: _VerifiedFiles, graph: str) -> None:
+def _embed_weights(tensor: onnx.TensorProto, files: _VerifiedFiles, graph: str) -> None:
     """Replace a reference to another file by that file's bytes."""
     place: dict[str, Any] = {entry.key: entry.value for entry in tensor.external_data}
     content = files.read(str(PurePosixPath(graph).parent / place["location"]))

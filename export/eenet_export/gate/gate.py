@@ -59,7 +59,7 @@ class Form:
         if self.probabilities is None:
             assert self.labels is not None
             return FormResult(self.name, self.labels(volume), None)
-        result = FormResult.of(self.name, self.probabilities(volume))
+        result = FormResult.from_probabilities(self.name, self.probabilities(volume))
         if check_labels and self.labels is not None:
             differing = float(np.mean(self.labels(volume) != result.labels))
             if differing > _LABELS_DIFFER:
@@ -211,7 +211,7 @@ class _CaseGate:
             assert form.probabilities is not None
             return form.probabilities(self.case.volume)
 
-        return FormResult.of(name, self.workshop.array(f"{self.prefix}-{name}", compute))
+        return FormResult.from_probabilities(name, self.workshop.array(f"{self.prefix}-{name}", compute))
 
 
 def _engines(artifact: Artifact) -> tuple[tuple[str, str, str], ...]:

@@ -50,6 +50,7 @@ class ParityLimits:
         min_inner_agreement: the same away from region borders, where nothing is close.
         mean_dice, worst_dice: Dice of each region between the two masks, over the cases and on each.
         max_dice_change: of each region's Dice against the truth, mean over the cases that have one.
+        allow_unproven: whether forms pass where no region holds a voxel in any case, so that agreement proves nothing.
     """
 
     max_abs_difference: float = 1e-2
@@ -59,6 +60,7 @@ class ParityLimits:
     mean_dice: float = 0.999
     worst_dice: float = 0.995
     max_dice_change: float = 0.001
+    allow_unproven: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,8 @@ class FormResult:
     probabilities: Volume | None
 
     @classmethod
-    def of(cls, form: str, probabilities: Volume) -> FormResult:
-        """From probabilities alone.
+    def from_probabilities(cls, form: str, probabilities: Volume) -> FormResult:
+        """The classes that the probabilities say.
 
         Raises:
             ParityError: a value that is not finite; no figure would mean anything.
@@ -155,6 +157,7 @@ def compare(case: ParityCase, reference: FormResult, candidate: FormResult) -> P
         hd95_mm={r.value: MaskPair.cut(r.mask(second), r.mask(first), spacing).directed_hd95_mm for r in Region},
         dice_change=_dice_change(case, reference, candidate),
         usual_difference=usual,
+        region_voxels={region.value: int(np.count_nonzero(region.mask(first))) for region in Region},
     )
 
 
@@ -170,10 +173,18 @@ def require_parity(rows: Sequence[ParityRow], limits: ParityLimits = ParityLimit
     """Let rows pass that are within the limits.
 
     Raises:
-        ParityError: no rows, or one beyond the limits; the message names the first such figure.
+        ParityError: no rows, no voxel of any region in any case, or a row beyond the limits; the message names the
+            first such figure.
     """
     if not rows:
         raise ParityError("no case was compared; a model that was not compared is not exported")
+    for (candidate, reference), group in by_pair(rows).items():
+        if not limits.allow_unproven and not any(sum(row.region_voxels.values()) for row in group):
+            raise ParityError(
+                f"{candidate} against {reference}: no tumour voxel found by {reference} in any of {len(group)} cases, "
+                "so agreement proves nothing; train the network further, measure on cases with tumours, or let it out "
+                "not proven (eenet-export --allow-unproven)"
+            )
     for row in rows:
         _require_row(row, limits)
     for (candidate, reference), group in by_pair(rows).items():
@@ -221,10 +232,17 @@ def _table_line(pair: tuple[str, str], group: Sequence[ParityRow], regions: Sequ
         f"{min(row.agreement for row in group):.6f}",
         f"{min(row.inner_agreement for row in group):.6f}",
         str(sum(row.ties for row in group)),
-        *(f"{min(row.dice[region] for row in group):.5f}" for region in regions),
+        *(_dice_of(region, group) for region in regions),
         *(f"{max(row.hd95_mm[region] for row in measured):.1f}" if measured else "" for region in regions),
         *(f"{fmean(change[region] for change in changed):+.5f}" if changed else "" for region in regions),
     ]
+
+
+def _dice_of(region: str, group: Sequence[ParityRow]) -> str:
+    """The worst Dice of a region; an agreement of empty masks is called what it is."""
+    worst = min(row.dice[region] for row in group)
+    proven = any(row.region_voxels.get(region) != 0 for row in group)
+    return f"{worst:.5f}" if proven or worst < 1 else "not proven"
 
 
 def _require_row(row: ParityRow, limits: ParityLimits) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from eenet_export.passes.channels_first import ChannelsFirst
 from eenet_export.passes.convolutions import BatchNorms, Biases, WeightNames
+from eenet_export.passes.counted import required
 from eenet_export.passes.fold_constants import FoldConstants
 from eenet_export.passes.global_pooling import GlobalPooling
 from eenet_export.passes.group_norms import GroupNorms
@@ -41,7 +42,7 @@ class NetworkCounts:
     biased: int
 
     @classmethod
-    def of(cls, model: keras.Model) -> NetworkCounts:
+    def of_model(cls, model: keras.Model) -> NetworkCounts:
         """Count the layers of a Keras network."""
         from eenet_train.network.network import DepthUpsampling
         from eenet_train.network.normalization import StagedGroupNormalization
@@ -118,16 +119,15 @@ def canonicalise(
 def _bind(graph: ir.Graph, weights: Mapping[str, NDArray[np.generic]]) -> None:
     """Turn the inputs that are weights into initialisers."""
     for value in list(graph.inputs[1:]):
-        assert value.name is not None
+        name = required(value.name, value, "a name")
         graph.inputs.remove(value)
-        value.const_value = ir.tensor(weights[value.name], name=value.name)
+        value.const_value = ir.tensor(weights[name], name=name)
         graph.register_initializer(value)
 
 
 def _describe(model: ir.Model) -> None:
     """Name the axes of inputs and outputs; the sizes are fixed."""
     for value in (*model.graph.inputs, *model.graph.outputs):
-        assert value.shape is not None
-        sizes = value.shape.numpy()
+        sizes = required(value.shape, value, "a shape").numpy()
         names = _AXES if len(sizes) == len(_AXES) else (_AXES[0], *_AXES[2:])
         value.shape = ir.Shape(sizes, denotations=names)

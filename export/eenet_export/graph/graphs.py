@@ -16,7 +16,7 @@ from eenet_export.graph.canonicalise import NetworkCounts, canonicalise
 from eenet_export.graph.convert import convert_to_onnx
 from eenet_export.graph.weights import bind_weights, folded
 from eenet_export.passes.convolutions import CONVOLUTIONS, WeightNames
-from eenet_export.passes.counted import constant
+from eenet_export.passes.counted import constant, required
 from eenet_export.passes.float16 import Float16, HalfReport, Policy
 from eenet_runtime.bundle.weights_file import WEIGHTS_FILE as WEIGHTS_FILE
 from eenet_runtime.errors import ExportError
@@ -42,7 +42,7 @@ def write_fp32(model: keras.Model, folder: Path, precision: WeightPrecision) -> 
         OutputError: a file cannot be written.
     """
     weights = {name: keras.ops.convert_to_numpy(variable) for name, variable in named_weights(model).items()}
-    counts = NetworkCounts.of(model)
+    counts = NetworkCounts.of_model(model)
     canonical = canonicalise(convert_to_onnx(model), weights, counts)
     rounding = save_weights(model, folder / WEIGHTS_FILE, precision)
     _require_bound(bind_weights(canonical.model, canonical.factors, folder / WEIGHTS_FILE), counts.convolutions)
@@ -77,8 +77,8 @@ def write_fp16(
     except (ir.passes.PassError, ir.passes.InvariantError) as error:
         raise ExportError(str(error.__cause__ or error)) from error
     for layer, shift in half.report.scaled.items() if half.report else ():
-        kernel = constant(model.graph.initializers[f"{layer}/kernel"])
-        assert kernel is not None
+        stored = model.graph.initializers[f"{layer}/kernel"]
+        kernel = required(constant(stored), stored, "constant weights")
         factors[layer] = factors.get(layer, np.ones(kernel.shape[0], np.float32)) * np.float32(2.0**-shift)
     kernels = sum(node.op_type in CONVOLUTIONS for node in model.graph)
     _require_bound(bind_weights(model, factors, folder / WEIGHTS_FILE), kernels)

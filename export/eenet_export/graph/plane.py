@@ -14,7 +14,7 @@ from typing import Final
 import onnx_ir as ir
 
 from eenet_export.graph.graphs import save_graph
-from eenet_export.passes.counted import remove_unused
+from eenet_export.passes.counted import remove_unused, required
 from eenet_runtime.backends.plane_network import PLANE_INPUT, PLANE_OUTPUT
 from eenet_runtime.errors import ExportError
 
@@ -50,8 +50,7 @@ def write_plane(graph: Path, folder: Path) -> Path:
     leave = _only_reshape(
         whole.graph, graph, "of channels into slices", lambda before, after: (before, after) == (4, 5)
     )
-    start, end = entry.outputs[0], leave.inputs[0]
-    assert end is not None
+    start, end = entry.outputs[0], required(leave.inputs[0], leave, "an input")
     if start.shape is None or end.shape is None or start.shape != end.shape:
         raise ExportError(f"{graph}: the 2D network reads {start.shape} and gives {end.shape}, expected one shape")
     plane = ir.Value(name=PLANE_INPUT, type=start.type, shape=start.shape)

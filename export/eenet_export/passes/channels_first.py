@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 import numpy as np
 import onnx_ir as ir
 
-from eenet_export.passes.counted import add_constant, constant, remove_unused
+from eenet_export.passes.counted import add_constant, constant, input_at, remove_unused, required
 from eenet_runtime.errors import ExportError
 
 Permutation = tuple[int, ...]
@@ -88,9 +88,8 @@ class _Walk:
         """Rewrite all nodes, then input and output."""
         graph = self.graph
         (volume,) = graph.inputs
-        assert volume.shape is not None
         self.tensors[volume] = _Tensor(volume, CHANNELS_LAST)
-        volume.shape = ir.Shape(_to_first(volume.shape.numpy()))
+        volume.shape = ir.Shape(_to_first(required(volume.shape, volume, "a shape").numpy()))
         (old_output,) = graph.outputs
         name = old_output.name
         for node in list(graph):
@@ -98,7 +97,7 @@ class _Walk:
             if handler is None:
                 raise ExportError(f"node {node.name}: {node.op_type} found, an operation whose axes are not known here")
             handler(node)
-        result = self.tensors[old_output]
+        result = required(self.tensors.get(old_output), old_output, "a tensor that follows from the graph's input")
         if result.order != CHANNELS_LAST:
             raise ExportError(f"output {name}: axis order {result.order} found, expected channels last")
         old_output.name = f"{name}/channels_last"
@@ -112,11 +111,21 @@ class _Walk:
         order: Permutation,
         *,
         op_type: str | None = None,
+        keep_attributes: bool = True,
         **attributes: object,
     ) -> None:
-        """Write a node's new form before it, and note the new form of its output."""
+        """Write a node's new form before it, and note the new form of its output.
+
+        Args:
+            node: of the old graph.
+            inputs: of the new form.
+            order: of the new form's output.
+            op_type: where it is another operation from here on.
+            keep_attributes: whether the new form has those of the old one, where `attributes` does not say otherwise.
+            attributes: of the new form.
+        """
         changed = {name: ir.convenience.convert_attribute(name, value) for name, value in attributes.items()}
-        kept = {} if op_type else dict(node.attributes)
+        kept = dict(node.attributes) if keep_attributes else {}
         new = ir.Node(node.domain, op_type or node.op_type, inputs, [*{**kept, **changed}.values()], name=node.name)
         old = node.outputs[0]
         new.outputs[0].name = f"{old.name}"
@@ -127,13 +136,16 @@ class _Walk:
         self.graph.insert_before(node, new)
         self.tensors[old] = _Tensor(new.outputs[0], order)
 
-    def _tensor(self, value: ir.Value | None) -> _Tensor:
-        assert value is not None
-        return self.tensors[value]
+    def _tensor(self, node: ir.Node, value: ir.Value | None) -> _Tensor:
+        """The new form of one of a node's inputs."""
+        found = required(value, node, "an input")
+        return required(
+            self.tensors.get(found), node, f"an input that follows from the graph's in place of {found.name}"
+        )
 
     def _in_old_order(self, node: ir.Node, value: ir.Value | None) -> ir.Value:
         """A tensor as the old graph had it; a Transpose is written if it is not."""
-        tensor = self._tensor(value)
+        tensor = self._tensor(node, value)
         if tensor.order == _identity(len(tensor.order)):
             return tensor.value
         transpose = ir.node("Transpose", [tensor.value], {"perm": tensor.order}, name=f"{node.name}/Transpose")
@@ -145,17 +157,20 @@ class _Walk:
         return transpose.outputs[0]
 
     def _transpose(self, node: ir.Node) -> None:
-        tensor = self._tensor(node.inputs[0])
-        order = tuple(tensor.order[axis] for axis in node.attributes["perm"].as_ints())
+        tensor = self._tensor(node, node.inputs[0])
+        # Without a permutation the axes are reversed.
+        turned = node.attributes["perm"].as_ints() if "perm" in node.attributes else range(len(tensor.order))[::-1]
+        order = tuple(tensor.order[axis] for axis in turned)
         self.tensors[node.outputs[0]] = _Tensor(tensor.value, order)
 
     def _fixed(self, node: ir.Node) -> None:
         first = self._in_old_order(node, node.inputs[0])
-        rank = len(self._tensor(node.inputs[0]).order)
+        rank = len(self._tensor(node, node.inputs[0]).order)
         self._emit(node, [first, *node.inputs[1:]], _identity(rank))
 
     def _elementwise(self, node: ir.Node) -> None:
-        order = max((self._tensor(v).order for v in node.inputs if constant(v) is None), key=len)
+        orders = [self._tensor(node, value).order for value in node.inputs if constant(value) is None]
+        order = required(max(orders, key=len, default=None), node, "an input that is not constant")
         inputs = [
             self._in_order(node, value, order) if constant(value) is None else self._turned(node, value, order)
             for value in node.inputs
@@ -164,10 +179,10 @@ class _Walk:
 
     def _in_order(self, node: ir.Node, value: ir.Value | None, order: Permutation) -> ir.Value:
         """A tensor in a certain order: as it is, or a vector reshaped to broadcast there."""
-        tensor = self._tensor(value)
+        tensor = self._tensor(node, value)
         if tensor.order == order:
             return tensor.value
-        assert value is not None
+        value = required(value, node, "an input")
         if value.shape is None or _long_axes(value.shape.numpy()) > 1:
             raise ExportError(f"node {node.name}: inputs in the axis orders {tensor.order} and {order} found")
         old = value.shape.numpy()
@@ -181,18 +196,18 @@ class _Walk:
 
     def _turned(self, node: ir.Node, value: ir.Value | None, order: Permutation) -> ir.Value:
         """A constant that broadcasts against a tensor of this order."""
-        values = constant(value)
-        assert values is not None
-        assert value is not None
+        value = required(value, node, "an input")
+        values = required(constant(value), node, "a constant")
         if values.size == 1:
             return value
         full = values.reshape((1,) * (len(order) - values.ndim) + values.shape)
         return add_constant(self.graph, f"{node.name}/{value.name}/turned", full.transpose(np.argsort(order)))
 
     def _reduce_mean(self, node: ir.Node) -> None:
-        tensor, axes = self._tensor(node.inputs[0]), constant(node.inputs[1])
+        tensor, axes = self._tensor(node, node.inputs[0]), constant(input_at(node, 1))
         if axes is None:
-            raise ExportError(f"node {node.name}: axes that are computed found, expected constant ones")
+            found = "computed" if input_at(node, 1) else "left out"
+            raise ExportError(f"node {node.name}: axes that are {found} found, expected constant ones")
         rank = len(tensor.order)
         old = [int(axis) % rank for axis in axes.ravel()]
         new = sorted(tensor.order[axis] for axis in old)
@@ -204,7 +219,7 @@ class _Walk:
         self._emit(node, [tensor.value, self._integers(node, "axes", new)], order)
 
     def _concat(self, node: ir.Node) -> None:
-        tensors = [self._tensor(value) for value in node.inputs]
+        tensors = [self._tensor(node, value) for value in node.inputs]
         order = tensors[0].order
         if any(tensor.order != order for tensor in tensors):
             raise ExportError(f"node {node.name}: inputs in several axis orders found, expected one order")
@@ -212,33 +227,35 @@ class _Walk:
         self._emit(node, [tensor.value for tensor in tensors], order, axis=axis)
 
     def _softmax(self, node: ir.Node) -> None:
-        tensor = self._tensor(node.inputs[0])
+        tensor = self._tensor(node, node.inputs[0])
         axis = node.attributes["axis"].as_int() if "axis" in node.attributes else -1
         self._emit(node, [tensor.value], tensor.order, axis=tensor.order[axis % len(tensor.order)])
 
     def _pad(self, node: ir.Node) -> None:
-        tensor, pads = self._tensor(node.inputs[0]), constant(node.inputs[1])
-        if pads is None or len(pads) != 2 * len(tensor.order):
+        tensor, pads = self._tensor(node, node.inputs[0]), constant(input_at(node, 1))
+        if pads is None or len(pads) != 2 * len(tensor.order) or input_at(node, 3) is not None:
             raise ExportError(f"node {node.name}: paddings of all axes expected, as constants")
         both = _new_order(list(pads.reshape(2, -1).T), tensor.order)
         new = [int(pair[side]) for side in (0, 1) for pair in both]
         self._emit(node, [tensor.value, self._integers(node, "pads", new), *node.inputs[2:]], tensor.order)
 
     def _resize(self, node: ir.Node) -> None:
-        tensor, scales = self._tensor(node.inputs[0]), constant(node.inputs[2])
-        assert scales is not None
+        tensor = self._tensor(node, node.inputs[0])
+        scales = required(constant(input_at(node, 2)), node, "constant scales")
         turned = add_constant(self.graph, f"{node.name}/scales", np.array(_new_order(list(scales), tensor.order)))
         self._emit(node, [tensor.value, None, turned], tensor.order)
 
     def _reshape(self, node: ir.Node) -> None:
-        tensor = self._tensor(node.inputs[0])
+        tensor = self._tensor(node, node.inputs[0])
         if node.outputs[0].shape is None or tensor.value.shape is None:
             raise ExportError(f"node {node.name}: shapes that are computed found, expected constant ones")
         # A vector has no axis order; anything else is reshaped as the old graph had it.
         is_vector = _long_axes(tensor.value.shape.numpy()) <= 1
         source = tensor.value if is_vector else self._in_old_order(node, node.inputs[0])
         order, shape = _reshaped([int(size) for size in node.outputs[0].shape.numpy()])
-        self._emit(node, [source, self._integers(node, "shape", shape)], order, op_type="Reshape")
+        integers = self._integers(node, "shape", shape)
+        # A Squeeze or Unsqueeze says nothing that a Reshape to this shape needs.
+        self._emit(node, [source, integers], order, op_type="Reshape", keep_attributes=False)
 
     def _integers(self, node: ir.Node, what: str, values: Sequence[int]) -> ir.Value:
         return add_constant(self.graph, f"{node.name}/{what}", np.array(values, dtype=np.int64))

@@ -16,6 +16,7 @@ from eenet_export.passes.counted import (
     only_user,
     remove_unused,
     replace_value,
+    required,
 )
 
 CONVOLUTIONS: Final = ("Conv", "ConvTranspose")
@@ -54,7 +55,7 @@ class BatchNorms(CountedPass):
             scaled = kernel * factor.reshape(along)
             conv.replace_input_with(1, add_constant(graph, f"{layer_of(conv)}/kernel/scaled", scaled))
             self.factors[layer_of(conv)] = factor.astype(np.float32)
-            _take_bias(graph, conv, offset, total)
+            _move_into_bias(graph, conv, offset, total)
             found += 1
         remove_unused(graph)
         return found
@@ -71,7 +72,7 @@ class Biases(CountedPass):
             total = only_user(conv.outputs[0], "Add")
             offset = _per_channel(total, conv) if total else None
             if total is not None and offset is not None and len(conv.inputs) == 2:
-                _take_bias(graph, conv, offset, total)
+                _move_into_bias(graph, conv, offset, total)
         remove_unused(graph)
         return sum(node.op_type in CONVOLUTIONS and len(node.inputs) == 3 for node in graph)
 
@@ -89,11 +90,10 @@ class WeightNames(CountedPass):
             if any(value is None for value in values):
                 continue
             for index, (what, numbers) in enumerate(zip(("kernel", "bias"), values, strict=False), 1):
-                assert numbers is not None
                 old, name = conv.inputs[index], f"{layer_of(conv)}/{what}"
                 if old is not None and old.name == name:
                     continue
-                conv.replace_input_with(index, add_constant(graph, name, numbers))
+                conv.replace_input_with(index, add_constant(graph, name, required(numbers, conv, "constant weights")))
             found += 1
         remove_unused(graph)
         return found
@@ -117,7 +117,7 @@ def _per_channel(node: ir.Node, conv: ir.Node) -> np.ndarray | None:
     return full.ravel()
 
 
-def _take_bias(graph: ir.Graph, conv: ir.Node, bias: np.ndarray, addition: ir.Node) -> None:
+def _move_into_bias(graph: ir.Graph, conv: ir.Node, bias: np.ndarray, addition: ir.Node) -> None:
     """Move an addition into the convolution before it."""
     conv.resize_inputs(3)
     conv.replace_input_with(2, add_constant(graph, f"{layer_of(conv)}/bias/added", bias))

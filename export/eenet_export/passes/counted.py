@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import onnx_ir as ir
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from onnx_ir import convenience
 
 from eenet_runtime.errors import ExportError
+
+_Found = TypeVar("_Found")
 
 
 class CountedPass(ir.passes.InPlacePass):
@@ -47,6 +49,28 @@ class CountedPass(ir.passes.InPlacePass):
     @abstractmethod
     def rewrite(self, graph: ir.Graph) -> int:
         """Rewrite every match; return how many there were."""
+
+
+def required(value: _Found | None, of: ir.Node | ir.Value, what: str) -> _Found:
+    """What a pass cannot do without.
+
+    Args:
+        value: what was found, None for nothing.
+        of: the node, or the tensor, that lacks it then.
+        what: is lacking, in words.
+
+    Raises:
+        ExportError: there is none; the graph is legal, perhaps, but not one that the passes were written for.
+    """
+    if value is None:
+        kind = "node" if isinstance(of, ir.Node) else "tensor"
+        raise ExportError(f"{kind} {of.name}: {what} expected, none found")
+    return value
+
+
+def input_at(node: ir.Node, index: int) -> ir.Value | None:
+    """An input of a node; None where it is left out, in the middle or at the end."""
+    return node.inputs[index] if index < len(node.inputs) else None
 
 
 def constant(value: ir.Value | None) -> NDArray[Any] | None:

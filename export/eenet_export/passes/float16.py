@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 import onnx_ir as ir
 
-from eenet_export.passes.counted import add_constant, constant, remove_unused
+from eenet_export.passes.counted import add_constant, constant, remove_unused, required
 from eenet_runtime.errors import ExportError
 
 _HALF, _SINGLE = ir.DataType.FLOAT16, ir.DataType.FLOAT
@@ -158,17 +158,16 @@ def shrink_before_norms(graph: ir.Graph, shifts: Mapping[str, int]) -> None:
         if not 0 < shift <= _LARGEST_SHIFT:
             raise ExportError(f"layer {layer}: shift {shift} found, expected 1 to {_LARGEST_SHIFT}")
         for index in range(1, len(conv.inputs)):
-            values = constant(conv.inputs[index])
-            assert values is not None
-            old = conv.inputs[index]
-            assert old is not None
+            old = required(conv.inputs[index], conv, "weights")
+            values = required(constant(old), conv, "constant weights")
             name = old.name or ""
             old.name = f"{name}/before"
             if name in graph.initializers:
                 del graph.initializers[name]
             conv.replace_input_with(index, add_constant(graph, name, values * np.float32(2.0**-shift)))
         norm = users[0].node
-        norm.attributes["epsilon"] = ir.AttrFloat32("epsilon", norm.attributes["epsilon"].as_float() * 4.0**-shift)
+        epsilon = required(norm.attributes.get("epsilon"), norm, "an epsilon").as_float()
+        norm.attributes["epsilon"] = ir.AttrFloat32("epsilon", epsilon * 4.0**-shift)
     remove_unused(graph)
 
 

@@ -15,10 +15,12 @@ from eenet_export.passes.counted import (
     CountedPass,
     add_constant,
     constant,
+    input_at,
     layer_of,
     only_user,
     remove_unused,
     replace_value,
+    required,
 )
 
 
@@ -31,7 +33,7 @@ class GlobalPooling(CountedPass):
         """Rewrite each mean; then drop every Reshape that changes nothing."""
         found = 0
         for mean in [node for node in graph if node.op_type == "ReduceMean"]:
-            reshape, axes = only_user(mean.outputs[0], "Reshape"), constant(mean.inputs[1])
+            reshape, axes = only_user(mean.outputs[0], "Reshape"), constant(input_at(mean, 1))
             source = mean.inputs[0]
             if reshape is None or axes is None or source is None or source.shape is None or len(source.shape) != 4:
                 continue
@@ -53,11 +55,12 @@ class GlobalPooling(CountedPass):
     @staticmethod
     def _mean(graph: ir.Graph, after: ir.Node, source: ir.Value, axis: int) -> ir.Node:
         """A mean over one axis, which it keeps."""
-        assert source.shape is not None
         name = f"{layer_of(after)}/ReduceMean_{'W' if axis == 3 else 'H'}"
         axes = add_constant(graph, f"{name}/axes", np.array([axis]))
         node = ir.node("ReduceMean", [source, axes], {"keepdims": 1}, name=name)
-        sizes = [1 if index == axis else size for index, size in enumerate(source.shape.numpy())]
+        sizes = [
+            1 if index == axis else size for index, size in enumerate(required(source.shape, after, "a shape").numpy())
+        ]
         node.outputs[0].name, node.outputs[0].type, node.outputs[0].shape = name, source.type, ir.Shape(sizes)
         graph.insert_after(after, node)
         return node

@@ -18,7 +18,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from eenet_export.passes.counted import add_constant, constant, layer_of, remove_unused
+from eenet_export.passes.counted import add_constant, constant, layer_of, remove_unused, required
 from eenet_export.passes.float16 import Policy
 from eenet_runtime.errors import ExportError
 
@@ -143,8 +143,7 @@ def _kernel_of(node: ir.Node) -> NDArray[Any]:
 
 def _scale(largest: float, like: ir.Value) -> NDArray[Any]:
     """The step between two numbers of INT8, in the tensor's own type, as the operations want it."""
-    assert like.dtype is not None
-    return np.asarray(largest / LARGEST, dtype=like.dtype.numpy())
+    return np.asarray(largest / LARGEST, dtype=required(like.dtype, like, "a data type").numpy())
 
 
 def _quantise_tensor(graph: ir.Graph, source: ir.Value, scale: NDArray[Any], reader: ir.Node) -> ir.Value:
@@ -164,8 +163,7 @@ def _quantise_tensor(graph: ir.Graph, source: ir.Value, scale: NDArray[Any], rea
 
 def _quantise_kernel(graph: ir.Graph, node: ir.Node, kernel: NDArray[Any]) -> float:
     """An INT8 kernel with a DQ in front of its convolution; the kernel's relative error comes back."""
-    old = node.inputs[1]
-    assert old is not None
+    old = required(node.inputs[1], node, "a kernel")
     name = old.name or ""
     exact = kernel.astype(np.float64)
     largest = np.abs(exact).reshape(len(kernel), -1).max(axis=1)

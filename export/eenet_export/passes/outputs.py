@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from eenet_export.passes.counted import CountedPass, add_constant, producer
+from eenet_export.passes.counted import CountedPass, add_constant, producer, required
 
 LABELS = "labels"
 PROBABILITIES = "probabilities"
@@ -28,12 +28,9 @@ class Outputs(CountedPass):
     def rewrite(self, graph: ir.Graph) -> int:
         """Rewrite the end of the graph."""
         softmax = producer(graph.outputs[0], "Softmax")
-        if softmax is None or softmax.attributes["axis"].as_int() != 1:
+        if softmax is None or "axis" not in softmax.attributes or softmax.attributes["axis"].as_int() != 1:
             return 0
-        logits = softmax.inputs[0]
-        assert logits is not None
-        assert logits.shape is not None
-        labels = _labels(graph, logits)
+        labels = _labels(graph, required(softmax.inputs[0], softmax, "an input"))
         softmax.outputs[0].name = PROBABILITIES
         graph.outputs.insert(0, labels)
         return 1
@@ -41,8 +38,7 @@ class Outputs(CountedPass):
 
 def _labels(graph: ir.Graph, logits: ir.Value) -> ir.Value:
     """Append the comparison chain; (1, classes, H, W, D) in, (1, H, W, D) out."""
-    assert logits.shape is not None
-    batch, classes, *volume = logits.shape.numpy()
+    batch, classes, *volume = required(logits.shape, logits, "a shape").numpy()
     shape = ir.Shape([batch, *volume])
 
     def append(op_type: str, inputs: list[ir.Value], kind: ir.DataType, name: str, **attributes: object) -> ir.Value:

@@ -33,6 +33,10 @@ SAME_COMPUTE_CAPABILITY: Final = "same_compute_capability"
 HARDWARE_COMPATIBILITIES: Final = (SAME_GPU, AMPERE_PLUS, SAME_COMPUTE_CAPABILITY)
 """What else than the GPU it was built on a plan of `tensorrt` may run on; plans of RTX list their targets instead."""
 
+_REBUILD: Final = "build one with eenet-export engine"
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_CAPABILITY: Final = re.compile(r"[0-9]{1,2}\.[0-9]")
+
 
 @dataclass(frozen=True)
 class EngineTensor:
@@ -233,11 +237,6 @@ def check_fit(sidecar: EngineSidecar, flavour: str, version: str, compute_capabi
         raise BackendError(
             f"{plan.path}: built for compute capability {allowed}, this GPU has {compute_capability}; {_REBUILD}"
         )
-
-
-_REBUILD: Final = "build one with eenet-export engine"
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
-_CAPABILITY: Final = re.compile(r"[0-9]{1,2}\.[0-9]")
 
 
 def _is_ampere_plus(sidecar: EngineSidecar) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from eenet_runtime.bundle.proof import regions_not_proven
 from eenet_runtime.bundle.signature import verify_signature
 from eenet_runtime.bundle.weights_file import WEIGHTS_FILE
 from eenet_runtime.errors import BundleError, GeometryError
@@ -121,6 +122,8 @@ class ParityRow:
             directions, the stricter of the two definitions in use.
         dice_change: Dice against the truth, candidate minus reference; empty where the case has no label.
         usual_difference: of a class probability, in `USUAL_SHARE` of the voxels; None where nobody measured it.
+        region_voxels: voxels of each region in the reference's mask; where there are none, agreement about the region
+            proves nothing. Empty where nobody counted them: in bundles of before this field.
     """
 
     case_id: str
@@ -134,6 +137,7 @@ class ParityRow:
     hd95_mm: Mapping[str, float] = field(default_factory=dict)
     dice_change: Mapping[str, float] = field(default_factory=dict)
     usual_difference: float | None = None
+    region_voxels: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -173,9 +177,15 @@ class Manifest:
     normalisation: str = NORMALIZATION
     labels: Mapping[str, int] = field(default_factory=lambda: {label.name: int(label) for label in Label})
 
+    @property
+    def not_proven(self) -> dict[str, list[str]]:
+        """Regions without a voxel in any case that a form was measured on, by form; see `regions_not_proven`."""
+        return regions_not_proven(self.parity)
+
     def to_json(self) -> str:
         """The text of `manifest.json`, with its own checksum."""
-        content = {"schema_version": SCHEMA_VERSION, **asdict(self)}
+        # What is not proven follows from the rows; it stands there for those who read the file with their eyes.
+        content = {"schema_version": SCHEMA_VERSION, **asdict(self), "not_proven": self.not_proven}
         content["checksum"] = _checksum(content)
         return json.dumps(content, indent=2) + "\n"
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from eenet_runtime.commands.cli_support import spread
+from eenet_runtime.commands.option_groups import spread
 from eenet_runtime.commands.options import EngineOptions, PublicKeyOption
 
 

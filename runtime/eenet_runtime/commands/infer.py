@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eenet_runtime.commands.cli_support import spread
+from eenet_runtime.commands.option_groups import spread
 from eenet_runtime.commands.options import EngineOptions, ModelOptions, OutputOptions
 from eenet_runtime.commands.support import ExitCode, new_app
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from eenet_runtime._version import __version__
 from eenet_runtime.backends import engines
 from eenet_runtime.backends.engines import EngineSpec, Package
-from eenet_runtime.errors import BackendError
+from eenet_runtime.errors import BackendError, BundleError
 from eenet_runtime.machine.devices import GpuSurvey, find_gpus
 from eenet_runtime.machine.machine import Memory, Processor, find_memory, find_processor, free_disk_bytes
 from eenet_runtime.machine.threads import CpuBudget, cpu_budget
@@ -158,6 +158,8 @@ def describe_serving(info: ServingInfo) -> str:
 
 def describe_bundle(bundle: Bundle) -> str:
     """A verified bundle in words."""
+    from eenet_runtime.bundle.proof import not_proven_in_words
+
     manifest = bundle.manifest
     preset = manifest.preset
     lines = [
@@ -174,11 +176,12 @@ def describe_bundle(bundle: Bundle) -> str:
         *(f"{key}: {value}" for key, value in manifest.provenance.items() if isinstance(value, str | int | float)),
         *(
             f"parity {row.case_id}, {row.candidate} against {row.reference}: {_difference(row)}, "
-            f"Dice {', '.join(f'{name} {value:.5f}' for name, value in row.dice.items())}"
+            f"Dice {', '.join(_dice(row, region) for region in row.dice)}"
             for row in manifest.parity
         ),
         *([] if manifest.parity else ["parity: nothing was compared"]),
-        f"self-test: {'golden case ' + manifest.golden if manifest.golden else 'impossible, it has no golden case'}",
+        *not_proven_in_words(manifest.parity),
+        f"self-test: {_self_test_in_words(bundle)}",
     ]
     return "\n".join(lines)
 
@@ -199,6 +202,7 @@ def bundle_as_dict(bundle: Bundle) -> dict[str, Any]:
         "folder": str(bundle.folder),
         "signature": bundle.signature,
         **asdict(bundle.manifest),
+        "not_proven": bundle.manifest.not_proven,
     }
 
 
@@ -248,6 +252,23 @@ def _base_packages() -> list[str]:
 def _difference(row: ParityRow) -> str:
     difference = row.max_abs_difference
     return "labels only" if difference is None else f"probabilities within {difference:.1e}"
+
+
+def _dice(row: ParityRow, region: str) -> str:
+    empty = " (no voxel)" if row.region_voxels.get(region) == 0 else ""
+    return f"{region} {row.dice[region]:.5f}{empty}"
+
+
+def _self_test_in_words(bundle: Bundle) -> str:
+    """What a self-test has to work with: the golden case, and what the model finds in it."""
+    from eenet_runtime.selftest.golden import read_golden
+
+    if not bundle.manifest.golden:
+        return "impossible, it has no golden case"
+    try:
+        return f"golden case {bundle.manifest.golden}: {read_golden(bundle).regions_in_words()}"
+    except BundleError as error:
+        return f"impossible ({error})"
 
 
 def _gib(size: int | None) -> str:

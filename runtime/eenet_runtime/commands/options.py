@@ -1,6 +1,6 @@
 """Options that several commands share, each written once.
 
-A command takes a group of options as one parameter, a dataclass, see `cli_support.spread`. Heavy imports wait until a
+A command takes a group of options as one parameter, a dataclass, see `option_groups.spread`. Heavy imports wait until a
 command needs them.
 """
 

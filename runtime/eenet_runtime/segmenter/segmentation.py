@@ -52,7 +52,7 @@ class Provenance:
         backend, backend_version: the inference engine.
         device: what really computed, in the engine's words.
         why: why this engine and this artefact were taken.
-        self_test: `passed`, or `not asked for`.
+        self_test: `SelfTest.verdict`, or `not asked for`.
         versions: of the toolkit and the packages between files and mask.
     """
 

@@ -339,7 +339,7 @@ def _provenance(segmenter: Segmenter) -> Provenance:
         backend_version=backend.version,
         device=backend.device,
         why=segmenter.why,
-        self_test="passed" if segmenter.self_test is not None else "not asked for",
+        self_test=segmenter.self_test.verdict if segmenter.self_test is not None else "not asked for",
         versions={"eenet": __version__, "python": platform.python_version(), "numpy": np.__version__},
     )
 

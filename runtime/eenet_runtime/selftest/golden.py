@@ -35,6 +35,8 @@ MAX_FILE_BYTES: Final = 8 << 20
 MAX_ARRAY_BYTES: Final = 64 << 20
 """Beyond these a file is refused before it is read, or before it is unpacked; a real one is far smaller."""
 
+NO_TUMOUR: Final = "no tumour voxel in the golden case, so that the masks prove nothing"
+
 MIN_REGION_VOXELS: Final = 500
 """Dice of a smaller region is told and not judged: a single voxel would move it by more than a limit allows."""
 
@@ -68,6 +70,17 @@ class GoldenCase:
         """How many voxels the model gave to each class."""
         counts = np.bincount(self.labels.ravel(), minlength=NUM_CLASSES)
         return {label: int(counts[label]) for label in Label}
+
+    def voxels_by_region(self) -> dict[Region, int]:
+        """How many voxels of each region the model found."""
+        counts = self.voxels_by_class()
+        return {region: sum(counts[label] for label in region.labels) for region in Region}
+
+    def regions_in_words(self) -> str:
+        """What the model found, in one line; where that is no tumour, what follows from it."""
+        counts = self.voxels_by_region()
+        found = ", ".join(f"{region.value} {voxels}" for region, voxels in counts.items())
+        return f"{found} voxels" if any(counts.values()) else NO_TUMOUR
 
 
 @dataclass(frozen=True)
@@ -109,18 +122,28 @@ class GoldenResult:
         usual_difference: of a class probability, at `USUAL` per cent of the stored positions; None where the engine
             gives labels only.
         max_abs_difference: the same at any of them.
-        passed: whether all of it is within the limits.
-        reason: the first figure beyond its limit, found and expected; empty where passed.
+        reason: the first figure beyond its limit, found and expected; None where passed.
         seconds: time of the inferences.
+        not_proven: regions without a voxel in the expected labels; their Dice says nothing.
     """
 
     agreement: float
     dice: Mapping[Region, float]
     usual_difference: float | None
     max_abs_difference: float | None
-    passed: bool
-    reason: str
+    reason: str | None
     seconds: float
+    not_proven: tuple[Region, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether all of it is within the limits."""
+        return self.reason is None
+
+    @property
+    def proves_tumours(self) -> bool:
+        """Whether a region holds a voxel at all, so that the masks prove something."""
+        return len(self.not_proven) < len(Region)
 
 
 def expand(coarse: NDArray[np.int8], repeats: tuple[int, int, int]) -> NDArray[np.float32]:
@@ -204,12 +227,23 @@ def judge(
     differences = None if probabilities is None else _differences(case, probabilities)
     usual = None if differences is None else float(np.percentile(differences, USUAL))
     largest = None if differences is None else float(differences.max())
-    reason = (
-        _labels_beyond(case, limits, agreement, by_region)
-        or _beyond(f"at {USUAL} % of the positions", usual, limits.usual_difference)
-        or _beyond("at the worst position", largest, limits.max_difference)
+    voxels = case.voxels_by_region()
+    reasons = (
+        _labels_beyond(limits, agreement, by_region, voxels),
+        _beyond(f"at {USUAL} % of the positions", usual, limits.usual_difference),
+        _beyond("at the worst position", largest, limits.max_difference),
+        # An engine that gives zeros for everything would agree.
+        f"{NO_TUMOUR}, and there are no probabilities" if differences is None and not any(voxels.values()) else None,
     )
-    return GoldenResult(agreement, by_region, usual, largest, not reason, reason, seconds)
+    return GoldenResult(
+        agreement=agreement,
+        dice=by_region,
+        usual_difference=usual,
+        max_abs_difference=largest,
+        reason=next((reason for reason in reasons if reason is not None), None),
+        seconds=seconds,
+        not_proven=tuple(region for region, count in voxels.items() if count == 0),
+    )
 
 
 def read_golden(bundle: Bundle) -> GoldenCase:
@@ -269,6 +303,20 @@ def golden_from_bytes(content: bytes, preset: GeometryPreset, source: str) -> Go
     )
 
 
+_UNREADABLE: Final = (
+    ValueError,
+    OSError,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What NumPy and zipfile raise on damaged archives."""
+
+
 def _unpack(content: bytes, source: str) -> dict[str, NDArray[Any]]:
     if len(content) > MAX_FILE_BYTES:
         raise BundleError(f"{source}: {len(content)} bytes found, a golden case has less than {MAX_FILE_BYTES}")
@@ -279,9 +327,7 @@ def _unpack(content: bytes, source: str) -> dict[str, NDArray[Any]]:
             raise BundleError(f"{source}: {unpacked} bytes unpacked, a golden case has less than {MAX_ARRAY_BYTES}")
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, KeyError, NotImplementedError, RuntimeError, MemoryError) as error:
-        raise BundleError(f"{source}: not a golden case ({error}); copy the bundle again") from error
-    except (zipfile.BadZipFile, zlib.error) as error:
+    except _UNREADABLE as error:
         raise BundleError(f"{source}: not a golden case ({error}); copy the bundle again") from error
 
 
@@ -315,19 +361,20 @@ def _differences(case: GoldenCase, probabilities: NDArray[np.float32]) -> NDArra
 # All comparisons are written so that NaN is beyond every limit.
 
 
-def _labels_beyond(case: GoldenCase, limits: GoldenLimits, agreement: float, by_region: Mapping[Region, float]) -> str:
-    """What is wrong with the labels; empty where nothing is."""
+def _labels_beyond(
+    limits: GoldenLimits, agreement: float, by_region: Mapping[Region, float], voxels: Mapping[Region, int]
+) -> str | None:
+    """What is wrong with the labels."""
     if not agreement >= limits.agreement:
         return f"agreement {agreement:.5f} found, expected at least {limits.agreement}"
     for region, value in by_region.items():
-        judged = int(np.count_nonzero(region.mask(case.labels))) >= MIN_REGION_VOXELS
-        if judged and not value >= limits.dice:
+        if voxels[region] >= MIN_REGION_VOXELS and not value >= limits.dice:
             return f"Dice {region.value} {value:.5f} found, expected at least {limits.dice}"
-    return ""
+    return None
 
 
-def _beyond(where: str, difference: float | None, limit: float) -> str:
-    """What is wrong with the probabilities; empty where nothing is, or where there are none."""
+def _beyond(where: str, difference: float | None, limit: float) -> str | None:
+    """What is wrong with the probabilities, where there are any."""
     if difference is None or difference <= limit:
-        return ""
+        return None
     return f"probabilities differ by {difference:.2e} {where}, expected {limit:g} or less"

@@ -17,7 +17,7 @@ from eenet_runtime.bundle.engine_file import norm_stress_name
 from eenet_runtime.bundle.manifest import Artifact, Bundle, read_listed
 from eenet_runtime.errors import SelfTestError
 from eenet_runtime.machine.devices import CPU, Device
-from eenet_runtime.selftest.golden import USUAL, GoldenResult, read_golden, run_golden
+from eenet_runtime.selftest.golden import NO_TUMOUR, USUAL, GoldenResult, read_golden, run_golden
 from eenet_runtime.selftest.norm_stress import LIMIT, norm_stress_of_plan
 from eenet_runtime.volumes.presets import GeometryPreset
 
@@ -70,10 +70,17 @@ class SelfTest:
         return self.golden.passed and all(check.passed for check in self.checks)
 
     @property
-    def reason(self) -> str:
-        """The first thing that is not as it must be; empty where all is."""
+    def reason(self) -> str | None:
+        """The first thing that is not as it must be; None where all is."""
         failed = (f"{check.name}: {check.detail}" for check in self.checks if not check.passed)
-        return self.golden.reason or next(failed, "")
+        return self.golden.reason or next(failed, None)
+
+    @property
+    def verdict(self) -> str:
+        """What reports say: `passed` or `failed`, and where passing proves nothing about tumours, that."""
+        if not self.passed:
+            return "failed"
+        return "passed" if self.golden.proves_tumours else f"passed, but {NO_TUMOUR}"
 
 
 def self_test(bundle: Bundle, backend: Backend, further: Sequence[Callable[[], Check]] = ()) -> SelfTest:
@@ -139,7 +146,11 @@ def describe_self_test(test: SelfTest) -> str:
     usual, largest = golden.usual_difference, golden.max_abs_difference
     figures = [
         f"agreement {golden.agreement:.6f}",
-        "Dice " + ", ".join(f"{region.value} {value:.5f}" for region, value in golden.dice.items()),
+        "Dice "
+        + ", ".join(
+            f"{region.value} {'not proven (no voxel)' if region in golden.not_proven else f'{value:.5f}'}"
+            for region, value in golden.dice.items()
+        ),
         "labels only"
         if usual is None or largest is None
         else f"probabilities within {usual:.1e} ({USUAL} % of the positions), {largest:.1e} (all)",
@@ -150,6 +161,6 @@ def describe_self_test(test: SelfTest) -> str:
         f"weights {artifact.weights_precision}",
         f"golden case: {'; '.join(figures)}; {golden.seconds:.2f} s",
         *(f"{check.name}: {check.detail}" for check in test.checks),
-        "PASS" if test.passed else f"FAIL: {test.reason}",
+        "PASS" + test.verdict.removeprefix("passed") if test.passed else f"FAIL: {test.reason}",
     ]
     return "\n".join(lines)

@@ -70,7 +70,14 @@ def test_the_masks_are_compared_on_the_patients_grid_too(segmenter_2mm: Segmente
 def _row(patient: float) -> BundleParityRow:
     same = {"ET": 1.0, "TC": 1.0, "WT": 1.0}
     return BundleParityRow(
-        "A", ORACLE, "onnx-fp32", 0.0, same, usual_difference=0.0, patient_dice={**same, "ET": patient}
+        "A",
+        ORACLE,
+        "onnx-fp32",
+        0.0,
+        same,
+        usual_difference=0.0,
+        region_voxels={"WT": 1},
+        patient_dice={**same, "ET": patient},
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from typer.testing import CliRunner
 from eenet_export.bundle.overview import bundle_overview
 from eenet_export.commands.info import info
 from eenet_runtime.bundle.manifest import ParityRow, open_bundle
+from tests.golden import add_golden
 from tests.synthetic import write_bundle
 
 APP = typer.Typer()
@@ -43,6 +46,16 @@ def test_the_overview_holds_artefacts_files_signature_and_provenance(bundle: Pat
     assert "  note: phantoms only" in text
     assert '  dice: {"ET": 0.8}' in text
     assert "  onnx: any" in text
+
+
+def test_the_overview_says_what_is_not_proven_and_what_the_golden_case_holds(tmp_path: Path) -> None:
+    row = replace(ROWS[0], region_voxels={"ET": 0, "TC": 5}, dice={"ET": 1.0, "TC": 1.0})
+    folder = write_bundle(tmp_path / "bundle", parity=(row,))
+    add_golden(folder)
+    text = bundle_overview(open_bundle(folder))
+    assert "not proven: ET: no voxel of it in any case that onnx-fp16 was measured on" in text
+    assert "  not proven  " in text, "in the table"
+    assert re.search(r"golden case: golden\.npz: ET \d+, TC \d+, WT \d+ voxels", text)
 
 
 def test_a_bundle_without_proofs_says_so(tiny_bundle: Path) -> None:

@@ -117,7 +117,7 @@ def test_killed_at_any_write_the_bundle_is_whole(
     bundle: Path, cases: Path, monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:
     install(monkeypatch)
-    row = ParityRow("Case_1", ORACLE, "native-fp32", 0.0, {"WT": 1.0}, usual_difference=0.0)
+    row = ParityRow("Case_1", ORACLE, "native-fp32", 0.0, {"WT": 1.0}, usual_difference=0.0, region_voxels={"WT": 1})
     monkeypatch.setattr(native, "measure", lambda *_: (row,))
     # Another file under the artefact's name, as an earlier version of the toolkit might have made it.
     write_plane(bundle / FP32_FILE, bundle)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ def probabilities(case: ParityCase) -> Volume:
 def _row(
     case: ParityCase, first: Volume, second: Volume, form: str = "onnx-fp32", reference: str = ORACLE
 ) -> ParityRow:
-    return compare(case, FormResult.of(reference, first), FormResult.of(form, second))
+    return compare(case, FormResult.from_probabilities(reference, first), FormResult.from_probabilities(form, second))
 
 
 def _flipped(probabilities: Volume, voxels: Any) -> Volume:
@@ -157,7 +158,7 @@ def test_ties_are_counted(case: ParityCase, probabilities: Volume) -> None:
 
 
 def test_an_engine_that_gives_labels_only_is_judged_by_its_labels(case: ParityCase, probabilities: Volume) -> None:
-    reference = FormResult.of(ORACLE, probabilities)
+    reference = FormResult.from_probabilities(ORACLE, probabilities)
     row = compare(case, reference, FormResult("tensorrt-rtx-fp16", reference.labels.copy(), None))
     assert row.max_abs_difference is None
     require_parity([row])
@@ -187,7 +188,7 @@ def test_a_value_that_is_not_finite_is_stopped(probabilities: Volume, value: flo
     broken = probabilities.copy()
     broken[0, 0, 0, 0] = value
     with pytest.raises(ParityError, match="onnx-fp32 computed NaN or infinity"):
-        FormResult.of("onnx-fp32", broken)
+        FormResult.from_probabilities("onnx-fp32", broken)
 
 
 def test_another_shape_is_stopped(case: ParityCase, probabilities: Volume) -> None:
@@ -201,6 +202,141 @@ def test_a_difference_that_is_not_a_number_does_not_pass(case: ParityCase, proba
     for broken in (replace(row, max_abs_difference=nan), replace(row, usual_difference=nan)):
         with pytest.raises(ParityError, match="differ by nan"):
             require_parity([broken])
+
+
+# The limits: what the gate promises. A change of one is a change of this page.
+
+
+def test_the_limits_of_the_gate_are_these() -> None:
+    assert asdict(ParityLimits()) == {
+        "max_abs_difference": 1e-2,
+        "usual_difference": 5e-4,
+        "min_agreement": 0.999,
+        "min_inner_agreement": 0.9999,
+        "mean_dice": 0.999,
+        "worst_dice": 0.995,
+        "max_dice_change": 0.001,
+        "allow_unproven": False,
+    }
+
+
+PERFECT = ParityRow(
+    case_id="A",
+    reference=ORACLE,
+    candidate="onnx-fp32",
+    max_abs_difference=0.0,
+    dice={"ET": 1.0, "TC": 1.0, "WT": 1.0},
+    hd95_mm={"ET": 0.0, "TC": 0.0, "WT": 0.0},
+    dice_change={"ET": 0.0, "TC": 0.0, "WT": 0.0},
+    usual_difference=0.0,
+    region_voxels={"ET": 10, "TC": 20, "WT": 30},
+)
+
+
+def _with_dice(value: float) -> ParityRow:
+    return replace(PERFECT, dice={**PERFECT.dice, "TC": value})
+
+
+def _with_change(value: float) -> ParityRow:
+    return replace(PERFECT, dice_change={**PERFECT.dice_change, "WT": value})
+
+
+EDGES: dict[str, tuple[float, Callable[[float], list[ParityRow]], str]] = {
+    "max_abs_difference": (
+        1,
+        lambda v: [replace(PERFECT, max_abs_difference=v)],
+        r"probabilities that differ by 1\.00e-02",
+    ),
+    "usual_difference": (
+        1,
+        lambda v: [replace(PERFECT, usual_difference=v)],
+        r"99\.9% of the voxels: prob.* by 5\.00e-04",
+    ),
+    "min_agreement": (
+        -1,
+        lambda v: [replace(PERFECT, agreement=v)],
+        r": agreement 0\.99900 found, expected at least 0\.999$",
+    ),
+    "min_inner_agreement": (
+        -1,
+        lambda v: [replace(PERFECT, inner_agreement=v)],
+        r"agreement away from borders 0\.99990 found, expected at least 0\.9999$",
+    ),
+    "mean_dice": (
+        -1,
+        lambda v: [_with_dice(v)],
+        r"mean of 1 cases: .*: Dice TC 0\.99900 found, expected at least 0\.999$",
+    ),
+    # Nine perfect cases more, or the mean would stop it first.
+    "worst_dice": (
+        -1,
+        lambda v: [_with_dice(v), *(replace(PERFECT, case_id=str(index)) for index in range(9))],
+        r"case A: .*: Dice TC 0\.99500 found, expected at least 0\.995$",
+    ),
+    "max_dice_change": (
+        1,
+        lambda v: [_with_change(-v)],
+        r"Dice WT against the truth moved by 0\.00100, expected at most",
+    ),
+}
+"""For each limit: the direction in which a figure goes beyond it, rows with this figure, and what the gate says."""
+
+
+def test_every_limit_has_its_edge_here() -> None:
+    assert {*EDGES, "allow_unproven"} == {field.name for field in fields(ParityLimits)}
+    require_parity([PERFECT])
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_a_figure_at_a_limit_passes_and_the_next_one_beyond_it_does_not(name: str) -> None:
+    direction, rows, said = EDGES[name]
+    limit = float(getattr(LIMITS, name))
+    require_parity(rows(limit))
+    with pytest.raises(ParityError, match=said):
+        require_parity(rows(float(np.nextafter(limit, limit + direction))))
+
+
+# Agreement that proves nothing
+
+
+def test_where_no_case_holds_a_tumour_agreement_is_refused_as_no_proof(case: ParityCase) -> None:
+    nothing = np.zeros((*case.volume.shape[:3], 4), np.float32)
+    nothing[..., Label.BACKGROUND] = 1
+    row = _row(case, nothing, nothing)
+    assert row.region_voxels == {"ET": 0, "TC": 0, "WT": 0}
+    with pytest.raises(
+        ParityError, match=r"no tumour voxel found by oracle in any of 2 cases, so agreement proves noth"
+    ):
+        require_parity([row, replace(row, case_id="B")])
+    require_parity([row], replace(LIMITS, allow_unproven=True))
+    # A tumour in one of the cases will do, and one that nobody counted will not.
+    require_parity([row, replace(PERFECT, case_id="B")])
+    with pytest.raises(ParityError, match="no tumour voxel"):
+        require_parity([replace(PERFECT, region_voxels={})])
+
+
+def test_every_form_must_be_proved_by_itself() -> None:
+    empty = replace(PERFECT, candidate="onnx-fp16", region_voxels={"ET": 0, "TC": 0, "WT": 0})
+    with pytest.raises(ParityError, match=r"^onnx-fp16 against oracle: no tumour voxel"):
+        require_parity([PERFECT, empty])
+
+
+def test_voxels_are_those_of_the_reference(case: ParityCase, probabilities: Volume) -> None:
+    row = _row(case, probabilities, _flipped(probabilities, np.s_[:]), "onnx-fp16")
+    labels = probabilities.argmax(axis=-1)
+    assert row.region_voxels["WT"] == np.count_nonzero(labels) == 32 * 32 * 14
+    assert row.region_voxels["ET"] == np.count_nonzero(labels == Label.ET)
+
+
+def test_the_table_calls_a_region_that_no_case_holds_not_proven() -> None:
+    one = replace(PERFECT, region_voxels={"ET": 0, "TC": 0, "WT": 9})
+    other = replace(PERFECT, case_id="B", region_voxels={"ET": 0, "TC": 4, "WT": 9})
+    (line,) = parity_table([one, other]).splitlines()[2:]
+    assert line.split()[8:12] == ["not", "proven", "1.00000", "1.00000"]
+    require_parity([one, other])
+    # Where the candidate finds a region that the reference has nowhere, that is no agreement.
+    invented = replace(one, dice={"ET": 0.0, "TC": 1.0, "WT": 1.0})
+    assert "not proven" not in parity_table([invented]).splitlines()[2].split("0.00000")[0]
 
 
 def test_nothing_compared_is_nothing_proved() -> None:

@@ -212,7 +212,7 @@ def test_the_same_network_gives_the_same_bytes(exported: Exported, tmp_path: Pat
 
 def test_a_network_with_other_counts_than_its_graph_is_refused(exported: Exported) -> None:
     weights = {name: keras.ops.convert_to_numpy(v) for name, v in named_weights(exported.model).items()}
-    counts = NetworkCounts.of(exported.model)
+    counts = NetworkCounts.of_model(exported.model)
     wrong = NetworkCounts(**{**counts.__dict__, "group_norms": 15})
     with pytest.raises(ExportError, match="pass GroupNorms: 14 group norms found in the graph, expected 15"):
         canonicalise(convert_to_onnx(exported.model), weights, wrong)

@@ -244,7 +244,7 @@ def network() -> ir.Model:
     keras.utils.set_random_seed(0)
     model = build_eenet(SMALL)
     weights = {name: np.asarray(variable) for name, variable in named_weights(model).items()}
-    return canonicalise(convert_to_onnx(model), weights, NetworkCounts.of(model)).model
+    return canonicalise(convert_to_onnx(model), weights, NetworkCounts.of_model(model)).model
 
 
 @pytest.fixture(scope="module")

@@ -244,6 +244,66 @@ def test_axes_that_are_computed_stop_the_export() -> None:
         ChannelsFirst()(model)
 
 
+def test_a_transpose_without_a_permutation_reverses_the_axes() -> None:
+    chain = [op("A/Transpose", "volume"), op("A/Relu", "A/Transpose"), op("A/Transpose_2", "A/Relu")]
+    model = graph(chain, ["A/Transpose_2"], {}, volume=SHAPE)
+    assert_same_numbers(model, numbers(*SHAPE))
+    assert not nodes(model, "Transpose")
+
+
+CONSTANT = {"one": np.ones(SHAPE, np.float32), "two": np.ones(SHAPE, np.float32)}
+FOREIGN: dict[str, tuple[list[onnx.NodeProto], dict[str, Any], str]] = {
+    "all inputs are constant": (
+        [op("A/Add", "one", "two"), op("A/Mul", "volume", "A/Add")],
+        CONSTANT,
+        "node A/Add: an input that is not constant expected, none found",
+    ),
+    "a constant is concatenated": (
+        [op("A/Concat", "volume", "one", axis=-1)],
+        {"one": CONSTANT["one"]},
+        "node A/Concat: an input that follows from the graph's in place of one expected, none found",
+    ),
+    "a constant is transposed": (
+        [op("A/Transpose", "one", perm=[0, 1, 2, 3, 4]), op("A/Mul", "volume", "A/Transpose")],
+        {"one": CONSTANT["one"]},
+        "node A/Transpose: an input that follows from the graph's in place of one expected, none found",
+    ),
+    "a mean over all axes": (
+        [op("A/ReduceMean", "volume"), op("A/Mul", "volume", "A/ReduceMean")],
+        {},
+        "node A/ReduceMean: axes that are left out found, expected constant ones",
+    ),
+    "a size instead of scales": (
+        [op("A/Resize", "volume", "", "", "sizes", mode="nearest"), op("A/Relu", "A/Resize")],
+        {"sizes": list(SHAPE)},
+        "node A/Resize: constant scales expected, none found",
+    ),
+    "paddings of some axes": (
+        [op("A/Pad", "volume", "pads", "", "axes")],
+        {"pads": [0] * 10, "axes": [4, 3, 2, 1, 0]},
+        "node A/Pad: paddings of all axes expected, as constants",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_legal_graphs_that_this_network_does_not_have_are_refused_in_words(kind: str) -> None:
+    chain, constants, said = FOREIGN[kind]
+    model = graph(chain, [chain[-1].output[0]], constants, volume=SHAPE)
+    onnx.checker.check_model(ir.to_proto(model))
+    with pytest.raises(ExportError, match=f"^{said}$"):
+        ChannelsFirst()(model)
+
+
+def test_an_output_that_is_a_constant_is_refused() -> None:
+    model = graph([op("A/Relu", "volume")], ["one"], {"one": CONSTANT["one"]}, volume=SHAPE)
+    model.graph.outputs[0].shape = ir.Shape(SHAPE)
+    with pytest.raises(
+        ExportError, match="tensor one: a tensor that follows from the graph's input expected, none found"
+    ):
+        ChannelsFirst()(model)
+
+
 @pytest.mark.parametrize("shape", [(1, 4, 4, 3), (1, 2, 2, 2, 2, 2)])
 def test_anything_but_five_axes_is_refused(shape: tuple[int, ...]) -> None:
     model = graph([op("A/Relu", "volume")], ["A/Relu"], {}, volume=shape)

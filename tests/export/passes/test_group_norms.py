@@ -235,6 +235,21 @@ def test_what_is_almost_a_group_norm_stays_as_it_is_and_stops_the_export(changes
         np.testing.assert_array_equal(found, wanted)
 
 
+@pytest.mark.parametrize("name", ["Mean/Reshape_2", "Variance/Reshape_2"])
+def test_a_mean_whose_shape_nobody_knows_is_no_part_of_a_group_norm(name: str) -> None:
+    model = norm()
+    node(model, name).outputs[0].shape = None
+    with pytest.raises(ExportError, match="pass GroupNorms: 0 group norms found in the graph, expected 1"):
+        GroupNorms(1)(model)
+
+
+def test_a_volume_whose_shape_nobody_knows_has_no_group_norm() -> None:
+    model = norm()
+    model.graph.inputs[0].shape = None
+    with pytest.raises(ExportError, match="pass GroupNorms: 0 group norms found in the graph, expected 1"):
+        GroupNorms(1)(model)
+
+
 def test_one_norm_where_two_are_expected_stops_the_export() -> None:
     with pytest.raises(ExportError, match="pass GroupNorms: 1 group norms found in the graph, expected 2"):
         GroupNorms(2)(norm())

@@ -103,9 +103,11 @@ def test_a_comparison_the_other_way_would_be_seen() -> None:
     assert (labels == 3).all()
 
 
-@pytest.mark.parametrize("axis", [2, 4, -1])
-def test_a_softmax_over_another_axis_is_not_the_end_of_this_network(axis: int) -> None:
-    model = network_end(axis)
+@pytest.mark.parametrize("axis", [2, 4, -1, None])
+def test_a_softmax_over_another_axis_is_not_the_end_of_this_network(axis: int | None) -> None:
+    model = network_end(1 if axis is None else axis)
+    if axis is None:  # ONNX' own default is the last axis
+        del nodes(model, "Softmax")[0].attributes["axis"]
     with pytest.raises(ExportError, match="pass Outputs: 0 softmaxes over the classes at the end found in the graph"):
         Outputs(1)(model)
     assert len(model.graph.outputs) == 1

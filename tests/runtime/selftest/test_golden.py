@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,16 @@ from eenet_runtime.selftest import golden
 from eenet_runtime.selftest.golden import (
     GOLDEN_NAME,
     LIMITS,
+    MIN_REGION_VOXELS,
     STEPS_PER_UNIT,
+    USUAL,
     GoldenCase,
     golden_from_bytes,
     judge,
     read_golden,
     run_golden,
 )
+from eenet_runtime.selftest.norm_stress import LIMIT
 from eenet_runtime.volumes.labels import Label, Region
 from tests.golden import add_golden
 from tests.synthetic import CLASSIFIER, TINY, TINY_2MM, write_bundle
@@ -81,7 +84,8 @@ def test_the_model_it_was_made_with_passes(bundle: Path, case: GoldenCase) -> No
     opened = open_bundle(bundle)
     result = run_golden(case, make_backend(opened, backend="onnxruntime", threads=1), opened.manifest.artifacts[0])
     assert result.passed
-    assert result.reason == ""
+    assert result.reason is None
+    assert result.not_proven == ()
     assert result.agreement == 1.0
     assert result.max_abs_difference == 0.0
     assert set(result.dice.values()) == {1.0}
@@ -94,7 +98,7 @@ def test_a_model_with_slightly_other_weights_fails(case: GoldenCase, tmp_path: P
     opened = open_bundle(write_bundle(tmp_path / "other", weights=weights))
     result = run_golden(case, make_backend(opened, backend="onnxruntime", threads=1), opened.manifest.artifacts[0])
     assert not result.passed
-    assert result.reason.startswith("agreement 0.9")
+    assert str(result.reason).startswith("agreement 0.9")
 
 
 def test_the_volume_has_the_same_bits_everywhere(case: GoldenCase) -> None:
@@ -121,14 +125,14 @@ def test_both_ways_out_of_an_engine_are_tested(case: GoldenCase, right: NDArray[
     mask, probabilities = (case.labels, turned) if broken == "probabilities" else (turned.argmax(-1), right)
     result = run_golden(case, Answers(mask.astype(np.uint8), probabilities), FP32)
     assert not result.passed
-    assert "agreement" in result.reason
+    assert "agreement" in str(result.reason)
 
 
 def test_probabilities_are_compared_where_no_label_changes(case: GoldenCase, right: NDArray[np.float32]) -> None:
     flat = right * np.float32(0.99) + np.float32(0.0025)
     result = run_golden(case, Answers(case.labels, flat), FP32)
     assert result.agreement == 1.0
-    assert "at 95 % of the positions, expected 0.001 or less" in result.reason
+    assert "at 95 % of the positions, expected 0.001 or less" in str(result.reason)
     assert run_golden(case, Answers(case.labels, flat), replace(FP32, precision="fp16")).passed
 
 
@@ -148,7 +152,7 @@ def test_not_a_number_is_beyond_every_limit(case: GoldenCase, right: NDArray[np.
     spoiled.reshape(-1, 4)[case.positions[0]] = np.nan
     result = judge(case, [case.labels], spoiled, LIMITS["int8"])
     assert not result.passed
-    assert "nan" in result.reason
+    assert "nan" in str(result.reason)
 
 
 def test_ties_may_go_either_way_and_clear_voxels_may_not(case: GoldenCase) -> None:
@@ -175,7 +179,7 @@ def test_a_region_that_is_there_must_be_found(case: GoldenCase) -> None:
     lost = np.argwhere(mask == Label.ET)[::20]
     mask[tuple(lost.T)] = Label.BACKGROUND
     lenient = replace(LIMITS["fp32"], agreement=0.9)
-    assert judge(case, [mask], None, lenient).reason.startswith("Dice ET 0.9")
+    assert str(judge(case, [mask], None, lenient).reason).startswith("Dice ET 0.9")
 
 
 def test_an_array_of_another_shape_is_the_engines_fault(case: GoldenCase, right: NDArray[np.float32]) -> None:
@@ -188,6 +192,118 @@ def test_an_array_of_another_shape_is_the_engines_fault(case: GoldenCase, right:
 def test_a_precision_without_limits_is_refused(case: GoldenCase, right: NDArray[np.float32]) -> None:
     with pytest.raises(BundleError, match="precision 'fp8' found, the self-test knows fp32, fp16, int8"):
         run_golden(case, Answers(case.labels, right), replace(FP32, precision="fp8"))
+
+
+# The limits: what the self-test promises. A change of one is a change of this page.
+
+BLOCK = (40, 50, 50)
+VOXELS = 100_000
+POSITIONS = 1000
+
+
+def block(*, ed: int = 0, et: int = 0) -> GoldenCase:
+    """A golden case of 100,000 voxels with so many voxels of two classes, and probabilities of 0 at 1000 positions."""
+    labels = np.zeros(VOXELS, np.uint8)
+    labels[:ed], labels[ed : ed + et] = Label.ED, Label.ET
+    return GoldenCase(
+        coarse=np.zeros((*BLOCK, 4), np.int8),
+        repeats=(1, 1, 1),
+        labels=labels.reshape(BLOCK),
+        ties=np.zeros(BLOCK, np.bool_),
+        positions=np.arange(POSITIONS, dtype=np.int32),
+        probabilities=np.zeros((POSITIONS, 4), np.float32),
+    )
+
+
+def turned(case: GoldenCase, first: int, count: int, label: Label) -> NDArray[np.uint8]:
+    """The expected labels with another class in so many voxels from the first on."""
+    mask = case.labels.copy()
+    mask.reshape(-1)[first : first + count] = label
+    return mask
+
+
+def off_by(difference: np.float32, positions: int) -> NDArray[np.float32]:
+    """Probabilities that differ from those of `block` at the first so many positions."""
+    found = np.zeros((VOXELS, 4), np.float32)
+    found[:positions, 1] = difference
+    return found.reshape(*BLOCK, 4)
+
+
+def test_the_limits_of_the_self_test_are_these() -> None:
+    assert {precision: asdict(limits) for precision, limits in LIMITS.items()} == {
+        "fp32": {"agreement": 0.9995, "dice": 0.999, "usual_difference": 1e-3, "max_difference": 0.05},
+        "fp16": {"agreement": 0.999, "dice": 0.99, "usual_difference": 1e-2, "max_difference": 0.3},
+        "int8": {"agreement": 0.995, "dice": 0.97, "usual_difference": 0.1, "max_difference": 1.0},
+    }
+    assert (MIN_REGION_VOXELS, USUAL, LIMIT) == (500, 95, 0.01)
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("fp32", 50), ("fp16", 100), ("int8", 500)])
+def test_so_many_voxels_of_100_000_may_have_another_class_and_not_one_more(precision: str, allowed: int) -> None:
+    case = block(ed=1)
+    judged = [
+        judge(case, [turned(case, 5000, count, Label.ED)], None, LIMITS[precision]) for count in (allowed, allowed + 1)
+    ]
+    assert [result.passed for result in judged] == [True, False]
+    assert str(judged[1].reason).startswith("agreement 0.99")
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("fp32", 1), ("fp16", 19), ("int8", 58)])
+def test_so_many_voxels_of_a_region_of_1000_may_be_lost_and_not_one_more(precision: str, allowed: int) -> None:
+    case = block(et=1000)
+    judged = [
+        judge(case, [turned(case, 0, count, Label.BACKGROUND)], None, LIMITS[precision])
+        for count in (allowed, allowed + 1)
+    ]
+    assert [result.passed for result in judged] == [True, False]
+    assert str(judged[1].reason).startswith("Dice ET 0.9")
+
+
+@pytest.mark.parametrize("precision", LIMITS)
+@pytest.mark.parametrize(
+    ("limit", "positions", "where"),
+    [("usual_difference", POSITIONS, "at 95 % of the positions"), ("max_difference", 1, "at the worst position")],
+)
+def test_probabilities_may_differ_by_a_limit_and_no_more(
+    precision: str, limit: str, positions: int, where: str
+) -> None:
+    case, edge = block(et=1000), np.float32(getattr(LIMITS[precision], limit))
+    inside, outside = np.nextafter(edge, np.float32(0)), np.nextafter(edge, np.float32(2))
+    judged = [judge(case, [case.labels], off_by(value, positions), LIMITS[precision]) for value in (inside, outside)]
+    assert [result.passed for result in judged] == [True, False]
+    assert where in str(judged[1].reason)
+
+
+@pytest.mark.parametrize(("voxels", "passes"), [(499, True), (500, False)])
+def test_dice_counts_from_500_voxels_on(voxels: int, passes: bool) -> None:
+    case = block(et=voxels)
+    result = judge(case, [turned(case, 0, 40, Label.BACKGROUND)], None, LIMITS["fp32"])
+    assert result.dice[Region.ET] < 0.97
+    assert result.passed == passes
+
+
+# A golden case without a tumour
+
+
+def test_regions_without_a_voxel_are_told(case: GoldenCase) -> None:
+    without = block(ed=1000)
+    result = judge(without, [without.labels], None, LIMITS["fp32"])
+    assert result.passed
+    assert result.not_proven == (Region.ET, Region.TC)
+    assert result.proves_tumours
+    assert without.regions_in_words() == "ET 0, TC 0, WT 1000 voxels"
+
+
+def test_labels_alone_pass_no_golden_case_without_a_tumour() -> None:
+    empty = block()
+    with_probabilities = judge(empty, [empty.labels], off_by(np.float32(0), 0), LIMITS["fp32"])
+    assert with_probabilities.passed
+    assert not with_probabilities.proves_tumours
+    labels_only = judge(empty, [empty.labels], None, LIMITS["fp32"])
+    assert not labels_only.passed
+    assert labels_only.reason == (
+        "no tumour voxel in the golden case, so that the masks prove nothing, and there are no probabilities"
+    )
 
 
 def test_limits_never_grow_with_precision() -> None:

@@ -103,6 +103,51 @@ def test_an_engine_on_a_cpu_is_tested_when_somebody_asks(wrong: Path) -> None:
         Segmenter(wrong, threads=1, selftest=True)
 
 
+# A golden case without a tumour
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a network that labels no tumour at all."""
+    folder = write_bundle(tmp_path_factory.mktemp("selftest") / "healthy", weights=CLASSIFIER * np.float32(0))
+    add_golden(folder)
+    return folder
+
+
+def test_a_self_test_without_a_tumour_says_that_its_masks_prove_nothing(healthy: Path) -> None:
+    result = _run("selftest", healthy, "--threads", 1, "--backend", "onnxruntime")
+    assert result.returncode == 0, result.stderr
+    assert "Dice ET not proven (no voxel), TC not proven (no voxel), WT not proven (no voxel)" in result.stdout
+    assert result.stdout.splitlines()[-1] == (
+        "PASS, but no tumour voxel in the golden case, so that the masks prove nothing"
+    )
+
+
+def test_a_report_says_so_too(healthy: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    paths = ResultPaths.in_folder(tmp_path / "out", "A")
+    with Segmenter(healthy, threads=1, selftest=True) as loaded:
+        segment_to_files(loaded, case_files(tmp_path / "in", "A", make_head()), paths, preview=False)
+    said = json.loads(paths.report.read_text())["engine"]["self_test"]
+    assert said == "passed, but no tumour voxel in the golden case, so that the masks prove nothing"
+
+
+def test_info_says_what_a_self_test_can_prove(healthy: Path, bundle: Path) -> None:
+    said = "self-test: golden case golden.npz: no tumour voxel in the golden case, so that the masks prove nothing"
+    assert said in _run("info", healthy).stdout
+    assert re.search(r"self-test: golden case golden\.npz: ET \d+, TC \d+, WT \d+ voxels", _run("info", bundle).stdout)
+
+
+def test_an_engine_for_a_gpu_that_gives_labels_only_serves_nothing_without_a_tumour_to_find(
+    healthy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Plan(read_golden(open_bundle(healthy)).labels, PLAN)
+    _serve(monkeypatch, plan)
+    with pytest.raises(SelfTestError, match="no tumour voxel in the golden case"):
+        Segmenter(healthy)
+    assert plan.calls == ["labels", "close"]
+
+
 # Engines for GPUs
 
 
@@ -224,7 +269,7 @@ def test_an_engine_in_half_precision_without_its_norm_stress_test_serves_nothing
 ) -> None:
     result = self_test(open_bundle(bundle), Plan(golden.labels, HALF_PLAN))
     assert not result.passed
-    assert result.reason.startswith(f"norm stress test: {STRESS} is not in the bundle")
+    assert str(result.reason).startswith(f"norm stress test: {STRESS} is not in the bundle")
 
 
 def test_a_norm_stress_plan_that_was_changed_after_the_bundle_was_opened_is_not_run(

@@ -14,7 +14,7 @@ from eenet_runtime.volumes.presets import EENET_FAST, PRESETS
 class FitOptions:
     """Options of a training, None where the user said nothing; otherwise as in `FitSettings`.
 
-    `eenet_runtime.commands.cli_support.spread` makes options of a command of them.
+    `eenet_runtime.commands.option_groups.spread` makes options of a command of them.
 
     Attributes:
         epochs: instead of `steps`; an epoch is then a pass over the training cases unless `steps_per_epoch` is given.
