@@ -66,7 +66,7 @@ def find_problems(
         *find_foreign_voxels(images, sample, measured),
         *find_spikes(images, sample, measured),
         # Of a head in a background that is not 0, the size says nothing.
-        *(background or find_odd_size(images, sample, preset)),
+        *(background or find_odd_size(images, sample, preset, measured)),
         *find_two_orientations(images),
     ]
     if not any(finding.severity is Severity.CERTAIN for finding in findings):
