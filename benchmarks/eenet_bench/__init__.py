@@ -1,1 +1,1 @@
-"""Benchmarks: latency and memory, parity with Keras, and evaluation by BraTS rules."""
+"""Benchmarks: speed, memory and agreement of every engine, what users would take instead, evaluation by BraTS rules."""

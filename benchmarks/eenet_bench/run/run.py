@@ -24,7 +24,7 @@ from eenet_runtime.bundle.manifest import Bundle, open_bundle
 from eenet_runtime.cases.case_files import CaseFiles
 from eenet_runtime.cases.discovery import find_cases
 from eenet_runtime.errors import BackendError, DatasetError, ParityError
-from eenet_runtime.machine.machine import find_memory
+from eenet_runtime.machine.hardware import find_memory
 
 SCHEMA_VERSION: Final = 2
 """2: the calibration is done in one thread; times divided by that of version 1 cannot be compared."""

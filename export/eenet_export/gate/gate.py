@@ -21,7 +21,7 @@ from eenet_runtime.bundle.manifest import Artifact, Bundle, Manifest, ParityRow,
 from eenet_runtime.cases.case_files import CaseFiles
 from eenet_runtime.cases.discovery import find_cases
 from eenet_runtime.errors import BackendError, ExportError, ParityError
-from eenet_runtime.files.atomic import sha256_of_file
+from eenet_runtime.files.nifti import sha256_of_image
 from eenet_runtime.machine.devices import CPU, Device
 from eenet_runtime.volumes.presets import GeometryPreset
 
@@ -117,9 +117,13 @@ def read_cases(cases: Sequence[CaseFiles], preset: GeometryPreset) -> tuple[Pari
 
 
 def case_hashes(cases: Sequence[CaseFiles]) -> dict[str, dict[str, str]]:
-    """SHA-256 of each case's input files, by case and modality."""
+    """SHA-256 of each case's input files, by case and modality, as reports have it.
+
+    Raises:
+        CaseError: a file cannot be read.
+    """
     return {
-        files.case_id: {modality.value: sha256_of_file(source.path) for modality, source in files.images.items()}
+        files.case_id: {modality.value: sha256_of_image(source.path) for modality, source in files.images.items()}
         for files in cases
     }
 

@@ -27,7 +27,7 @@ class Package:
         names: distributions that hold it, any of which will do.
         install: what installs it.
         partner: a distribution that it needs besides.
-        features: what the processor must have, as `machine.find_processor` names it.
+        features: what the processor must have, as `machine.hardware.find_processor` names it.
     """
 
     names: tuple[str, ...]

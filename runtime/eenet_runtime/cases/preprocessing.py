@@ -139,6 +139,23 @@ def measure_images(images: CaseImages, threads: int | None = None) -> dict[Modal
     return dict(zip(images.volumes, measured, strict=True))
 
 
+def measure_what_can_be(images: CaseImages) -> tuple[dict[Modality, Intensities], tuple[str, ...]]:
+    """As `measure_images`, but nothing is raised.
+
+    Returns:
+        What is known of the images that can be normalised, and why the others cannot be, in channel order.
+    """
+    measured: dict[Modality, Intensities] = {}
+    refused = []
+    for modality in (name for name in CHANNEL_ORDER if name in images.volumes):
+        volume = images.volumes[modality]
+        try:
+            measured[modality] = measure_intensities(volume.data, volume.source)
+        except CaseError as error:
+            refused.append(str(error))
+    return measured, tuple(refused)
+
+
 def prepare(
     images: CaseImages,
     preset: GeometryPreset,

@@ -17,7 +17,7 @@ from eenet_runtime.backends import engines
 from eenet_runtime.backends.engines import EngineSpec, Package
 from eenet_runtime.errors import BackendError, BundleError
 from eenet_runtime.machine.devices import GpuSurvey, find_gpus
-from eenet_runtime.machine.machine import Memory, Processor, find_memory, find_processor, free_disk_bytes
+from eenet_runtime.machine.hardware import Memory, Processor, find_memory, find_processor, free_disk_bytes
 from eenet_runtime.machine.threads import CpuBudget, cpu_budget
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ def summary(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
     """Gather every report below an output folder into summary.json and summary.csv (exit code 3 if a case failed)."""
+    from eenet_runtime.commands.progress import tell_refusal
     from eenet_runtime.commands.support import ExitCode
     from eenet_runtime.folders.outcomes import outcome_table
     from eenet_runtime.folders.summary import gather_summary, write_summary
-    from eenet_runtime.printable import printable
 
     run = gather_summary(output)
     write_summary(run, output)
@@ -28,6 +28,6 @@ def summary(
     if not quiet:
         typer.echo(outcome_table(run.outcomes))
     for outcome in run.failed:
-        typer.echo(printable(f"refused {outcome.case_id}: {outcome.reason}"), err=True)
+        tell_refusal(outcome)
     if run.failed:
         raise typer.Exit(ExitCode.SOME_CASES_FAILED)

@@ -17,7 +17,7 @@ class SegmenterSettings:
     """Settings of a `Segmenter`.
 
     Attributes:
-        backend: an inference engine, see `backends.BACKEND_NAMES`.
+        backend: an inference engine, see `backends.backend_names`.
         device: `auto`, `cpu`, `cuda` or `cuda:n`; see `backends.choose`.
         precision: of the artefact, such as `fp16`; see `backends.choose` for the default.
         threads: threads for one inference, and for reading and preparing one case; by default as many as this process

@@ -27,7 +27,7 @@ from eenet_bench.run.run_page import run_page
 from eenet_bench.run.run_tables import run_markdown, run_text
 from eenet_runtime.bundle.manifest import MANIFEST_NAME, Artifact, describe_files, open_bundle
 from eenet_runtime.errors import BackendError, BundleError, DatasetError, OutputError
-from eenet_runtime.machine.machine import Memory
+from eenet_runtime.machine.hardware import Memory
 from tests.synthetic import make_head, write_case
 
 STAGES = {"read", "check", "prepare", "network", "restore", "clean", "write"}

@@ -514,3 +514,10 @@ def test_a_finding_in_short_names_no_file() -> None:
     for rule in (*RULES, "a rule of tomorrow"):
         assert "Jane" not in Finding(rule, Severity.SUSPECTED, "Jane_Roe.nii: odd").in_short
     assert Finding("misaligned", Severity.SUSPECTED, "x").in_short == "the images may not be registered"
+
+
+def test_every_suspicion_has_words_of_its_own_for_the_preview() -> None:
+    found = [Finding(rule, Severity.SUSPECTED, "x") for rule in RULES]
+    words = [finding.in_short for finding in found if finding.is_suspicion]
+    assert [text for text in words if text.startswith("the check")] == []
+    assert len(set(words)) == len(words)

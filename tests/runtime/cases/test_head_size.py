@@ -12,7 +12,7 @@ from eenet_runtime.cases.content_checks.alignment import find_misalignment
 from eenet_runtime.cases.content_checks.finding import Severity
 from eenet_runtime.cases.content_checks.head_size import find_odd_size
 from eenet_runtime.cases.content_checks.sample import take_sample
-from eenet_runtime.cases.preprocessing import CaseImages
+from eenet_runtime.cases.preprocessing import CaseImages, measure_images
 from eenet_runtime.volumes.labels import CHANNEL_ORDER, Modality
 from eenet_runtime.volumes.presets import EENET_108, EENET_144, EENET_FAST, GeometryPreset
 from tests.brain import make_brain, with_data
@@ -23,12 +23,14 @@ WHOLE_HEADS = pytest.mark.parametrize("preset", [EENET_144, EENET_108, EENET_FAS
 
 def verdicts(images: CaseImages, preset: GeometryPreset) -> list[tuple[str, Severity]]:
     """The rules that spoke, and how sure they are."""
-    return [(finding.rule, finding.severity) for finding in find_odd_size(images, take_sample(images), preset)]
+    findings = find_odd_size(images, take_sample(images), preset, measure_images(images))
+    return [(finding.rule, finding.severity) for finding in findings]
 
 
 def test_the_limits() -> None:
     limits = {name: value for name, value in vars(head_size).items() if name.isupper()}
     assert limits == {
+        "GRID_TOLERANCE": 1e-3,
         "WHOLE_HEAD_MM": (150.0, 120.0, 90.0),
         "LARGEST_BRAIN_ML": 2400.0,
         "SMALLEST_BRAIN_ML": 700.0,
@@ -36,6 +38,7 @@ def test_the_limits() -> None:
         "SHORTEST_BRAIN_MM": 100.0,
         "PLAUSIBLE_MM": ((130.0, 210.0), (100.0, 175.0), (80.0, 190.0)),
         "LEAST_COVERAGE": 0.75,
+        "FILLED": 0.9,
         "COARSE_MM": 3.0,
     }
     assert alignment.SHIFTS == (1, 2)

@@ -23,7 +23,7 @@ from eenet_runtime.commands.machine_info import (
 )
 from eenet_runtime.machine.cgroup import Cgroups
 from eenet_runtime.machine.devices import GpuInfo, GpuSurvey
-from eenet_runtime.machine.machine import Processor, find_memory, find_processor, free_disk_bytes
+from eenet_runtime.machine.hardware import Processor, find_memory, find_processor, free_disk_bytes
 from tests.synthetic import write_bundle
 
 CPUINFO = """processor\t: 0

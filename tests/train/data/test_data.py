@@ -145,7 +145,7 @@ def test_a_file_that_vanishes_is_the_cases_fault_not_a_crash(tmp_path: Path, hea
     files = case_files(tmp_path, "A", head)
     assert files.label is not None
     files.label.unlink()
-    with pytest.raises(CaseError, match=r"A_seg\.nii\.gz: cannot be read"):
+    with pytest.raises(CaseError, match=r"A_seg\.nii\.gz: file not found"):
         prepare_training_case(files, tmp_path, TINY_2MM)
 
 

@@ -27,13 +27,13 @@ from eenet_runtime.cases.content_checks.background import find_nearly_zero
 from eenet_runtime.cases.content_checks.sample import take_sample
 from eenet_runtime.cases.content_checks.spikes import find_spikes
 from eenet_runtime.cases.discovery import find_cases
-from eenet_runtime.cases.preprocessing import CaseImages, read_case, read_label
+from eenet_runtime.cases.preprocessing import CaseImages, measure_what_can_be, read_case, read_label
 from eenet_runtime.errors import CaseError, TrainingError
 from eenet_runtime.files.nifti import is_nifti_name, nifti_stem, read_volume
 from eenet_runtime.files.orientation_forms import find_contradiction
 from eenet_runtime.volumes.grid import Grid
 from eenet_runtime.volumes.labels import BRATS2020, CHANNEL_ORDER, Label, Modality, Region
-from eenet_runtime.volumes.normalization import Intensities, measure_intensities
+from eenet_runtime.volumes.normalization import Intensities
 from eenet_train.data.data import image_hashes, require_tumour
 from eenet_train.data.patients import group_cases, identical_images, patient_of
 
@@ -146,7 +146,7 @@ def check_dataset(data: Path, *, workers: int = 1, report: Callable[[int, int], 
 
     Args:
         data: a folder in any layout that the runtime knows.
-        workers: processes; each needs about 0.5 GB of memory for cases of BraTS' size.
+        workers: processes; each needs about 0.6 GB of memory for cases of BraTS' size.
         report: called with the cases read and the cases to read.
 
     Raises:
@@ -181,8 +181,8 @@ def check_case(files: CaseFiles) -> CheckedCase:
         problems += dict.fromkeys([str(error), *_unreadable_images(files)])
     measured: dict[Modality, Intensities] = {}
     if images is not None:
-        measured, without_contrast = _measured(images)
-        problems += without_contrast
+        measured, cannot_be = measure_what_can_be(images)
+        problems += cannot_be
     hashes: tuple[str, ...] = ()
     with contextlib.suppress(CaseError):  # what cannot be read has been told of
         hashes = tuple(sorted(set(image_hashes(files).values())))
@@ -246,17 +246,6 @@ def _unreadable_images(files: CaseFiles) -> Iterator[str]:
             read_volume(path)
         except CaseError as error:
             yield str(error)
-
-
-def _measured(images: CaseImages) -> tuple[dict[Modality, Intensities], list[str]]:
-    """What the images that can be normalised say of themselves, and why the others cannot be."""
-    measured, problems = {}, []
-    for modality in CHANNEL_ORDER:
-        try:
-            measured[modality] = measure_intensities(images.volumes[modality].data, images.volumes[modality].source)
-        except CaseError as error:
-            problems.append(str(error))
-    return measured, problems
 
 
 def _read_label(files: CaseFiles, images: CaseImages | None) -> tuple[NDArray[np.uint8], float]:

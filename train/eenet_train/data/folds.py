@@ -6,7 +6,6 @@ it is not known for every case, the size of the whole tumour stands in for it. V
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from collections import Counter, defaultdict
@@ -18,6 +17,7 @@ import numpy as np
 
 from eenet_runtime.cases.discovery import find_cases
 from eenet_runtime.errors import DatasetError, TrainingError
+from eenet_train.data.csv_table import read_rows
 
 MAPPING_NAME: Final = "name_mapping.csv"
 """The table of grades that came with the training data of BraTS 2018, 2019 and 2020."""
@@ -66,27 +66,21 @@ def grades(data: Path) -> dict[str, str]:
 def _read_mapping(path: Path) -> list[tuple[int, str, str]]:
     """Line, case and grade of each entry. A row has a name for each year; NA where the case was not in that year's."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.reader(stream, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path}: cannot be read as CSV ({error})") from error
-    header = [name.strip() for name in rows[0]] if rows else []
-    id_columns = [index for index, name in enumerate(header) if _ID_COLUMN.fullmatch(name)]
+        header, rows = read_rows(path)
+    except TrainingError as error:
+        raise DatasetError(str(error)) from error
+    id_columns = [name for name in header if _ID_COLUMN.fullmatch(name)]
     if header.count(_GRADE_COLUMN) != 1 or not id_columns:
         raise DatasetError(
             f"{path}: columns {', '.join(header) or '(none)'} found, expected {_GRADE_COLUMN} and "
             "BraTS_<year>_subject_ID, for example BraTS_2020_subject_ID"
         )
     entries = []
-    for line, row in enumerate(rows[1:], start=2):
-        if not any(cell.strip() for cell in row):
-            continue
-        if len(row) != len(header):
-            raise DatasetError(f"{path}, line {line}: {len(row)} fields found, expected {len(header)} as in the header")
-        grade = row[header.index(_GRADE_COLUMN)].strip().upper()
-        ids = {row[index].strip() for index in id_columns}
+    for row in rows:
+        grade = row[_GRADE_COLUMN.lower()].upper()
+        ids = {row[name.lower()] for name in id_columns}
         if grade not in _NOT_KNOWN:
-            entries += [(line, case_id, grade) for case_id in sorted(ids) if case_id.upper() not in _NOT_KNOWN]
+            entries += [(row.line, case_id, grade) for case_id in sorted(ids) if case_id.upper() not in _NOT_KNOWN]
     return entries
 
 

@@ -6,6 +6,7 @@ and at most 160 mm high; a head with its skull fills 3 litres and more.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from eenet_runtime.cases.preprocessing import CaseImages
 from eenet_runtime.volumes.boxes import bounding_box
 from eenet_runtime.volumes.grid import GRID_TOLERANCE, millimetres
 from eenet_runtime.volumes.labels import Modality
+from eenet_runtime.volumes.normalization import Intensities
 from eenet_runtime.volumes.presets import GeometryPreset
 
 WHOLE_HEAD_MM: Final = (150.0, 120.0, 90.0)
@@ -38,8 +40,17 @@ COARSE_MM: Final = 3.0
 """Voxels longer than this do not show an enhancing rim, which is 2 to 6 mm wide."""
 
 
-def find_odd_size(images: CaseImages, sample: HeadSample, preset: GeometryPreset) -> list[Finding]:
-    """Volume, extent and voxels of the head, where they are no brain's."""
+def find_odd_size(
+    images: CaseImages, sample: HeadSample, preset: GeometryPreset, measured: Mapping[Modality, Intensities]
+) -> list[Finding]:
+    """Volume, extent and voxels of the head, where they are no brain's.
+
+    Args:
+        images: the case.
+        sample: of it.
+        preset: the network's geometry.
+        measured: what all voxels of an image say; if one has no entry, volume and extent are not judged.
+    """
     box_mm = tuple(size * preset.spacing_mm for size in preset.shape)
     if any(size < least for size, least in zip(box_mm, WHOLE_HEAD_MM, strict=True)):
         return []
@@ -48,7 +59,7 @@ def find_odd_size(images: CaseImages, sample: HeadSample, preset: GeometryPreset
     # Beside an image with its skull, a stripped one would seem to show too little.
     found = _extent(images, sample) or _coverage(images, sample)
     # What is no number is not 0: as a background it looks like a head, and normalisation refuses it by its name.
-    if found and not all(np.isfinite(volume.data).all() for volume in images.volumes.values()):
+    if any(modality not in measured for modality in images.volumes):
         found = []
     return [*_voxels(images), *found]
 

@@ -16,10 +16,9 @@ from eenet_runtime.cases.content_checks.sample import take_sample
 from eenet_runtime.cases.content_checks.spikes import find_spikes
 from eenet_runtime.cases.content_checks.stripped_ct import find_stripped_ct
 from eenet_runtime.cases.content_checks.swaps import find_swaps
-from eenet_runtime.cases.preprocessing import CaseImages
-from eenet_runtime.errors import CaseError
+from eenet_runtime.cases.preprocessing import CaseImages, measure_what_can_be
 from eenet_runtime.volumes.labels import Modality
-from eenet_runtime.volumes.normalization import Intensities, measure_intensities
+from eenet_runtime.volumes.normalization import Intensities
 from eenet_runtime.volumes.presets import GeometryPreset
 
 RULES: Final = (
@@ -59,28 +58,17 @@ def find_problems(
         The findings, the certain ones first; empty for a case that looks as it should.
     """
     sample = take_sample(images)
-    measured = _measured(images) if measured is None else measured
+    measured = measure_what_can_be(images)[0] if measured is None else measured
     background = find_nearly_zero(images, sample)
     findings = [
         *find_duplicates(images, sample),
         *find_foreign_voxels(images, sample, measured),
         *find_spikes(images, sample, measured),
         # Of a head in a background that is not 0, the size says nothing.
-        *(background or find_odd_size(images, sample, preset)),
+        *(background or find_odd_size(images, sample, preset, measured)),
         *find_two_orientations(images),
     ]
     if not any(finding.severity is Severity.CERTAIN for finding in findings):
         contrast = find_misalignment(images, sample) or find_swaps(images, sample)
         findings += find_stripped_ct(images, sample, contrast) or contrast
     return tuple(sorted(findings, key=lambda finding: finding.severity is not Severity.CERTAIN))
-
-
-def _measured(images: CaseImages) -> dict[Modality, Intensities]:
-    """Statistics of the images that can be normalised."""
-    measured = {}
-    for modality, volume in images.volumes.items():
-        try:
-            measured[modality] = measure_intensities(volume.data, volume.source)
-        except CaseError:
-            continue
-    return measured
