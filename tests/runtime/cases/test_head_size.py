@@ -37,6 +37,8 @@ def test_the_limits() -> None:
         "PLAUSIBLE_MM": ((130.0, 210.0), (100.0, 175.0), (80.0, 190.0)),
         "LEAST_COVERAGE": 0.75,
         "COARSE_MM": 3.0,
+        "FILLED": 0.9,
+        "GRID_TOLERANCE": 1e-3,
     }
     assert alignment.SHIFTS == (1, 2)
     assert alignment.GAIN == 0.05
