@@ -514,3 +514,8 @@ def test_a_finding_in_short_names_no_file() -> None:
     for rule in (*RULES, "a rule of tomorrow"):
         assert "Jane" not in Finding(rule, Severity.SUSPECTED, "Jane_Roe.nii: odd").in_short
     assert Finding("misaligned", Severity.SUSPECTED, "x").in_short == "the images may not be registered"
+
+
+def test_every_rule_has_words_of_its_own_on_the_preview() -> None:
+    suspicions = [Finding(rule, Severity.SUSPECTED, "x") for rule in RULES]
+    assert [item.rule for item in suspicions if item.is_suspicion and item.in_short.startswith("the check")] == []
