@@ -16,6 +16,7 @@ from eenet_runtime.volumes.labels import Label, Modality
 from eenet_train.data import check as check_module
 from eenet_train.data.check import MOST_LABEL_VALUES, PASSED_OVER, CheckedCase, DatasetCheck, check_dataset
 from eenet_train.data.check_table import check_json, check_table
+from tests.brain import make_brain
 from tests.lost_inputs import LOST, lose
 from tests.synthetic import (
     LAYOUT_SCHEMES,
@@ -466,6 +467,18 @@ def test_a_background_of_small_values_in_training_data_is_told(tmp_path: Path, h
     assert "a background of small values about the head, which is normalised as tissue: set it to 0" in (
         only(check_dataset(tmp_path)).quirks
     )
+
+
+def test_a_bad_slice_in_training_data_is_told(tmp_path: Path) -> None:
+    brain = make_brain()
+    images = {name: volume.data.astype(np.float32) for name, volume in brain.volumes.items()}
+    plane = images[Modality.FLAIR][:, :, 30]
+    plane[plane != 0] += 200
+    labels = np.zeros(brain.grid.shape, dtype=np.uint8)
+    labels[20:24, 30:34, 20:24] = 2
+    write_case(tmp_path, "A", Head(images, labels, brain.grid.affine))
+    quirk = "flair has a slice unlike its neighbours, as of a failed acquisition: look at it"
+    assert quirk in only(check_dataset(tmp_path)).quirks
 
 
 def test_sound_training_data_has_neither(tmp_path: Path, head: Head) -> None:

@@ -25,6 +25,7 @@ from eenet_runtime.cases.case_files import CaseFiles, split_name
 from eenet_runtime.cases.content_checks import Severity
 from eenet_runtime.cases.content_checks.background import find_nearly_zero
 from eenet_runtime.cases.content_checks.sample import take_sample
+from eenet_runtime.cases.content_checks.slices import find_uneven_slices
 from eenet_runtime.cases.content_checks.spikes import find_spikes
 from eenet_runtime.cases.discovery import find_cases
 from eenet_runtime.cases.preprocessing import CaseImages, measure_what_can_be, read_case, read_label
@@ -359,6 +360,9 @@ def _normalisation_quirks(images: CaseImages, measured: Mapping[Modality, Intens
             refused = finding.severity is Severity.CERTAIN
             answer = "refuses such a case" if refused else "warns of it"
             yield f"{modality.value} holds spikes, by which it is normalised: mend them, inference {answer}"
+    for modality, intensities in measured.items():
+        if find_uneven_slices(images, {modality: intensities}):
+            yield f"{modality.value} has a slice unlike its neighbours, as of a failed acquisition: look at it"
     if find_nearly_zero(images, sample):
         yield "a background of small values about the head, which is normalised as tissue: set it to 0"
 

@@ -49,6 +49,7 @@ _IN_SHORT: Final[Mapping[str, str]] = {
     "label-volume": "an image looks like a label",
     "negative": "an image has negative voxels",
     "spikes": "few voxels may rule an image's normalisation",
+    "uneven-slices": "an image may have a bad slice",
     "background": "the background may not be exactly 0",
     "not-stripped": "the skull may not be stripped",
     "head-size": "the head has an unusual size or shape",

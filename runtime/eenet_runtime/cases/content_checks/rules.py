@@ -13,6 +13,7 @@ from eenet_runtime.cases.content_checks.head_size import find_odd_size
 from eenet_runtime.cases.content_checks.intensities import find_foreign_voxels
 from eenet_runtime.cases.content_checks.orientation import find_two_orientations
 from eenet_runtime.cases.content_checks.sample import take_sample
+from eenet_runtime.cases.content_checks.slices import find_uneven_slices
 from eenet_runtime.cases.content_checks.spikes import find_spikes
 from eenet_runtime.cases.content_checks.stripped_ct import find_stripped_ct
 from eenet_runtime.cases.content_checks.swaps import find_swaps
@@ -26,6 +27,7 @@ RULES: Final = (
     "label-volume",
     "negative",
     "spikes",
+    "uneven-slices",
     "background",
     "not-stripped",
     "head-size",
@@ -64,6 +66,7 @@ def find_problems(
         *find_duplicates(images, sample),
         *find_foreign_voxels(images, sample, measured),
         *find_spikes(images, sample, measured),
+        *find_uneven_slices(images, measured),
         # Of a head in a background that is not 0, the size says nothing.
         *(background or find_odd_size(images, sample, preset, measured)),
         *find_two_orientations(images),

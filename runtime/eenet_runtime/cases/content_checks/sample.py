@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eenet_runtime.cases.preprocessing import CaseImages
+from eenet_runtime.volumes.boxes import Box
 from eenet_runtime.volumes.grid import Grid, network_spacing_mm, to_network_axes
 from eenet_runtime.volumes.labels import Modality
 
@@ -84,19 +85,25 @@ class HeadSample:
         return {modality: _scores(image[self.inside]) for modality, image in self.values.items()}
 
 
+def thinned(grid: Grid) -> Box:
+    """Which voxels are taken, along each stored axis."""
+    steps = (
+        max(1, min(round(STEP_MM / spacing), size)) for spacing, size in zip(grid.spacing_mm, grid.shape, strict=True)
+    )
+    first, second, third = (slice(step // 2, size, step) for step, size in zip(steps, grid.shape, strict=True))
+    return first, second, third
+
+
 def take_sample(images: CaseImages) -> HeadSample:
     """Thin out the images of a case."""
     grid = images.grid
-    steps = [
-        max(1, min(round(STEP_MM / spacing), size)) for spacing, size in zip(grid.spacing_mm, grid.shape, strict=True)
-    ]
-    thin = tuple(slice(step // 2, None, step) for step in steps)
+    thin = thinned(grid)
     with np.errstate(over="ignore"):  # an absurd intensity becomes infinite, and is refused by normalisation
         values = {
             modality: np.ascontiguousarray(to_network_axes(volume.data[thin], grid), dtype=np.float32)
             for modality, volume in images.volumes.items()
         }
-    coarse = Grid(grid.shape, grid.affine @ np.diag([*steps, 1.0]))
+    coarse = Grid(grid.shape, grid.affine @ np.diag([*(part.step for part in thin), 1.0]))
     return HeadSample(values, network_spacing_mm(coarse))
 
 
