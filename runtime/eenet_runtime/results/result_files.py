@@ -32,7 +32,7 @@ PREVIEW: Final = "preview"
 PROBABILITIES: Final = "probabilities"
 _SUFFIXES: Final = (".nii.gz", ".png", ".json")
 _OF_THE_MACHINE: Final = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 )
 """Errors that the next case would meet, too, although an empty file may still be written."""
 
