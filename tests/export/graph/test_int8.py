@@ -287,8 +287,9 @@ def test_both_cpu_engines_run_the_network_in_int8(
         labels[precision] = backend.labels(network_volume)
         backend.close()
     agreement = float((labels["fp32"] == labels["int8"]).mean())
-    # Noise through random weights leaves classes close to each other; trained networks agree far better.
-    assert 0.9 < agreement < 1
+    # Noise through random weights leaves classes close to each other; trained networks agree far better. Without VNNI
+    # OpenVINO adds pairs of products in 16 bits, which saturate: 0.898 there, above 0.9 elsewhere.
+    assert 0.88 < agreement < 1
 
 
 @pytest.mark.tf

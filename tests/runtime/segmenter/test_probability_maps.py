@@ -73,8 +73,10 @@ def test_the_largest_probability_is_the_label_before_cleaning(
     # Outside the box there is no tumour; inside, only ties closer than the rounding may go another way.
     ordered = np.sort(everything, axis=-1)
     clear = ordered[..., -1] - ordered[..., -2] > 4 / SCALE
-    np.testing.assert_array_equal(labels[clear], result.labels[clear])
     assert np.count_nonzero(clear) > 0.99 * clear.size
+    # Outside the head the mask is background whatever the network says; maps show what it says.
+    clear &= np.any([volume.data != 0 for volume in result.images.volumes.values()], axis=0)
+    np.testing.assert_array_equal(labels[clear], result.labels[clear])
     assert np.count_nonzero(labels) > 100
 
 
