@@ -14,7 +14,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_bench.inputs.intensity_faults import nearly_empty, spiked, with_bright_vessels
+from eenet_bench.inputs.intensity_faults import nearly_empty, spiked, uneven, with_bright_vessels
 from eenet_runtime.cases.missing_modality import MAY_BE_MISSING
 from eenet_runtime.cases.preprocessing import CaseImages
 from eenet_runtime.files.nifti import Volume
@@ -94,6 +94,8 @@ def _faulty(images: CaseImages, labels: NDArray[np.uint8] | None, rng: np.random
     yield fault("background of a tenth", "not-stripped", _each(images, _lifted))
     for name, changed in spiked(images):
         yield fault(name, "spikes", changed)
+    for name, changed in uneven(images):
+        yield fault(name, "uneven-slices", changed)
     for name, changed in nearly_empty(images):
         yield fault(name, "background", changed)
     yield fault("header says half the voxel size", "head-size", _rescaled(images, 0.5))

@@ -21,6 +21,8 @@ SEED: Final = 1
 """Of the places."""
 CUBE_MM: Final = 8.0
 """Edge of a cube of clip artefact."""
+SLICE_DEVIATIONS: Final = 5.0
+"""By how much a slice that failed is brighter, in deviations of the image."""
 VESSEL_SHARE: Final = 0.003
 """Share of the head that is bright vessels after gadolinium."""
 VESSEL_BRIGHTNESS: Final = (1.5, 4.5)
@@ -45,6 +47,12 @@ def spiked(images: CaseImages) -> Iterator[tuple[str, CaseImages]]:
     yield "a cube of 8 mm at 10 times the brightness", _filled(images, (Modality.T1,), cube, times=10)
     yield "a cube of 8 mm at 3 times the brightness", _filled(images, (Modality.T1CE,), cube, times=3)
     yield "a cube of 8 mm far below 0", _filled(images, (Modality.T2,), cube, times=-10)
+
+
+def uneven(images: CaseImages) -> Iterator[tuple[str, CaseImages]]:
+    """A slice that failed, by name."""
+    for modality in CHANNEL_ORDER:
+        yield f"a bright slice in {modality.value}", _with_a_bright_slice(images, modality)
 
 
 def nearly_empty(images: CaseImages) -> Iterator[tuple[str, CaseImages]]:
@@ -100,6 +108,15 @@ def _cube(images: CaseImages, rng: np.random.Generator) -> NDArray[np.bool_]:
     cube = np.zeros(images.grid.shape, dtype=np.bool_)
     cube[tuple(slice(max(0, c - side // 2), c - side // 2 + side) for c, side in zip(centre, sides, strict=True))] = 1
     return cube
+
+
+def _with_a_bright_slice(images: CaseImages, modality: Modality) -> CaseImages:
+    """The slice in the middle of the head lifted by `SLICE_DEVIATIONS`."""
+    data = images.volumes[modality].data.astype(np.float32)
+    levels = bounding_box(data)[2]
+    plane = data[:, :, (levels.start + levels.stop) // 2]
+    plane[plane != 0] += SLICE_DEVIATIONS * float(data.std(where=data != 0))
+    return _with(images, modality, data)
 
 
 def _shell(images: CaseImages, millimetres: float) -> NDArray[np.bool_]:

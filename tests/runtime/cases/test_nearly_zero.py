@@ -74,6 +74,20 @@ def test_small_values_of_both_signs_are_no_background(brain: CaseImages, share: 
     assert [finding.severity for finding in told(filled(brain, shell(brain), share))] == [Severity.CERTAIN]
 
 
+@pytest.mark.parametrize("share", [0.05, 0.07])
+def test_a_rim_of_a_tenth_of_the_brightness_is_a_warning(brain: CaseImages, share: float) -> None:
+    images = brain
+    for modality in CHANNEL_ORDER:
+        data = brain.volumes[modality].data.astype(np.float32)
+        data[shell(brain)] = share * np.quantile(data[data != 0], 0.99)
+        images = with_data(images, modality, data)
+    (finding,) = told(images)
+    assert finding.severity is Severity.SUSPECTED
+    assert "less than 10% of its brightness" in finding.message
+    images = CaseImages("case", {name: images.volumes[name] for name in (Modality.T1, Modality.T1CE, FLAIR)})
+    assert told(images) == []  # fluid is dark in all of these
+
+
 def test_one_image_with_such_a_shell_is_enough_and_is_named(brain: CaseImages) -> None:
     (finding,) = told(filled(brain, shell(brain), 1e-3, FLAIR))
     assert finding.severity is Severity.CERTAIN

@@ -20,6 +20,7 @@ from eenet_runtime.cases.content_checks.sample import HeadSample, thinned
 from eenet_runtime.cases.preprocessing import CaseImages
 from eenet_runtime.files.nifti import Volume
 from eenet_runtime.volumes.boxes import Box, bounding_box, shape_of, slabs
+from eenet_runtime.volumes.grid import GRID_TOLERANCE
 from eenet_runtime.volumes.labels import Modality
 from eenet_runtime.volumes.normalization import Intensities
 
@@ -58,6 +59,8 @@ LONE_FAR: Final = 4.0
 """Deviations beyond which a voxel is asked whether it stands alone."""
 LONE_HEIGHT: Final = 0.5
 """Share of its height that none of the six neighbours of a lone voxel reaches: no scanner draws tissue so sharply."""
+LONE_MM: Final = 2.0
+"""In voxels longer than this a vessel may stand alone."""
 LONE_SHARE: Final = 0.03
 """Share of the variance that lone voxels carry, from which they are told. Three real heads have 0.0008 at most, drawn
 vessels one voxel thick 0.02."""
@@ -224,6 +227,8 @@ def _holds_a_cube(far: NDArray[np.bool_]) -> bool:
 
 def _lone_voxels(shown: NDArray[np.float32], volume: Volume, bulk: Bulk, intensities: Intensities) -> str | None:
     """Voxels that stand alone, however far from all others: salt and pepper, which no tail shows."""
+    if max(volume.grid.spacing_mm) > LONE_MM + GRID_TOLERANCE:
+        return None
     # Vessels are bright in most images and alone in none: so first the samples are asked, then those beside them.
     squares = np.square((shown - bulk.centre) / bulk.deviation)
     total, few = float(squares.sum(dtype=np.float64)), LONE_SHARE / 3
