@@ -91,7 +91,10 @@ def test_a_plain_graph_in_a_notebook_and_our_way_write_the_same_mask(tmp_path: P
         way.run("A", images, str(tmp_path / f"{name}.nii.gz"), watch)
         masks.append(np.asarray(nib.load(tmp_path / f"{name}.nii.gz").dataobj))
         stages.append(list(watch.seconds))
-    assert np.mean(masks[0] != masks[1]) < 1e-3
+    # Outside the head our mask is background by rule, a notebook's is what the network says.
+    inside = np.any([np.asarray(nib.load(path).dataobj) != 0 for path in images.values()], axis=0)
+    assert np.mean(masks[0][inside] != masks[1][inside]) < 1e-3
+    assert not masks[1][~inside].any()
     assert len(np.unique(masks[0])) > 1
     assert stages[0] == ["read", "prepare", "network", "restore", "write"]
     assert set(stages[0]) < set(stages[1])

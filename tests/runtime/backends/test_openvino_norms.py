@@ -59,8 +59,8 @@ def test_it_is_right_where_openvinos_own_kernel_is_not() -> None:
     model = _norm_model(openvino, shape, gamma, beta)
     spell_out_group_norms(openvino, model)
     ours = _run(openvino, model, values)
-    # Below 1e-4 with AVX-512. With AVX2, whose sums run in half as many lanes and so are twice as long, 1.7e-4; OpenVINO's
-    # own kernel is off by 7.3e-4 there.
+    # Below 1e-4 with AVX-512. With AVX2, whose sums run in half as many lanes and so are twice as long, 1.7e-4;
+    # OpenVINO's own kernel is off by 7.3e-4 there.
     assert np.abs(ours - expected).max() <= 2e-4
     assert np.abs(own - expected).max() >= 4 * np.abs(ours - expected).max()
 
