@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import threading
 from functools import partial
@@ -91,8 +92,9 @@ def test_a_call_that_ran_when_the_process_forked_does_not_keep_the_fork_waiting(
     tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(monkeypatch)
-    add_native_artifact(tiny_bundle)
-    backend = make_backend(open_bundle(tiny_bundle), backend="native", threads=1)
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    add_native_artifact(bundle)
+    backend = make_backend(open_bundle(bundle), backend="native", threads=1)
     assert isinstance(backend, LoadedModel)
     inside, done = threading.Event(), threading.Event()
 
