@@ -442,7 +442,7 @@ def test_eenet_itself_learns_and_is_saved_whole(
     fit(
         dataset,
         run.path,
-        short_settings(crop=(32, 32), steps=8, recipe=short_recipe(learning_rate=3e-4), validation_cases=0),
+        short_settings(crop=(32, 32), steps=4, recipe=short_recipe(learning_rate=3e-4), validation_cases=0),
     )
     losses = [float(row["loss"]) for row in read_rows(run.log.path)]
     assert losses[-1] < losses[0]
