@@ -20,6 +20,27 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class OnNetworkGrid:
+    """The images of a case on one grid, and how they got there.
+
+    Attributes:
+        images: what the network reads.
+        scheme: the label scheme that goes with its files.
+        head: where a raw case was brought from; None for one whose images were on their grid already.
+        facts: how that was done, for the report; None where cases are not raw.
+        findings: what the steps found and let pass.
+        warnings: what else a reader should know.
+    """
+
+    images: CaseImages
+    scheme: LabelScheme
+    head: AlignedHead | None = None
+    facts: dict[str, Any] | None = None
+    findings: tuple[Finding, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class CaseInHand:
     """What goes along with a case through all stages. It holds one of the segmenter's places for cases in flight.
 

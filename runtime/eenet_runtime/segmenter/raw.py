@@ -1,0 +1,127 @@
+"""Raw heads in a `Segmenter`: which chain its settings mean, and a case's way through it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Final
+
+from eenet_runtime.bundle.manifest import Bundle
+from eenet_runtime.cases.content_checks import CheckPolicy, judge
+from eenet_runtime.cases.inputs import CaseInput, load_series
+from eenet_runtime.cases.preprocessing import on_one_grid
+from eenet_runtime.errors import BundleError
+from eenet_runtime.heads.brain import BrainMasker, MaskFile, StripCommand, StrippedHeads
+from eenet_runtime.heads.network_masker import NetworkMasker, default_strip_bundle
+from eenet_runtime.heads.pose import Pose
+from eenet_runtime.heads.raw_case import Chain, Hooks, examine, lay_out, way_through
+from eenet_runtime.heads.series import NEEDED, Way, require_series
+from eenet_runtime.segmenter.case_stages import OnNetworkGrid
+from eenet_runtime.segmenter.limits import Limits
+from eenet_runtime.segmenter.raw_settings import RawSettings
+from eenet_runtime.segmenter.segmentation import Stopwatch
+from eenet_runtime.volumes.labels import Modality
+
+_AS_GIVEN: Final = "the series came stripped and on one grid: nothing was registered or stripped"
+_NUMPY: Final = "registered without the compiled package (eenet-native): slower, with the same result"
+
+
+def chain_of(settings: RawSettings, bundle: Bundle, threads: int | None = None) -> Chain:
+    """The chain for a model.
+
+    Args:
+        settings: what the caller asked for.
+        bundle: the model, whose voxels and pose the heads get.
+        threads: by default as many as the process may use.
+
+    Raises:
+        BundleError: no strip bundle is there, or it is damaged; or an unknown pose or engine was asked for.
+        BackendError: the strip command cannot be run.
+    """
+    pose = settings.pose if settings.pose is not None else bundle.manifest.pose
+    return Chain(
+        masker=_masker(settings, bundle),
+        pose=pose_by_name(pose),
+        spacing_mm=bundle.manifest.preset.spacing_mm,
+        stripped=settings.stripped,
+        engine=settings.engine,
+        threads=threads,
+    )
+
+
+def pose_by_name(name: str) -> Pose:
+    """A pose by its name in a manifest.
+
+    Raises:
+        BundleError: unknown.
+    """
+    try:
+        return Pose(name)
+    except ValueError:
+        raise BundleError(f"pose {name!r} found, expected one of {', '.join(Pose)}") from None
+
+
+def require_may_lack(allow_missing: frozenset[Modality]) -> None:
+    """Refuse a degraded mode without what raw cases need.
+
+    Raises:
+        BundleError: the T1ce or the T1 is allowed to be missing.
+    """
+    for modality in NEEDED:
+        if modality in allow_missing:
+            raise BundleError(f"{modality.value} allowed to be missing, but raw cases need it; allow t2 or flair")
+
+
+def read_raw(
+    case: CaseInput,
+    case_id: str | None,
+    allow_missing: frozenset[Modality],
+    chain: Chain,
+    checks: CheckPolicy,
+    limits: Limits,
+    watch: Stopwatch,
+    alone: Callable[[], AbstractContextManager[None]],
+) -> OnNetworkGrid:
+    """Read a raw case and bring it to the network's grid. Nothing of its own grids is held afterwards but a header.
+
+    Args:
+        case, case_id, allow_missing: see `cases.inputs.load_series`.
+        chain: what to do.
+        checks: which findings refuse the case.
+        limits: asked before every step.
+        watch: told of every step.
+        alone: entered round the strip network.
+
+    Raises:
+        CaseError: the case is refused.
+        BackendError: this machine cannot do a step.
+    """
+
+    @contextmanager
+    def stage(name: str) -> Iterator[None]:
+        limits.check(name)
+        with watch.stage(name):
+            yield
+
+    with watch.stage("read"):
+        series = load_series(case, case_id, allow_missing, chain.threads)
+    name, volumes = series.case_id, series.volumes
+    require_series(name, volumes)
+    if way_through(volumes, chain) is Way.AS_GIVEN:
+        facts = {"way": Way.AS_GIVEN.value}
+        return OnNetworkGrid(on_one_grid(name, volumes), series.scheme, None, facts, warnings=(_AS_GIVEN,))
+    hooks = Hooks(stage, alone, lambda findings: judge(findings, checks, name))
+    examined = examine(name, volumes, chain, hooks)
+    head = lay_out(name, volumes, examined, chain, hooks)
+    slow = any(pair.engine == "numpy" for pair in examined.figures.pairs)
+    return OnNetworkGrid(head.images, series.scheme, head, head.facts, head.findings, (_NUMPY,) if slow else ())
+
+
+def _masker(settings: RawSettings, bundle: Bundle) -> BrainMasker:
+    if settings.stripped:
+        return StrippedHeads()
+    if settings.brain_mask is not None:
+        return MaskFile(settings.brain_mask)
+    if settings.strip_command is not None:
+        return StripCommand(settings.strip_command)
+    return NetworkMasker(settings.strip_bundle or default_strip_bundle(bundle.folder))
