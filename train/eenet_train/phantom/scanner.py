@@ -228,15 +228,18 @@ def _take(
         axis = int(rng.choice(3, p=(0.15, 0.15, 0.7)))
         signal = _thick_slices(rng, signal, head.brain, axis, thickness, noise)
     else:
-        signal = _rician(rng, signal, noise)
+        signal = rician(rng, signal, noise)
     brightness = np.float32(np.exp(rng.uniform(*np.log(settings.brightness))))
     values = np.clip(np.rint(signal * brightness), 1, np.iinfo(np.int16).max)
     return np.where(head.brain, values, 0).astype(np.int16)
 
 
-def _rician(rng: np.random.Generator, signal: Float3D, sigma: float) -> Float3D:
-    """Magnitude of a signal with complex Gaussian noise (Gudbjartsson and Patz, 1995); 0 stays 0."""
-    inside = signal > 0
+def rician(rng: np.random.Generator, signal: Float3D, sigma: float, *, everywhere: bool = False) -> Float3D:
+    """Magnitude of a signal with complex Gaussian noise (Gudbjartsson and Patz, 1995); 0 stays 0, unless `everywhere`.
+
+    A stripped image is 0 outside; a scanner's is noise.
+    """
+    inside = np.ones(signal.shape, dtype=np.bool_) if everywhere else signal > 0
     values = signal[inside]
     real = values + np.float32(sigma) * rng.standard_normal(values.size, dtype=np.float32)
     imaginary = np.float32(sigma) * rng.standard_normal(values.size, dtype=np.float32)
@@ -257,7 +260,7 @@ def _thick_slices(
     counts = np.add.reduceat(inside.astype(np.float32), starts, axis=0)
     slabs = (np.add.reduceat(moved, starts, axis=0) / np.maximum(counts, np.float32(1))).astype(np.float32)
     # Thicker slices see more tissue; they are also taken faster, which costs part of the gain.
-    slabs = _rician(rng, slabs, sigma / thickness**0.4)
+    slabs = rician(rng, slabs, sigma / thickness**0.4)
     filled = (slabs > 0).astype(np.float32)
 
     position = np.clip((np.arange(moved.shape[0]) + 0.5) / thickness - 0.5, 0, len(starts) - 1)
