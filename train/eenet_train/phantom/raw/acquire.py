@@ -17,11 +17,11 @@ FLAT_SHARE: Final = 0.8
 
 
 def profile(thickness_mm: float, voxel_mm: float) -> list[tuple[float, float]]:
-    """Offsets along the slice's normal in mm, and their weights, which add up to 1: no two further apart than a voxel
-    of the scene. One in the middle where a slice is no thicker than 1.3 such voxels."""
+    """Offsets along the slice's normal in mm, and their weights, which add up to 1: no two further apart than 1.5 voxels
+    of the scene, between which its linear interpolation averages. One in the middle of slices no thicker than 1.3."""
     if thickness_mm <= 1.3 * voxel_mm:
         return [(0.0, 1.0)]
-    count = int(np.ceil(1.2 * thickness_mm / voxel_mm))
+    count = int(np.ceil(1.2 * thickness_mm / (1.5 * voxel_mm)))
     offsets = ((np.arange(count) + 0.5) / count - 0.5) * 1.2 * thickness_mm
     slope = (1.0 - FLAT_SHARE) * thickness_mm
     weights = np.clip((0.6 * thickness_mm - np.abs(offsets)) / slope, 0.0, 1.0)
@@ -86,8 +86,10 @@ def shade(rng: np.random.Generator, shape: tuple[int, int, int], to_middle: Matr
     """
     linear = rng.normal(0.0, 0.6, 3)
     square = rng.normal(0.0, 0.5, (3, 3))
-    index = [np.arange(size, dtype=np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
-             for axis, size in enumerate(shape)]
+    index = [
+        np.arange(size, dtype=np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
+        for axis, size in enumerate(shape)
+    ]
     scaled = to_middle[:3] / 90.0
     place = [sum(np.float32(row[axis]) * index[axis] for axis in range(3)) + np.float32(row[3]) for row in scaled]
     value = np.zeros(shape, dtype=np.float32)

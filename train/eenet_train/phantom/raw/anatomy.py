@@ -187,7 +187,9 @@ class _Builder:
 
     def _body(self, centre: Point, radii: Point, jitter_mm: float = 2.0, spread: float = 0.08) -> Float3D:
         """An ellipsoid near a landmark of the template, a little elsewhere and of another size in each person."""
-        place = (np.asarray(centre) + self.rng.normal(0.0, jitter_mm, 3).clip(-3 * jitter_mm, 3 * jitter_mm)) * self.scale
+        place = (
+            np.asarray(centre) + self.rng.normal(0.0, jitter_mm, 3).clip(-3 * jitter_mm, 3 * jitter_mm)
+        ) * self.scale
         size = np.asarray(radii) * np.exp(self.rng.normal(0.0, spread, 3).clip(-0.3, 0.3)) * self.scale
         return ellipsoid(self.points, (place[0], place[1], place[2]), (size[0], size[1], size[2]))
 
@@ -273,10 +275,14 @@ class _Builder:
     def _air(self) -> Float3D:
         """Sinuses, nose, throat and mastoid cells."""
         rng, points = self.rng, self.points
-        cells = np.maximum(self._pair((54, -34, -48), (10, 13, 15)), np.float32(3) * (np.float32(0.1) - self._field(6.0)))
+        cells = np.maximum(
+            self._pair((54, -34, -48), (10, 13, 15)), np.float32(3) * (np.float32(0.1) - self._field(6.0))
+        )
         throat = self._body((0, 6, -84), (11, 7, 34), 2.0)
         windpipe = capsule(points, (0.0, 0.0, -112.0), (0.0, -6.0, -220.0), float(rng.uniform(8, 10)))
-        frontal = [self._body((side * 13, 80, -20), (rng.uniform(4, 14), 5, rng.uniform(5, 14)), 1.5) for side in (1, -1)]
+        frontal = [
+            self._body((side * 13, 80, -20), (rng.uniform(4, 14), 5, rng.uniform(5, 14)), 1.5) for side in (1, -1)
+        ]
         return union(
             cells,
             throat,

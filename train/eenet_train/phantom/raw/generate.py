@@ -133,9 +133,7 @@ def make_raw_phantom(
     for modality, rng, (pose, motion, turn) in zip(CHANNEL_ORDER, scanners, moves, strict=True):
         plan = (plans or {}).get(modality, Plan())
         series[modality] = _scan(rng, modality, scene, settings, plan, pose, motion, turn, middle)
-    return RawPhantom(
-        raw_case_id(seed, index, settings), series, scene.grid, scene.brain, scene.labels, scene.tissue
-    )
+    return RawPhantom(raw_case_id(seed, index, settings), series, scene.grid, scene.brain, scene.labels, scene.tissue)
 
 
 def _moves(rng: np.random.Generator, settings: RawSettings) -> tuple[NDArray[np.float64], list[tuple[Matrix, ...]]]:
@@ -166,24 +164,28 @@ def _scan(
 ) -> Series:
     """Place a series on the head where it lies now, and take it."""
     to_scanner = motion @ pose
-    brain_points = scene.points(scene.brain)
     taken = take(
         rng,
         modality,
         plan,
         settings,
-        head=move(to_scanner, scene.points(scene.tissue > 0)),
-        brain=move(to_scanner, brain_points),
-        target=move(to_scanner, scene.lesion_middle()),
+        head=move(to_scanner, scene.head_points),
+        brain=move(to_scanner, scene.brain_points),
+        target=move(to_scanner, _middle(scene)),
     )
     grid = Grid(taken.grid.shape, (turn @ taken.grid.affine).astype(np.float32).astype(np.float64))
     phantom_to_series = turn @ to_scanner
     series_to_phantom = np.linalg.inv(phantom_to_series)
 
-    def sampled(image: Float3D, part: Grid = grid) -> Float3D:
-        return sample(image, scene.grid, part, series_to_phantom, taken.slice_axis, taken.thickness_mm)
+    def sampled(image: Float3D, points: NDArray[np.float64]) -> Float3D:
+        """The image on the series' grid, 0 away from the points of the scene where it is not 0."""
+        out = np.zeros(grid.shape, dtype=np.float32)
+        window, part = window_of(move(phantom_to_series, points), grid)
+        if min(part.shape) > 0:
+            out[window] = sample(image, scene.grid, part, series_to_phantom, taken.slice_axis, taken.thickness_mm)
+        return out
 
-    signal = sampled(scene.signals[modality])
+    signal = sampled(scene.signals[modality], scene.head_points)
     strength = float(rng.uniform(0.3, 1.0)) * settings.shading
     to_middle = taken.grid.affine.copy()
     to_middle[:3, 3] -= move(motion, middle)
@@ -192,8 +194,8 @@ def _scan(
     noise = float(np.exp(rng.uniform(np.log(low), np.log(high))))
     brightness = float(np.exp(rng.uniform(*np.log(settings.phantom.scanner.brightness))))
     stored, slope, intercept = digitise(rng, signal, noise, brightness)
-    brain, labels = _truth(scene, grid, phantom_to_series, brain_points, sampled)
-    inside = move(np.linalg.inv(grid.affine) @ phantom_to_series, brain_points)
+    brain, labels = _truth(scene, sampled)
+    inside = move(np.linalg.inv(grid.affine) @ phantom_to_series, scene.brain_points)
     covered = ((inside > -0.5) & (inside < np.array(grid.shape) - 0.5)).all(axis=1)
     return Series(
         stored=stored,
@@ -210,35 +212,25 @@ def _scan(
     )
 
 
+def _middle(scene: Scene) -> NDArray[np.float64]:
+    """The middle of the tumours; of the brain where there is none."""
+    points = scene.lesion_points if len(scene.lesion_points) else scene.brain_points
+    return np.asarray(points.mean(axis=0))
+
+
 def _truth(
-    scene: Scene,
-    grid: Grid,
-    phantom_to_series: Matrix,
-    brain_points: NDArray[np.float64],
-    sampled: Callable[[Float3D, Grid], Float3D],
+    scene: Scene, sampled: Callable[[Float3D, NDArray[np.float64]], Float3D]
 ) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
     """Brain mask and labels on a series' grid, by shares of its voxels: they see the same slice as the image."""
-    brain = np.zeros(grid.shape, dtype=np.bool_)
-    labels = np.zeros(grid.shape, dtype=np.uint8)
-    window, part = window_of(move(phantom_to_series, brain_points), grid)
-    if min(part.shape) == 0:
+    brain = sampled(scene.brain.astype(np.float32), scene.brain_points) >= 0.5
+    labels = np.full(brain.shape, np.uint8(Label.BACKGROUND))
+    if not len(scene.lesion_points):
         return brain, labels
-    brain[window] = sampled(scene.brain.astype(np.float32), part) >= 0.5
-    if not scene.labels.any():
-        return brain, labels
-    lesion = move(scene.grid.affine, np.argwhere(scene.labels > 0).astype(np.float64))
-    window, part = window_of(move(phantom_to_series, lesion), grid)
-    if min(part.shape) == 0:
-        return brain, labels
-    most = np.full(part.shape, np.float32(0.0))
-    total = np.zeros(part.shape, dtype=np.float32)
-    found = np.zeros(part.shape, dtype=np.uint8)
+    most = total = np.zeros(brain.shape, dtype=np.float32)
     for label in (Label.NCR, Label.ED, Label.ET):
-        share = sampled((scene.labels == label).astype(np.float32), part)
-        total += share
-        found[share > most] = label
-        np.maximum(most, share, out=most)
-    # Background counts as one class: it wins where its share is larger than that of each tumour class.
-    labels[window] = np.where(most > 1 - total, found, np.uint8(Label.BACKGROUND))
-    brain |= labels > 0
-    return brain, labels
+        share = sampled((scene.labels == label).astype(np.float32), scene.lesion_points)
+        labels[share > most] = label
+        most, total = np.maximum(most, share), total + share
+    # Background counts as one class: it wins where its share is the largest.
+    labels[most <= 1 - total] = Label.BACKGROUND
+    return brain | (labels > 0), labels

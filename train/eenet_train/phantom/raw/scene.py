@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -10,9 +11,18 @@ from numpy.typing import NDArray
 
 from eenet_runtime.volumes.grid import Grid
 from eenet_runtime.volumes.labels import CHANNEL_ORDER, Modality
-from eenet_train.phantom.anatomy import SURFACE_DEPTH_MM, UNSTRIPPED_DEPTH_MM, Head, Rendering, push_aside, render_head, voxel_shape
+from eenet_train.phantom.anatomy import (
+    SURFACE_DEPTH_MM,
+    UNSTRIPPED_DEPTH_MM,
+    Head,
+    Rendering,
+    push_aside,
+    render_head,
+    voxel_shape,
+)
 from eenet_train.phantom.fields import Float3D, Shape3, random_field
 from eenet_train.phantom.raw.anatomy import Anatomy, Tissue, build_anatomy
+from eenet_train.phantom.raw.geometry import move
 from eenet_train.phantom.raw.person import pose_person
 from eenet_train.phantom.raw.settings import RawSettings
 from eenet_train.phantom.scanner import prepare, tissue_signal
@@ -51,16 +61,24 @@ class Scene:
     tissue: NDArray[np.uint8]
     grid: Grid
 
-    def points(self, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Where a mask is, at every fourth millimetre, in the scene's world, shape (N, 3)."""
-        step = max(4 // round(self.grid.spacing_mm[0]), 1)
-        voxels = np.argwhere(mask[::step, ::step, ::step]) * step
-        return np.asarray(voxels @ self.grid.affine[:3, :3].T + self.grid.affine[:3, 3])
+    @cached_property
+    def brain_points(self) -> NDArray[np.float64]:
+        """The brain, at every fourth millimetre, in the scene's world, shape (N, 3)."""
+        return self._points(self.brain, 4)
 
-    def lesion_middle(self) -> NDArray[np.float64]:
-        """The middle of the tumours, in the scene's world; of the brain where there is none."""
-        voxels = np.argwhere(self.labels > 0 if self.labels.any() else self.brain)
-        return np.asarray(self.grid.affine[:3, :3] @ voxels.mean(axis=0) + self.grid.affine[:3, 3])
+    @cached_property
+    def head_points(self) -> NDArray[np.float64]:
+        """The head, at every eighth millimetre, in the scene's world, shape (N, 3)."""
+        return self._points(self.tissue > 0, 8)
+
+    @cached_property
+    def lesion_points(self) -> NDArray[np.float64]:
+        """All voxels of the tumours, in the scene's world, shape (N, 3); none where there is no tumour."""
+        return self._points(self.labels > 0, 1)
+
+    def _points(self, mask: NDArray[np.bool_], every_mm: int) -> NDArray[np.float64]:
+        step = max(every_mm // round(self.grid.spacing_mm[0]), 1)
+        return move(self.grid.affine, (np.argwhere(mask[::step, ::step, ::step]) * step).astype(np.float64))
 
 
 def make_scene(streams: list[np.random.Generator], settings: RawSettings) -> Scene:
@@ -128,8 +146,15 @@ class Mixture:
         """What each voxel gives, each tissue's signal varied by `spread` (standard deviation of the logarithm)."""
         vary = np.exp(rng.normal(0.0, spread, len(Tissue)))
         table = (np.array([signals[tissue] for tissue in Tissue]) * vary).astype(np.float32)
-        back = table[self.back]
-        return np.asarray(back + self.share * (table[self.front] - back))
+        out = np.take(table, self.front)
+        front, back = table[self.front.ravel()[self._mixed]], table[self.back.ravel()[self._mixed]]
+        out.ravel()[self._mixed] = back + self.share.ravel()[self._mixed] * (front - back)
+        return out
+
+    @cached_property
+    def _mixed(self) -> NDArray[np.intp]:
+        """The few voxels at surfaces."""
+        return np.flatnonzero(self.share < 1)
 
     def mostly(self) -> NDArray[np.uint8]:
         """The tissue of which there is more."""
@@ -155,9 +180,7 @@ def _paint(anatomy: Anatomy, shape: Shape3, voxel_mm: int) -> Mixture:
     return Mixture(front, back, share)
 
 
-def _refine(
-    distance: Float3D, step: int, voxel_mm: int, shape: Shape3
-) -> tuple[tuple[slice, slice, slice], Float3D]:
+def _refine(distance: Float3D, step: int, voxel_mm: int, shape: Shape3) -> tuple[tuple[slice, slice, slice], Float3D]:
     """The part of a layer that is not far outside, at voxels, and where it lies."""
     near = distance < step
     window, coarse = [], []

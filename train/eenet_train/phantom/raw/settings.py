@@ -125,16 +125,13 @@ def kind_of(settings: RawSettings) -> str:
     return names.get(settings, "Own")
 
 
-__all__ = [
-    "RAW",
-    "SMALL",
-    "STILL",
-    "Difficulty",
-    "Displacement",
-    "Orientation",
-    "Plan",
-    "Range",
-    "RawSettings",
-    "RawSize",
-    "kind_of",
-]
+def raw_settings(difficulty: Difficulty, size: RawSize, turn: tuple[float, float]) -> RawSettings:
+    """The settings that the command line's words stand for.
+
+    Args:
+        difficulty: tumours and contrast.
+        size: of the voxels.
+        turn: largest error of the headers, degrees and mm; it is drawn between nothing and this.
+    """
+    degrees, mm = turn
+    return RawSettings(difficulty.settings, size.voxel_mm, turn=Displacement(Range(0.0, degrees), Range(0.0, mm)))
