@@ -7,6 +7,7 @@ from eenet_export.commands.info import info
 from eenet_export.commands.native import native
 from eenet_export.commands.onnx import export_all, onnx
 from eenet_export.commands.sign import sign
+from eenet_export.commands.strip import strip
 from eenet_export.commands.triton import triton
 from eenet_export.commands.verify import verify
 from eenet_runtime.commands.support import ExitCode, new_app, run_app
@@ -20,6 +21,7 @@ app.command("engine")(engine)
 app.command("native")(native)
 app.command("verify")(verify)
 app.command("sign")(sign)
+app.command("strip")(strip)
 app.command("triton")(triton)
 app.command("info")(info)
 

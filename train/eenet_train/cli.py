@@ -12,6 +12,7 @@ from eenet_runtime.commands.option_groups import spread
 from eenet_runtime.commands.support import ExitCode, new_app, run_app
 from eenet_train.network.tensorflow_setup import load_tensorflow, set_tensorflow_defaults
 from eenet_train.phantom.layouts import PhantomLayout
+from eenet_train.phantom.raw.settings import RawSize
 from eenet_train.phantom.settings import Difficulty
 from eenet_train.recipe.fit_options import FitOptions
 
@@ -44,7 +45,21 @@ def phantom(
     layout: Annotated[PhantomLayout, typer.Option(help="Names, channels and label values.")] = PhantomLayout.BRATS2020,
     difficulty: Annotated[Difficulty, typer.Option(help="How clear tumours and images are.")] = Difficulty.STANDARD,
     first_index: Annotated[int, typer.Option(min=0, help="Number of the first case of the set.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Processes; each needs about 1 GB of memory.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; each needs about 1 GB of memory, raw 2 GB.")] = 1,
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="Heads with skull, face and neck, each series on a grid of its own; truth beside."),
+    ] = False,
+    size: Annotated[RawSize, typer.Option(help="With --raw: voxels as a scanner's, or of 4 mm for tests.")] = (
+        RawSize.FULL
+    ),
+    turn: Annotated[
+        tuple[float, float],
+        typer.Option(
+            metavar="DEGREES MM",
+            help="With --raw: how far the headers of T1, T2 and FLAIR may be wrong beside the head's motion.",
+        ),
+    ] = (0.0, 0.0),
 ) -> None:
     """Make phantoms: synthetic tumours in a template head, with labels. They are not patients."""
     from eenet_train.phantom.write import PhantomDone, write_phantoms
@@ -53,6 +68,25 @@ def phantom(
         kept = " (kept)" if progress.reused else ""
         typer.echo(f"[{progress.done}/{progress.total}] {progress.case_id}{kept}", err=True)
 
+    if raw:
+        from eenet_train.phantom.raw.settings import raw_settings
+        from eenet_train.phantom.raw.write import write_raw_phantoms
+
+        if layout is not PhantomLayout.BRATS2020:
+            raise typer.BadParameter("raw phantoms have a layout of their own", param_hint="--layout")
+        settings = raw_settings(difficulty, size, turn)
+        write_raw_phantoms(
+            output,
+            cases=cases,
+            seed=seed,
+            workers=workers,
+            first_index=first_index,
+            settings=settings,
+            progress=show,
+        )
+        return
+    if size is not RawSize.FULL or turn != (0.0, 0.0):
+        raise typer.BadParameter("--size and --turn need --raw", param_hint="--raw")
     write_phantoms(
         output,
         cases=cases,

@@ -6,8 +6,6 @@ like an MRI case that a trained network finds all its classes in it; how well it
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -15,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from eenet_export.gate.npz import npz_bytes
 from eenet_runtime.bundle.manifest import TIE
 from eenet_runtime.errors import ExportError
 from eenet_runtime.files.atomic import write_atomically
@@ -101,16 +100,7 @@ def write_golden(case: GoldenCase, path: Path) -> None:
         "positions": case.positions,
         "probabilities": case.probabilities,
     }
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as archive:
-        for name, array in arrays.items():
-            # NumPy's own savez writes the hour into the file.
-            entry = zipfile.ZipInfo(f"{name}.npy")
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            content = io.BytesIO()
-            np.lib.format.write_array(content, np.asarray(array, order="C"), allow_pickle=False)
-            archive.writestr(entry, content.getvalue())
-    write_atomically(path, stream.getvalue())
+    write_atomically(path, npz_bytes(arrays))
 
 
 def describe_golden(case: GoldenCase) -> str:

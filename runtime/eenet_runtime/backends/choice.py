@@ -232,12 +232,12 @@ def _speaks_for_a_gpu(bundle: Bundle, spec: EngineSpec) -> bool:
 
 def _cpu_obstacle(spec: EngineSpec) -> str | None:
     """Why an engine cannot run on this CPU, whatever the bundle holds; None where it can."""
-    return spec.obstacle() if _installed(spec) else f"{spec.name} is not installed"
+    return spec.obstacle() if installed(spec) else f"{spec.name} is not installed"
 
 
 def _gpu_obstacle(spec: EngineSpec, device: Device) -> str | None:
     """Why an engine cannot run on a GPU here, whatever the bundle holds; None where it can."""
-    if not _installed(spec):
+    if not installed(spec):
         return f"{spec.module} is not installed"
     # The module of an engine that runs on both may be the one without GPUs; others go by several names.
     if spec.gpu and not spec.has_own_kind and all(_version(name) is None for name in spec.gpu.names):
@@ -248,7 +248,7 @@ def _gpu_obstacle(spec: EngineSpec, device: Device) -> str | None:
     return survey.why_none or f"GPU {device.index} is not there, {len(survey.gpus)} found (the first is 0)"
 
 
-def _installed(spec: EngineSpec) -> bool:
+def installed(spec: EngineSpec) -> bool:
     """Whether an engine's module is there, found without importing it."""
     return find_spec(spec.module) is not None
 

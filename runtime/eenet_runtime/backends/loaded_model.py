@@ -19,16 +19,14 @@ from eenet_runtime.machine.home_process import HomeProcess
 from eenet_runtime.volumes.labels import Label
 from eenet_runtime.volumes.presets import GeometryPreset
 
-_LOADED: Final[weakref.WeakSet[LoadedModel]] = weakref.WeakSet()
+_LOADED: Final[weakref.WeakSet[Loaded]] = weakref.WeakSet()
 
 
-class LoadedModel:
-    """A model in an engine of this process. An engine's class derives from it and gives the engine back in `_free`."""
+class Loaded:
+    """Something that an engine of this process holds. Its class gives it back in `_free`."""
 
-    def __init__(self, artifact: Artifact, preset: GeometryPreset) -> None:
-        """Remember what is loaded, its geometry and this process."""
-        self.artifact = artifact
-        self._shape = (*preset.shape, len(Label))
+    def __init__(self) -> None:
+        """Remember this process."""
         self._lock = threading.Lock()
         self._home = HomeProcess()
         self._closed = False
@@ -47,6 +45,29 @@ class LoadedModel:
         """Give back what the engine holds; called once, by whoever has the lock."""
         raise NotImplementedError
 
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Have the engine alone, in the process that loaded it.
+
+        Raises:
+            BackendError: the model was closed, or this process was forked from the one that loaded it.
+        """
+        self._home.require("the model")
+        with self._lock:
+            if self._closed:
+                raise BackendError("the model was closed")
+            yield
+
+
+class LoadedModel(Loaded):
+    """A model in an engine of this process. An engine's class derives from it and gives the engine back in `_free`."""
+
+    def __init__(self, artifact: Artifact, preset: GeometryPreset) -> None:
+        """Remember what is loaded, its geometry and this process."""
+        super().__init__()
+        self.artifact = artifact
+        self._shape = (*preset.shape, len(Label))
+
     def _accept(self, volume: NDArray[np.float32]) -> None:
         """Refuse a volume of another shape or type, and any volume in a fork.
 
@@ -57,18 +78,6 @@ class LoadedModel:
         self._home.require("the model")
         if volume.shape != self._shape or volume.dtype != np.float32:
             raise ValueError(f"volume is {volume.dtype} {volume.shape}, the model reads float32 {self._shape}")
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Have the engine alone, after `_accept`.
-
-        Raises:
-            BackendError: the model was closed.
-        """
-        with self._lock:
-            if self._closed:
-                raise BackendError("the model was closed")
-            yield
 
 
 def _keep_for_ever() -> None:

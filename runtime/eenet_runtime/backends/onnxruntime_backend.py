@@ -69,18 +69,14 @@ class OnnxRuntimeBackend(LoadedModel):
         # Without this, asking for labels computes the probabilities as well.
         self._only_asked = onnxruntime.RunOptions()
         self._only_asked.only_execute_path_to_fetches = True
-        options = onnxruntime.SessionOptions()
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
         if device == CPU:
             count = threads or usable_cpus()
             self.device = f"cpu ({count} thread{'s' * (count != 1)})"
-            options.intra_op_num_threads = count
-            # The arena keeps freed activations for ever and gains no time here (docs/performance.md).
-            options.enable_cpu_mem_arena = False
+            options = cpu_options(onnxruntime, count)
             providers: list[Any] = [_CPU_PROVIDER]
         else:
             self.device = f"{device} ({'TensorRT' if tensorrt else 'CUDA'} execution provider)"
+            options = _options(onnxruntime)
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
             providers = _gpu_providers(onnxruntime, artifact, device, tensorrt)
         try:
@@ -89,7 +85,7 @@ class OnnxRuntimeBackend(LoadedModel):
                 str(model), options, providers=providers, enable_fallback=0
             )
         except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
-            raise BackendError(f"{model}: ONNX Runtime cannot load it ({_first_line(error)})") from error
+            raise BackendError(f"{model}: ONNX Runtime cannot load it ({first_line(error)})") from error
         _refuse_other_provider(self._session, providers, device)
         self._check_tensors(model)
 
@@ -116,7 +112,7 @@ class OnnxRuntimeBackend(LoadedModel):
             try:
                 (batch,) = self._session.run([output], {self.artifact.input_name: channels_first}, self._only_asked)
             except Exception as error:
-                raise BackendError(f"ONNX Runtime failed while computing ({_first_line(error)})") from error
+                raise BackendError(f"ONNX Runtime failed while computing ({first_line(error)})") from error
         return batch[0]
 
     def _check_tensors(self, model: Path) -> None:
@@ -163,6 +159,22 @@ def load_onnxruntime() -> Any:
     return onnxruntime
 
 
+def cpu_options(onnxruntime: Any, threads: int) -> Any:
+    """How ONNX Runtime is set for every graph on a CPU."""
+    options = _options(onnxruntime)
+    options.intra_op_num_threads = threads
+    # The arena keeps freed activations for ever and gains no time here (docs/performance.md).
+    options.enable_cpu_mem_arena = False
+    return options
+
+
+def _options(onnxruntime: Any) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return options
+
+
 def _gpu_providers(onnxruntime: Any, artifact: Artifact, device: Device, tensorrt: bool) -> list[Any]:
     """The execution provider for a GPU, with its options."""
     provider = _TENSORRT_PROVIDER if tensorrt else _CUDA_PROVIDER
@@ -194,5 +206,5 @@ def _refuse_other_provider(session: Any, providers: list[Any], device: Device) -
         )
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

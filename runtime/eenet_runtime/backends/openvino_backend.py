@@ -64,7 +64,7 @@ class OpenVinoBackend(LoadedModel):
             self._core: Any = openvino.Core()
             self._model: Any = self._core.read_model(model)
         except Exception as error:  # pybind11 raises RuntimeError and others, with no base class of their own
-            raise BackendError(f"{model}: OpenVINO cannot load it ({_reason(error)})") from error
+            raise BackendError(f"{model}: OpenVINO cannot load it ({reason(error)})") from error
         self._check_tensors(model)
         spell_out_group_norms(openvino, self._model)
 
@@ -102,7 +102,7 @@ class OpenVinoBackend(LoadedModel):
                 request.set_output_tensor(0, self._openvino.Tensor(batch, shared_memory=True))
                 request.infer()
             except Exception as error:
-                raise BackendError(f"OpenVINO failed while computing ({_reason(error)})") from error
+                raise BackendError(f"OpenVINO failed while computing ({reason(error)})") from error
         return batch[0]
 
     def _compiled_for(self, output: str) -> Any:
@@ -159,7 +159,7 @@ def load_openvino() -> Any:
     except ModuleNotFoundError as error:
         raise BackendError(f"no inference engine: openvino is not installed; {_INSTALL}") from error
     except (ImportError, OSError) as error:
-        raise BackendError(f"openvino is installed, but cannot be loaded ({_reason(error)})") from error
+        raise BackendError(f"openvino is installed, but cannot be loaded ({reason(error)})") from error
     return openvino
 
 
@@ -182,6 +182,6 @@ def _described(port: Any) -> tuple[tuple[int, ...] | str, str]:
     return (tuple(shape.to_shape()) if shape.is_static else str(shape)), _TYPES.get(kind, kind)
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """The line of an exception that says something: the last; those before name places in OpenVINO's source."""
     return (str(error).strip().splitlines() or [type(error).__name__])[-1][:300]

@@ -6,18 +6,19 @@ checksum of itself, so that a changed byte anywhere is noticed before the first 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from eenet_runtime.bundle.bundle_files import MANIFEST_NAME as MANIFEST_NAME
+from eenet_runtime.bundle.bundle_files import BundleFile as BundleFile
+from eenet_runtime.bundle.bundle_files import Kind, read_manifest, sealed_json, unsealed_json, verify_file
+from eenet_runtime.bundle.bundle_files import describe_files as describe_files
+from eenet_runtime.bundle.bundle_files import read_listed as read_listed
 from eenet_runtime.bundle.proof import regions_not_proven
-from eenet_runtime.bundle.signature import verify_signature
 from eenet_runtime.bundle.weights_file import WEIGHTS_FILE
 from eenet_runtime.errors import BundleError, GeometryError
-from eenet_runtime.files.atomic import read_limited, sha256_of_file
 from eenet_runtime.volumes.grid import NETWORK_AXES
 from eenet_runtime.volumes.labels import CHANNEL_ORDER, Label
 from eenet_runtime.volumes.normalization import NORMALIZATION
@@ -26,26 +27,12 @@ from eenet_runtime.volumes.presets import GeometryPreset
 SCHEMA_VERSION: Final = 2
 """Version of the manifest that this runtime reads. Any other is refused: it may mean something else."""
 
-MANIFEST_NAME: Final = "manifest.json"
-
 TIE: Final = 1e-3
 """Two class probabilities closer than this count as a tie: half precision may order them either way."""
 
 USUAL_SHARE: Final = 0.999
 """Share of the voxels that `ParityRow.usual_difference` speaks of. The worst voxel says how steep a network is, the
 others how well an engine computes."""
-
-READ_LIMIT_BYTES: Final = 1 << 30
-"""Largest file that `read_listed` takes into memory: a plan of this network has about 60 MB in FP32."""
-
-
-@dataclass(frozen=True)
-class BundleFile:
-    """One file of the bundle: its name inside the folder, its SHA-256 and its size."""
-
-    path: str
-    sha256: str
-    bytes: int
 
 
 @dataclass(frozen=True)
@@ -186,8 +173,7 @@ class Manifest:
         """The text of `manifest.json`, with its own checksum."""
         # What is not proven follows from the rows; it stands there for those who read the file with their eyes.
         content = {"schema_version": SCHEMA_VERSION, **asdict(self), "not_proven": self.not_proven}
-        content["checksum"] = _checksum(content)
-        return json.dumps(content, indent=2) + "\n"
+        return sealed_json(content)
 
     @staticmethod
     def from_json(text: str, source: str) -> Manifest:
@@ -197,7 +183,7 @@ class Manifest:
             BundleError: not JSON, a newer schema, a wrong checksum, missing fields, an impossible geometry, or a
                 network that this runtime cannot feed.
         """
-        content = _parse(text, source)
+        content = unsealed_json(text, source, Kind.SEGMENTATION, SCHEMA_VERSION)
         try:
             preset = dict(content["preset"])
             manifest = Manifest(
@@ -274,79 +260,22 @@ def open_bundle(folder: Path, public_key: Path | None = None) -> Bundle:
             key, the signature is missing or wrong.
     """
     path = folder / MANIFEST_NAME
-    signed_by = ""
-    try:
-        content = path.read_bytes()
-        if public_key is not None:
-            signed_by = verify_signature(content, path, public_key)
-        text = content.decode("utf-8")
-    except FileNotFoundError as error:
-        raise BundleError(f"{folder}: no {MANIFEST_NAME} found, expected a folder made by eenet-export") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise BundleError(f"{path}: cannot be read ({error})") from error
+    text, bundle_id, signed_by = read_manifest(folder, public_key)
     manifest = Manifest.from_json(text, str(path))
     for entry in manifest.files:
-        _verify(folder, entry)
+        verify_file(folder, entry)
     listed = {entry.path for entry in manifest.files}
     # The native engine reads the weights itself; graphs name the files that theirs are in.
     weights = WEIGHTS_FILE if any(artifact.kind == "native" for artifact in manifest.artifacts) else ""
     for name in (*(artifact.path for artifact in manifest.artifacts), manifest.golden, weights):
         if name and name not in listed:
             raise BundleError(f"{path}: {name} is not among the hashed files")
-    return Bundle(folder, manifest, hashlib.sha256(content).hexdigest()[:16], signed_by)
-
-
-def read_listed(path: Path, sha256: str) -> bytes:
-    """A file that a manifest lists, read once, for those that run native code from it.
-
-    The bundle was verified when it was opened, but a file may be exchanged after that: the bytes that are returned are
-    the bytes that were hashed.
-
-    Args:
-        path: the file.
-        sha256: its hash in the manifest.
-
-    Raises:
-        BundleError: it cannot be read, is larger than `READ_LIMIT_BYTES`, or is not the one that the manifest lists.
-    """
-    too_large = f"more than {READ_LIMIT_BYTES >> 20} MiB found, which is no engine of this network"
-    content = read_limited(path, READ_LIMIT_BYTES, too_large)
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise BundleError(f"{path}: its SHA-256 is not the manifest's {sha256[:12]}; copy the bundle again")
-    return content
-
-
-def describe_files(folder: Path, names: tuple[str, ...]) -> tuple[BundleFile, ...]:
-    """Hash files of a bundle in the making."""
-    return tuple(BundleFile(name, sha256_of_file(folder / name), (folder / name).stat().st_size) for name in names)
+    return Bundle(folder, manifest, bundle_id, signed_by)
 
 
 def with_parity(manifest: Manifest, rows: tuple[ParityRow, ...]) -> Manifest:
     """The same manifest with measured agreement."""
     return replace(manifest, parity=rows)
-
-
-def _parse(text: str, source: str) -> dict[str, Any]:
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise BundleError(f"{source}: not JSON ({error})") from error
-    version = content.get("schema_version") if isinstance(content, dict) else None
-    if not isinstance(version, int):
-        raise BundleError(f"{source}: no schema_version found, expected a manifest made by eenet-export")
-    if version != SCHEMA_VERSION:
-        mend = "update eenet" if version > SCHEMA_VERSION else "export the model again"
-        raise BundleError(f"{source}: schema version {version} found, this runtime reads {SCHEMA_VERSION}; {mend}")
-    if content.get("checksum") != _checksum(content):
-        raise BundleError(f"{source}: its checksum does not fit, the manifest was changed after the export")
-    assert isinstance(content, dict)
-    return content
-
-
-def _checksum(content: Mapping[str, Any]) -> str:
-    """SHA-256 of the manifest without its checksum, in one canonical spelling."""
-    rest = {key: value for key, value in content.items() if key != "checksum"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _triple(values: Any) -> tuple[int, int, int]:
@@ -363,18 +292,3 @@ def _refuse_foreign(manifest: Manifest, source: str) -> None:
             raise BundleError(f"{source}: {name} {found} found, this runtime feeds {wanted}")
     if not manifest.artifacts:
         raise BundleError(f"{source}: no artefact found, so there is nothing to run")
-
-
-def _verify(folder: Path, entry: BundleFile) -> None:
-    path = folder / entry.path
-    if Path(entry.path).is_absolute() or ".." in Path(entry.path).parts:
-        raise BundleError(f"{folder}: the manifest names {entry.path}, a file outside the bundle")
-    try:
-        size, found = path.stat().st_size, sha256_of_file(path)
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if size != entry.bytes or found != entry.sha256:
-        raise BundleError(
-            f"{path}: {size} bytes with SHA-256 {found[:12]} found, the manifest says {entry.bytes} bytes with "
-            f"{entry.sha256[:12]}; copy the bundle again"
-        )

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
 from eenet_runtime.bundle.manifest import PostprocessingSettings
 from eenet_runtime.volumes.boxes import bounding_box, in_memory_order
+from eenet_runtime.volumes.components import components
 from eenet_runtime.volumes.grid import Grid, to_network_axes
 from eenet_runtime.volumes.labels import Label, Region
 from eenet_runtime.volumes.placement import Placement
-
-_CONNECTIVITY = 26
-"""Voxels that touch by a face, an edge or a corner belong together (docs/data.md, "Out of the network")."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +93,12 @@ def clean(
     outside = 0
     if settings.head_only and images:
         outside = _clear_outside_head(labels[tumour], [image[tumour] for image in images])
-    # As connected-components-3d likes it, the first axis fastest; which axis that is makes no difference to it.
+    # As `components` likes it, the first axis fastest. Voxels that touch by a corner belong together (docs/data.md).
     box = in_memory_order(labels[tumour]).T
-    components, sizes = _components(box)
+    numbered, sizes = components(box != Label.BACKGROUND)
     too_small = sizes < settings.min_tumour_ml / voxel_ml
     if too_small.any():
-        box[np.concatenate(([False], too_small))[components]] = Label.BACKGROUND
+        box[np.concatenate(([False], too_small))[numbered]] = Label.BACKGROUND
     counts = {label: int(np.count_nonzero(box == label)) for label in Region.WT.labels}
     relabelled = 0
     if 0 < counts[Label.ET] < settings.min_enhancing_ml / voxel_ml:
@@ -131,13 +127,3 @@ def _clear_outside_head(labels: NDArray[np.uint8], images: Collection[NDArray[np
 def _background(grid: Grid) -> NDArray[np.uint8]:
     """An empty mask as a NIfTI file holds it: the first axis fastest."""
     return np.zeros(grid.shape, dtype=np.uint8, order="F")
-
-
-def _components(labels: NDArray[np.uint8]) -> tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.intp]]:
-    """Numbered components of all that is not background, and the voxels of each."""
-    if labels.size == 0:
-        return np.zeros(labels.shape, np.uint16), np.zeros(0, np.intp)
-    components = cc3d.connected_components(
-        np.asfortranarray(labels != Label.BACKGROUND), connectivity=_CONNECTIVITY, binary_image=True
-    )
-    return components, np.bincount(components.ravel(order="K"))[1:]

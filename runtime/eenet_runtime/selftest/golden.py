@@ -6,34 +6,28 @@ input is made, not taken: no patient's image ever travels with a model (docs/dec
 
 from __future__ import annotations
 
-import io
 import time
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eenet_runtime.backends.base import Backend
+from eenet_runtime.bundle.golden_file import GOLDEN_NAME as GOLDEN_NAME
+from eenet_runtime.bundle.golden_file import array_of, read_golden_file, unpack_arrays
 from eenet_runtime.bundle.manifest import Artifact, Bundle
 from eenet_runtime.errors import BackendError, BundleError
 from eenet_runtime.volumes.dice import dice_by_region
 from eenet_runtime.volumes.labels import CHANNEL_ORDER, NUM_CLASSES, Label, Region
 from eenet_runtime.volumes.presets import GeometryPreset
 
-GOLDEN_NAME: Final = "golden.npz"
 GOLDEN_FORMAT: Final = 1
 """Version of the file's content. Any other is refused: it may mean something else."""
 
 STEPS_PER_UNIT: Final = 16
 """Steps of the stored int8 in one standard deviation. A power of two, so that the division is exact everywhere."""
-
-MAX_FILE_BYTES: Final = 8 << 20
-MAX_ARRAY_BYTES: Final = 64 << 20
-"""Beyond these a file is refused before it is read, or before it is unpacked; a real one is far smaller."""
 
 NO_TUMOUR: Final = "no tumour voxel in the golden case, so that the masks prove nothing"
 
@@ -258,14 +252,7 @@ def read_golden(bundle: Bundle) -> GoldenCase:
             f"{bundle.folder}: no golden case found, so it cannot test itself; export it again with eenet-export"
         )
     path = bundle.folder / name
-    try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise BundleError(f"{path}: {size} bytes found, a golden case has less than {MAX_FILE_BYTES}")
-        content = path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror or error})") from error
-    return golden_from_bytes(content, bundle.manifest.preset, str(path))
+    return golden_from_bytes(read_golden_file(path), bundle.manifest.preset, str(path))
 
 
 def golden_from_bytes(content: bytes, preset: GeometryPreset, source: str) -> GoldenCase:
@@ -274,21 +261,21 @@ def golden_from_bytes(content: bytes, preset: GeometryPreset, source: str) -> Go
     Raises:
         BundleError: not such a file, or not for this geometry.
     """
-    arrays = _unpack(content, source)
+    arrays = unpack_arrays(content, source)
     shape = preset.shape
-    found_format = _array(arrays, "format", np.int64, (), source)
+    found_format = array_of(arrays, "format", np.int64, (), source)
     if int(found_format) != GOLDEN_FORMAT:
         raise BundleError(f"{source}: format {int(found_format)} found, this runtime reads {GOLDEN_FORMAT}")
-    factors = [int(count) for count in _array(arrays, "repeats", np.int64, (3,), source)]
+    factors = [int(count) for count in array_of(arrays, "repeats", np.int64, (3,), source)]
     if any(count < 1 or size % count for size, count in zip(shape, factors, strict=True)):
         raise BundleError(f"{source}: blocks of {factors} voxels found, they do not fill {list(shape)}")
     coarse_shape = tuple(size // count for size, count in zip(shape, factors, strict=True))
     voxels = shape[0] * shape[1] * shape[2]
-    positions = _array(arrays, "positions", np.int32, (None,), source)
-    labels = _array(arrays, "labels", np.uint8, shape, source)
-    probabilities = _array(arrays, "probabilities", np.float32, (len(positions), NUM_CLASSES), source)
-    packed = _array(arrays, "ties", np.uint8, ((voxels + 7) // 8,), source)
-    coarse = _array(arrays, "coarse", np.int8, (*coarse_shape, len(CHANNEL_ORDER)), source)
+    positions = array_of(arrays, "positions", np.int32, (None,), source)
+    labels = array_of(arrays, "labels", np.uint8, shape, source)
+    probabilities = array_of(arrays, "probabilities", np.float32, (len(positions), NUM_CLASSES), source)
+    packed = array_of(arrays, "ties", np.uint8, ((voxels + 7) // 8,), source)
+    coarse = array_of(arrays, "coarse", np.int8, (*coarse_shape, len(CHANNEL_ORDER)), source)
     if len(positions) == 0 or positions.min() < 0 or positions.max() >= voxels:
         raise BundleError(f"{source}: positions found that are not in a volume of {voxels} voxels")
     if labels.max() >= NUM_CLASSES or not np.isfinite(probabilities).all():
@@ -301,51 +288,6 @@ def golden_from_bytes(content: bytes, preset: GeometryPreset, source: str) -> Go
         positions=positions,
         probabilities=probabilities,
     )
-
-
-_UNREADABLE: Final = (
-    ValueError,
-    OSError,
-    EOFError,
-    KeyError,
-    NotImplementedError,
-    RuntimeError,
-    MemoryError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""What NumPy and zipfile raise on damaged archives."""
-
-
-def _unpack(content: bytes, source: str) -> dict[str, NDArray[Any]]:
-    if len(content) > MAX_FILE_BYTES:
-        raise BundleError(f"{source}: {len(content)} bytes found, a golden case has less than {MAX_FILE_BYTES}")
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-        if unpacked > MAX_ARRAY_BYTES:
-            raise BundleError(f"{source}: {unpacked} bytes unpacked, a golden case has less than {MAX_ARRAY_BYTES}")
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except _UNREADABLE as error:
-        raise BundleError(f"{source}: not a golden case ({error}); copy the bundle again") from error
-
-
-def _array(
-    arrays: Mapping[str, NDArray[Any]], name: str, dtype: Any, shape: tuple[int | None, ...], source: str
-) -> NDArray[Any]:
-    """One array of the file, with the type and shape that it must have; None fits any length."""
-    if name not in arrays:
-        raise BundleError(f"{source}: array {name} is missing, expected a file made by eenet-export")
-    array = arrays[name]
-    fits = len(array.shape) == len(shape) and all(
-        wanted is None or wanted == found for wanted, found in zip(shape, array.shape, strict=False)
-    )
-    if array.dtype != np.dtype(dtype) or not fits:
-        raise BundleError(
-            f"{source}: array {name} is {array.dtype} {array.shape}, this geometry expects {np.dtype(dtype)} {shape}"
-        )
-    return array
 
 
 def _differences(case: GoldenCase, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:

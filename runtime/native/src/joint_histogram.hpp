@@ -28,8 +28,8 @@ struct HistogramVolume {
 };
 
 // Counts, [bins of the fixed image][bins of the moving one]; returns how many samples fell inside the moving volume.
-// `to_voxels` has three rows of four. Sums are integers, so parts of the samples may be counted apart, in any order, and
-// added: the result is the same. Throws std::invalid_argument for too many samples or a volume without an inside.
+// `to_voxels` has three rows of four. Sums are integers, so parts of the samples may be counted apart, in any order,
+// and added: the result is the same. Throws std::invalid_argument for too many samples or a volume without an inside.
 uint64_t count_joint_histogram(const HistogramSamples& samples, const HistogramVolume& moving, const float* to_voxels,
                                uint32_t* counts);
 

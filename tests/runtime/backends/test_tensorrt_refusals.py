@@ -11,7 +11,7 @@ import pytest
 
 from eenet_runtime.backends.engine_runner import deserialise
 from eenet_runtime.backends.tensorrt_rtx_backend import load_tensorrt_rtx
-from eenet_runtime.bundle import manifest as bundle
+from eenet_runtime.bundle import bundle_files as bundle
 from eenet_runtime.bundle.engine_file import FLAVOURS, TENSORRT, TENSORRT_RTX, EngineSidecar, EngineTensor, sidecar_name
 from eenet_runtime.errors import BackendError, BundleError
 from tests.runtime.backends.engine_site import SHAPE, Site, described, make_site

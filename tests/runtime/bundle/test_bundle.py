@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from eenet_runtime.bundle.manifest import READ_LIMIT_BYTES, Manifest, open_bundle
+from eenet_runtime.bundle.bundle_files import READ_LIMIT_BYTES
+from eenet_runtime.bundle.manifest import Manifest, open_bundle
 from eenet_runtime.errors import BundleError
 from tests.synthetic import TINY, edit_manifest, write_bundle
 

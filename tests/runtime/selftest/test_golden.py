@@ -14,9 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from eenet_runtime.backends import make_backend
+from eenet_runtime.bundle import golden_file
 from eenet_runtime.bundle.manifest import Artifact, open_bundle
 from eenet_runtime.errors import BackendError, BundleError
-from eenet_runtime.selftest import golden
 from eenet_runtime.selftest.golden import (
     GOLDEN_NAME,
     LIMITS,
@@ -343,7 +343,7 @@ def _without(name: str) -> Callable[[bytes], bytes]:
 def _unpacks_to_much(content: bytes) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("labels.npy", bytes(golden.MAX_ARRAY_BYTES + 1))
+        archive.writestr("labels.npy", bytes(golden_file.MAX_ARRAY_BYTES + 1))
     return stream.getvalue()
 
 
@@ -354,7 +354,7 @@ DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "a single array": (lambda content: content[:0] + _npy(np.zeros(3)), "not a golden case"),
     "a pickle": (_with("labels", lambda array: np.array([{"any": "object"}])), "not a golden case"),
     "unpacks to much": (_unpacks_to_much, "bytes unpacked, a golden case has less than"),
-    "huge": (lambda content: bytes(golden.MAX_FILE_BYTES + 1), "bytes found, a golden case has less than"),
+    "huge": (lambda content: bytes(golden_file.MAX_FILE_BYTES + 1), "bytes found, a golden case has less than"),
     "no labels": (_without("labels"), "array labels is missing"),
     "another type": (_with("coarse", lambda array: array.astype(np.int16)), "array coarse is int16"),
     "another shape": (_with("labels", lambda array: array[1:]), "array labels is uint8"),
@@ -392,7 +392,7 @@ def test_a_case_of_another_geometry_is_refused(bundle: Path) -> None:
 
 def test_a_large_file_is_refused_before_it_is_read(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = open_bundle(bundle)
-    monkeypatch.setattr(golden, "MAX_FILE_BYTES", 10)
+    monkeypatch.setattr(golden_file, "MAX_FILE_BYTES", 10)
     monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail("it was read"))
     with pytest.raises(BundleError, match="a golden case has less than 10"):
         read_golden(opened)

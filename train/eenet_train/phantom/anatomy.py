@@ -31,6 +31,11 @@ SURFACE_DEPTH_MM: Final = 1.0
 """Where the sampled depth map, 0 outside and 2 mm at the outermost inner voxel of its 2 mm grid, has the surface."""
 SQUEEZED_MM: Final = 14.0
 """Thickness of the layer under the skull in which mass effect fades."""
+UNSTRIPPED_DEPTH_MM: Final = 0.3
+"""A head that keeps its skull is rendered out to here, a little beyond the brain's surface: what mixes with the fluid
+around it is tissue, too."""
+DEFORMATION: Final = ((3.0, 32.0), (1.3, 14.0))
+"""Individual shape: amplitude and distance of control points of two random fields, mm."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +66,17 @@ class Lattice:
 
 @dataclass(frozen=True)
 class Head:
-    """A head at 1 mm, in its bounding box.
+    """A head at 1 mm (or coarser, where a test wants a small one), in its bounding box.
 
     Attributes:
-        shape, offset: the box, as in `Lattice`.
+        shape: size of the box in voxels.
+        offset: the box's first voxel, as in `Lattice`.
         brain: voxels of the skull-stripped brain, bool.
         csf, grey, white: tissue fractions that add up to 1, float32; outside the brain they are 0.
         depth: distance to the brain's surface in mm, float32.
         midline: distance to the plane between the hemispheres in mm, float32.
         height: template millimetres above the anterior commissure, float32.
+        voxel_mm: edge of a voxel; voxel (i, j, k) lies at (i, j, k) * voxel_mm in the lattice's box.
     """
 
     shape: Shape3
@@ -81,6 +88,12 @@ class Head:
     depth: Float3D
     midline: Float3D
     height: Float3D
+    voxel_mm: int = 1
+
+    @property
+    def voxels_per_ml(self) -> float:
+        """Voxels in a millilitre."""
+        return 1000 / self.voxel_mm**3
 
     @property
     def box(self) -> tuple[slice, slice, slice]:
@@ -105,7 +118,7 @@ class Push:
     amplitude: float
 
 
-def _rotation(angles: NDArray[np.float64]) -> NDArray[np.float64]:
+def rotation_matrix(angles: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rotation by three angles in radians about x, y and z, shape (3, 3)."""
     (cx, cy, cz), (sx, sy, sz) = np.cos(angles), np.sin(angles)
     about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
@@ -125,32 +138,40 @@ def pose_head(rng: np.random.Generator, template: Template) -> Lattice:
     Returns:
         The lattice of the head's bounding box; nothing of the head lies outside the grid.
     """
-    rotation = _rotation(np.radians(np.clip(rng.normal(0.0, 3.0, 3), -7.0, 7.0)))
+    rotation = rotation_matrix(np.radians(np.clip(rng.normal(0.0, 3.0, 3), -7.0, 7.0)))
     scale = rng.uniform(0.86, 0.93) * rng.uniform(0.985, 1.015, 3)
     to_template = rotation / scale
     shift = np.clip(rng.normal(0.0, (2.0, 2.0, 0.7)), (-5.0, -5.0, -2.0), (5.0, 5.0, 2.0))
 
     # Wider than any turned and deformed head needs; cut to the head below.
     shape = tuple(math.ceil(size * 1.1) + 24 for size in np.asarray(template.csf.shape) * scale)
-    deformation = _deformation(rng, (shape[0], shape[1], shape[2]))
+    displacement = random_deformation(rng, (shape[0], shape[1], shape[2]))
     axes = [control_positions(size, LATTICE_MM) - size / 2 for size in shape]
-    source = np.empty(deformation.shape, dtype=np.float32)
+    source = np.empty(displacement.shape, dtype=np.float32)
     for row in range(3):
         x, y, z = (to_template[row, axis] * axes[axis] for axis in range(3))
         affine = x[:, None, None] + y[None, :, None] + z[None, None, :] + template.centre[row]
-        source[row] = affine + deformation[row]
+        source[row] = affine + displacement[row]
     return _crop_to_head(source, np.asarray(GRID_SHAPE) / 2 + shift, template)
 
 
-def _deformation(rng: np.random.Generator, shape: Shape3) -> NDArray[np.float32]:
-    """Smooth displacement in mm at the lattice points of a box, shape (3, I, J, K)."""
+def random_deformation(
+    rng: np.random.Generator, shape: Shape3, parts: tuple[tuple[float, float], ...] = DEFORMATION
+) -> NDArray[np.float32]:
+    """Smooth displacement in mm at the lattice points of a box, shape (3, I, J, K).
+
+    Args:
+        rng: source of the fields.
+        shape: size of the box in mm.
+        parts: amplitude (standard deviation) and distance of the control points of each part, mm.
+    """
     lattice = tuple(control_count(size, LATTICE_MM) for size in shape)
     size = (lattice[0], lattice[1], lattice[2])
-    parts = [
-        3.0 * random_field(rng, size, 32.0 / LATTICE_MM) + 1.3 * random_field(rng, size, 14.0 / LATTICE_MM)
-        for _ in range(3)
-    ]
-    return np.stack(parts)
+    out = np.zeros((3, *size), dtype=np.float32)
+    for row in out:
+        for amplitude, spacing in parts:
+            row += amplitude * random_field(rng, size, spacing / LATTICE_MM)
+    return out
 
 
 def _crop_to_head(source: NDArray[np.float32], middle: NDArray[np.float64], template: Template) -> Lattice:
@@ -160,7 +181,7 @@ def _crop_to_head(source: NDArray[np.float32], middle: NDArray[np.float64], temp
         source: template voxel of each lattice point of a generous box, shape (3, I, J, K).
         middle: grid voxel for the middle of the head's bounding box.
     """
-    occupied = np.argwhere(_sample(template.depth, source / np.float32(DEPTH_STEP)) > 0)
+    occupied = np.argwhere(sample_at(template.depth, source / np.float32(DEPTH_STEP)) > 0)
     window, offset, shape = [], [], []
     for axis in range(3):
         low, high = int(occupied[:, axis].min()), int(occupied[:, axis].max())
@@ -175,17 +196,17 @@ def _crop_to_head(source: NDArray[np.float32], middle: NDArray[np.float64], temp
         offset.append(start)
         shape.append(size)
     cut = np.ascontiguousarray(source[:, window[0], window[1], window[2]])
-    return _lattice(cut, (shape[0], shape[1], shape[2]), (offset[0], offset[1], offset[2]), template)
+    return make_lattice(cut, (shape[0], shape[1], shape[2]), (offset[0], offset[1], offset[2]), template)
 
 
-def _lattice(source: NDArray[np.float32], shape: Shape3, offset: Shape3, template: Template) -> Lattice:
-    csf, grey = _sample(template.csf, source), _sample(template.grey, source)
+def make_lattice(source: NDArray[np.float32], shape: Shape3, offset: Shape3, template: Template) -> Lattice:
+    csf, grey = sample_at(template.csf, source), sample_at(template.grey, source)
     white = np.clip(1.0 - csf - grey, 0.0, 1.0)
-    depth = _sample(template.depth, source / np.float32(DEPTH_STEP))
+    depth = sample_at(template.depth, source / np.float32(DEPTH_STEP))
     return Lattice(shape, offset, source, csf, grey, white, depth)
 
 
-def _sample(volume: Float3D, coordinates: NDArray[np.float32]) -> Float3D:
+def sample_at(volume: Float3D, coordinates: NDArray[np.float32]) -> Float3D:
     """Linear interpolation at voxel coordinates of shape (3, ...); 0 outside the volume."""
     from scipy import ndimage
 
@@ -209,34 +230,62 @@ def push_aside(lattice: Lattice, pushes: list[Push], template: Template) -> Latt
         gain = yielding * np.float32(push.amplitude) / reach * np.exp((1 - squared) / 2)
         for axis in range(3):
             step[axis] -= gain * offsets[axis]
-    return _lattice(lattice.source + step, lattice.shape, lattice.offset, template)
+    return make_lattice(lattice.source + step, lattice.shape, lattice.offset, template)
 
 
-def render_head(rng: np.random.Generator, lattice: Lattice, template: Template) -> Head:
+@dataclass(frozen=True)
+class Rendering:
+    """How a head is brought from its lattice to voxels; the defaults are those of a skull-stripped phantom.
+
+    Attributes:
+        voxel_mm: edge of a voxel, a divisor of `LATTICE_MM`.
+        stripped: cut the surface as skull stripping does; if not, keep all that is brain and a little more.
+        own_sulci: 0 to 1, how far the cortex gets folds of its own beside the template's, which all heads share.
+    """
+
+    voxel_mm: int = 1
+    stripped: bool = True
+    own_sulci: float = 0.0
+
+
+STRIPPED: Final = Rendering()
+
+
+def render_head(
+    rng: np.random.Generator, lattice: Lattice, template: Template, rendering: Rendering = STRIPPED
+) -> Head:
     """Bring a head to 1 mm, with individual sulci: the average is sharpened and its fluid varied from place to place.
 
     Args:
         rng: source of the sulcal variation and of the amount of fluid (young or atrophic).
         lattice: the head at 4 mm.
         template: the average head.
+        rendering: voxel size and surface.
     """
-    shape = lattice.shape
-    source = np.stack([upsample(lattice.source[axis], shape, LATTICE_MM) for axis in range(3)])
-    near = upsample(lattice.depth, shape, LATTICE_MM) > 0.02
+    shape = voxel_shape(lattice.shape, rendering.voxel_mm)
+    mm = 1.0 / rendering.voxel_mm
+    source = np.stack([upsample(lattice.source[axis], shape, LATTICE_MM * mm) for axis in range(3)])
+    near = upsample(lattice.depth, shape, LATTICE_MM * mm) > 0.02
     points = np.ascontiguousarray(source[:, near])
-    depth = _sample(template.depth, points / np.float32(DEPTH_STEP))
-    # Skull stripping takes more of the surface here, less there.
-    surface = SURFACE_DEPTH_MM + rng.uniform(0.2, 1.2) + 0.4 * random_field(rng, shape, 20.0)[near]
-    inside = depth > np.maximum(surface, SURFACE_DEPTH_MM)
+    depth = sample_at(template.depth, points / np.float32(DEPTH_STEP))
+    if rendering.stripped:
+        # Skull stripping takes more of the surface here, less there.
+        surface = SURFACE_DEPTH_MM + rng.uniform(0.2, 1.2) + 0.4 * random_field(rng, shape, 20.0 * mm)[near]
+        inside = depth > np.maximum(surface, SURFACE_DEPTH_MM)
+    else:
+        inside = depth > UNSTRIPPED_DEPTH_MM
     brain = np.zeros(shape, dtype=np.bool_)
     brain[near] = inside
     points, depth = np.ascontiguousarray(points[:, inside]), depth[inside]
 
     fluid = rng.normal(0.0, 0.35)
-    variation = (0.8 * random_field(rng, shape, 14.0) + np.float32(fluid))[brain]
-    csf, grey = _sample(template.csf, points), _sample(template.grey, points)
+    variation = (0.8 * random_field(rng, shape, 14.0 * mm) + np.float32(fluid))[brain]
+    csf, grey = sample_at(template.csf, points), sample_at(template.grey, points)
     white = np.clip(1.0 - csf - grey, 0.0, 1.0) ** 2
     grey, csf = grey**2, csf**2 * np.exp(variation)
+    if rendering.own_sulci > 0:
+        folds = random_field(rng, shape, 13.0 * mm)[brain]
+        csf, grey, white = _fold(folds, depth, rendering.own_sulci, csf, grey, white)
     total = csf + grey + white + np.float32(1e-6)
 
     def spread(values: NDArray[np.float32]) -> Float3D:
@@ -254,4 +303,28 @@ def render_head(rng: np.random.Generator, lattice: Lattice, template: Template) 
         depth=spread(depth),
         midline=spread(np.abs(points[0] - np.float32(template.origin[0]))),
         height=spread(points[2] - np.float32(template.origin[2])),
+        voxel_mm=rendering.voxel_mm,
     )
+
+
+def voxel_shape(box_mm: Shape3, voxel_mm: int) -> Shape3:
+    """Voxels of a box whose first voxel lies at 0 and whose last one at most at its size less 1 mm."""
+    x, y, z = ((size - 1) // voxel_mm + 1 for size in box_mm)
+    return x, y, z
+
+
+def _fold(
+    folds: Float3D, depth: Float3D, amount: float, csf: Float3D, grey: Float3D, white: Float3D
+) -> tuple[Float3D, Float3D, Float3D]:
+    """Sulci of a head's own: sheets of fluid in a ribbon of grey matter where a random field is near 0.
+
+    A field of 13 mm changes by about 0.08 per mm, so the ribbon is about 7 mm wide and the fluid in it 1.5 mm; both
+    fade 12 to 22 mm under the surface.
+    """
+    reach = np.float32(amount) * np.clip((22.0 - depth) / 10.0, 0.0, 1.0).astype(np.float32)
+    ribbon = reach * np.exp(-((folds / np.float32(0.3)) ** 4))
+    fluid = reach * np.exp(-((folds / np.float32(0.07)) ** 2))
+    kept = np.float32(1) - ribbon
+    grey, white = grey * kept + ribbon * (grey + white), white * kept
+    rest = np.float32(1) - fluid
+    return csf * rest + fluid * (csf + grey + white), grey * rest, white * rest

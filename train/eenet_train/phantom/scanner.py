@@ -74,6 +74,26 @@ class Composition:
     vessel: Float3D
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What lies in the scanner, the same for all four images.
+
+    Attributes:
+        head: the anatomy.
+        composition: its materials.
+        necrosis: as in `Lesions`.
+        texture, mottle: unevenness of normal tissue and of the tumour's, mean 0 and deviation 1.
+        conspicuity: as in `ScannerSettings`, the one value of this case.
+    """
+
+    head: Head
+    composition: Composition
+    necrosis: float
+    texture: Float3D
+    mottle: Float3D
+    conspicuity: float
+
+
 def compose(rng: np.random.Generator, head: Head, lesions: Lesions) -> Composition:
     """Mix the healthy tissues, the tumour's (softened at their borders: partial volume) and vessels."""
     from scipy import ndimage
@@ -86,7 +106,7 @@ def compose(rng: np.random.Generator, head: Head, lesions: Lesions) -> Compositi
         mask = (lesions.labels[window] == label).astype(np.float32)
         if label is Label.ED:
             mask *= lesions.infiltration[window]
-        share[window] = ndimage.gaussian_filter(mask, width, truncate=3.0)
+        share[window] = ndimage.gaussian_filter(mask, width / head.voxel_mm, truncate=3.0)
         soft[label] = share
         tumour += share
     # Differently wide borders can add up to a little more than the whole voxel.
@@ -125,7 +145,8 @@ def _vessels(rng: np.random.Generator, head: Head) -> Float3D:
 
     A curve is where two smooth random fields are both near zero.
     """
-    first, second = random_field(rng, head.shape, 9.0), random_field(rng, head.shape, 9.0)
+    spacing = 9.0 / head.voxel_mm
+    first, second = random_field(rng, head.shape, spacing), random_field(rng, head.shape, spacing)
     # Fields of 9 mm spacing change by about 0.12 per mm: this is a vessel about 2 mm wide.
     near = np.exp(-(first * first + second * second) / np.float32(2 * 0.13**2))
     sulcal = np.clip((head.csf + 0.5 * head.grey - 0.3) * 2.0, 0.0, 1.0) * (head.depth < 22) * (head.depth > 0.5)
@@ -147,50 +168,56 @@ def scan(
     Returns:
         int16 images of the head's box, 0 outside the brain and at least 1 inside.
     """
+    subject = prepare(rng, head, lesions, settings)
+    return {modality: _take(rng, modality, subject, settings) for modality in CHANNEL_ORDER}
+
+
+def prepare(rng: np.random.Generator, head: Head, lesions: Lesions, settings: ScannerSettings) -> Subject:
+    """Fix what all images of a case share: its materials, their texture, and how clear its tumours are."""
     composition = compose(rng, head, lesions)
-    texture = random_field(rng, head.shape, 4.0)
-    mottle = random_field(rng, head.shape, 7.0)
+    texture = random_field(rng, head.shape, 4.0 / head.voxel_mm)
+    mottle = random_field(rng, head.shape, 7.0 / head.voxel_mm)
     low, high = settings.conspicuity
     # Drawn only where there is a choice: phantoms of the full contrast keep the draws that they always had.
     conspicuity = float(rng.uniform(low, high)) if low < high else low
-    return {
-        modality: _take(
-            rng,
-            CONTRASTS[modality].with_conspicuity(conspicuity),
-            composition,
-            lesions.necrosis,
-            head,
-            texture,
-            mottle,
-            settings,
-        )
-        for modality in CHANNEL_ORDER
-    }
+    return Subject(head, composition, lesions.necrosis, texture, mottle, conspicuity)
 
 
-def _take(
-    rng: np.random.Generator,
-    contrast: Contrast,
-    composition: Composition,
-    necrotic: float,
-    head: Head,
-    texture: Float3D,
-    mottle: Float3D,
-    settings: ScannerSettings,
-) -> NDArray[np.int16]:
-    """One image: contrast, coil shading, slices, noise, scale."""
-    vary = np.exp(rng.normal(0.0, settings.contrast_spread, 7)).astype(np.float32)
+def tissue_signal(rng: np.random.Generator, modality: Modality, subject: Subject, spread: float) -> Float3D:
+    """Signal of the brain's and the tumour's tissue in one modality, relative to white matter; no noise, no shading.
+
+    Args:
+        rng: source of this image's own contrast.
+        modality: which one.
+        subject: what lies in the scanner.
+        spread: standard deviation of the logarithm of each tissue's signal.
+
+    Returns:
+        float32 of the head's box, 0 outside its brain.
+    """
+    contrast = CONTRASTS[modality].with_conspicuity(subject.conspicuity)
+    composition, necrotic = subject.composition, subject.necrosis
+    vary = np.exp(rng.normal(0.0, spread, 7)).astype(np.float32)
     signal = composition.white * (contrast.white * vary[0])
     signal += composition.grey * (contrast.grey * vary[0])
     signal += composition.csf * (contrast.csf * vary[1])
-    signal *= 1 + np.float32(0.02) * texture
+    signal *= 1 + np.float32(0.02) * subject.texture
     # Tumour tissue is mottled; the same places in every modality, more or less strongly.
-    uneven = 1 + np.float32(rng.uniform(0.04, 0.10)) * mottle
+    uneven = 1 + np.float32(rng.uniform(0.04, 0.10)) * subject.mottle
     signal += composition.oedema * uneven * (contrast.oedema * vary[2])
     signal += composition.enhancing * uneven * (contrast.enhancing * vary[3])
     inner = necrotic * contrast.necrosis + (1 - necrotic) * contrast.solid
     signal += composition.necrosis * uneven * (inner * vary[4])
     signal += composition.vessel * (contrast.vessel * vary[5])
+    return np.asarray(signal)
+
+
+def _take(
+    rng: np.random.Generator, modality: Modality, subject: Subject, settings: ScannerSettings
+) -> NDArray[np.int16]:
+    """One image: contrast, coil shading, slices, noise, scale."""
+    head = subject.head
+    signal = tissue_signal(rng, modality, subject, settings.contrast_spread)
     strength = np.float32(rng.uniform(0.3, 1.0) * settings.bias)
     signal *= np.exp(strength * random_field(rng, head.shape, 70.0))
     signal *= head.brain
@@ -201,15 +228,18 @@ def _take(
         axis = int(rng.choice(3, p=(0.15, 0.15, 0.7)))
         signal = _thick_slices(rng, signal, head.brain, axis, thickness, noise)
     else:
-        signal = _rician(rng, signal, noise)
+        signal = rician(rng, signal, noise)
     brightness = np.float32(np.exp(rng.uniform(*np.log(settings.brightness))))
     values = np.clip(np.rint(signal * brightness), 1, np.iinfo(np.int16).max)
     return np.where(head.brain, values, 0).astype(np.int16)
 
 
-def _rician(rng: np.random.Generator, signal: Float3D, sigma: float) -> Float3D:
-    """Magnitude of a signal with complex Gaussian noise (Gudbjartsson and Patz, 1995); 0 stays 0."""
-    inside = signal > 0
+def rician(rng: np.random.Generator, signal: Float3D, sigma: float, *, everywhere: bool = False) -> Float3D:
+    """Magnitude of a signal with complex Gaussian noise (Gudbjartsson and Patz, 1995); 0 stays 0, unless `everywhere`.
+
+    A stripped image is 0 outside; a scanner's is noise.
+    """
+    inside = np.ones(signal.shape, dtype=np.bool_) if everywhere else signal > 0
     values = signal[inside]
     real = values + np.float32(sigma) * rng.standard_normal(values.size, dtype=np.float32)
     imaginary = np.float32(sigma) * rng.standard_normal(values.size, dtype=np.float32)
@@ -230,7 +260,7 @@ def _thick_slices(
     counts = np.add.reduceat(inside.astype(np.float32), starts, axis=0)
     slabs = (np.add.reduceat(moved, starts, axis=0) / np.maximum(counts, np.float32(1))).astype(np.float32)
     # Thicker slices see more tissue; they are also taken faster, which costs part of the gain.
-    slabs = _rician(rng, slabs, sigma / thickness**0.4)
+    slabs = rician(rng, slabs, sigma / thickness**0.4)
     filled = (slabs > 0).astype(np.float32)
 
     position = np.clip((np.arange(moved.shape[0]) + 0.5) / thickness - 0.5, 0, len(starts) - 1)

@@ -145,11 +145,11 @@ def grow_tumours(
     return Lesions(labels, infiltration, float(necrosis))
 
 
-def _window(site: Site, shape: Shape3) -> tuple[slice, slice, slice]:
+def _window(site: Site, shape: Shape3, voxel_mm: int) -> tuple[slice, slice, slice]:
     """Part of the box that a core can reach."""
     reach = 2.3 * site.radius + 6.0
     x, y, z = (
-        slice(max(math.floor(c - reach), 0), min(math.ceil(c + reach), size))
+        slice(max(math.floor((c - reach) / voxel_mm), 0), min(math.ceil((c + reach) / voxel_mm), size))
         for c, size in zip(site.centre, shape, strict=True)
     )
     return x, y, z
@@ -168,32 +168,33 @@ def _grow_core(
     """Write one core (NCR, and ET where it enhances) into `labels`."""
     from scipy import ndimage
 
-    window = _window(site, head.shape)
+    voxel_mm = head.voxel_mm
+    window = _window(site, head.shape, voxel_mm)
     brain = head.brain[window] & (labels[window] == 0)
-    detour = _detour(site, lattice, head.shape)[window]
+    detour = _detour(site, lattice, head)[window]
     size: Shape3 = (brain.shape[0], brain.shape[1], brain.shape[2])
     offsets = [
-        (np.arange(part.start, part.stop, dtype=np.float32) - np.float32(c)) / np.float32(stretch)
+        (np.arange(part.start, part.stop, dtype=np.float32) * voxel_mm - np.float32(c)) / np.float32(stretch)
         for part, c, stretch in zip(window, site.centre, np.exp(rng.normal(0.0, 0.18, 3)), strict=True)
     ]
     distance = np.sqrt(offsets[0][:, None, None] ** 2 + offsets[1][None, :, None] ** 2 + offsets[2][None, None, :] ** 2)
-    irregular = random_field(rng, size, max(0.9 * site.radius, 5.0)) * np.float32(0.26)
-    irregular += random_field(rng, size, max(0.4 * site.radius, 3.0)) * np.float32(0.10)
+    irregular = random_field(rng, size, max(0.9 * site.radius, 5.0) / voxel_mm) * np.float32(0.26)
+    irregular += random_field(rng, size, max(0.4 * site.radius, 3.0) / voxel_mm) * np.float32(0.10)
     # The way through tissue counts, not the straight line alone: no core leaps over a fissure.
     score = (distance + np.float32(0.5) * detour) / np.float32(site.radius) + irregular
     score += np.float32(0.5) * head.csf[window]
     score[~brain] = np.inf
-    core = _largest_component(_lowest(score, round(volume_ml * VOXELS_PER_ML)))
+    core = _largest_component(_lowest(score, round(volume_ml * head.voxels_per_ml)))
     # A core has swallowed the sulci within it: closed, without holes.
-    core = ndimage.binary_fill_holes(ndimage.binary_closing(core, iterations=2)) & brain
+    core = ndimage.binary_fill_holes(ndimage.binary_closing(core, iterations=max(2 // voxel_mm, 1))) & brain
 
     written = np.where(core, np.uint8(Label.NCR), np.uint8(0))
     if enhancing_share > 0:
-        written[_rim(rng, core, enhancing_share, site.radius, settings.rim_mm)] = Label.ET
+        written[_rim(rng, core, enhancing_share, site.radius, settings.rim_mm, voxel_mm)] = Label.ET
     labels[window] = np.maximum(labels[window], written)
 
 
-def _detour(site: Site, lattice: Lattice, shape: Shape3) -> Float3D:
+def _detour(site: Site, lattice: Lattice, head: Head) -> Float3D:
     """How much longer than the straight line the way from a tumour's centre is, in mm; fluid counts eightfold."""
     starts = np.zeros(lattice.csf.shape, dtype=np.bool_)
     centre = tuple(round(c / LATTICE_MM) + 1 for c in site.centre)
@@ -207,7 +208,8 @@ def _detour(site: Site, lattice: Lattice, shape: Shape3) -> Float3D:
     straight = LATTICE_MM * (
         long + np.float32(math.sqrt(2) - 1) * middle + np.float32(math.sqrt(3) - math.sqrt(2)) * short
     )
-    return upsample(np.clip(time - straight, 0.0, np.float32(4.0 * site.radius + 20.0)), shape, LATTICE_MM)
+    further = np.clip(time - straight, 0.0, np.float32(4.0 * site.radius + 20.0))
+    return upsample(further, head.shape, LATTICE_MM / head.voxel_mm)
 
 
 def _rim(
@@ -216,6 +218,7 @@ def _rim(
     share: float,
     radius: float,
     limits: tuple[float, float],
+    voxel_mm: int,
 ) -> NDArray[np.bool_]:
     """Enhancing rim: a shell of varying thickness under the surface of the core.
 
@@ -223,9 +226,9 @@ def _rim(
     """
     from scipy import ndimage
 
-    inward = ndimage.distance_transform_edt(core).astype(np.float32)
+    inward = (ndimage.distance_transform_edt(core) * voxel_mm).astype(np.float32)
     size: Shape3 = (core.shape[0], core.shape[1], core.shape[2])
-    uneven = np.exp(np.float32(0.35) * random_field(rng, size, max(0.7 * radius, 5.0)))
+    uneven = np.exp(np.float32(0.35) * random_field(rng, size, max(0.7 * radius, 5.0) / voxel_mm))
     relative = np.where(core, inward / uneven, np.float32(np.inf))
     wanted = round(share * int(core.sum()))
     if wanted < 1:
@@ -301,7 +304,7 @@ def _spread_oedema(
     infiltration = np.zeros(head.shape, dtype=np.float32)
     core = labels > 0
     starts = np.zeros(lattice.csf.shape, dtype=np.bool_)
-    points = np.argwhere(core) // LATTICE_MM + 1
+    points = np.argwhere(core) * head.voxel_mm // LATTICE_MM + 1
     starts[points[:, 0], points[:, 1], points[:, 2]] = True
     passable = starts | ((lattice.depth > 1) & (lattice.csf < 0.75))
     # A millimetre of grey matter costs about as much as four of white, fluid thirty.
@@ -309,11 +312,11 @@ def _spread_oedema(
     time = _travel_time(starts, passable, np.float32(1) / ease)
     # A ceiling keeps the spline from overshooting between reached and unreached points.
     ceiling = np.float32(1.5 * np.percentile(time[time < UNREACHED], 60))
-    effort = upsample(np.minimum(time, ceiling), head.shape, LATTICE_MM)
-    effort *= np.exp(np.float32(0.22) * random_field(rng, head.shape, 16.0))
+    effort = upsample(np.minimum(time, ceiling), head.shape, LATTICE_MM / head.voxel_mm)
+    effort *= np.exp(np.float32(0.22) * random_field(rng, head.shape, 16.0 / head.voxel_mm))
     effort += np.float32(26.0) * head.grey + np.float32(60.0) * head.csf
     effort[~head.brain | core] = np.inf
-    oedema = _lowest(effort, round(volume_ml * VOXELS_PER_ML))
+    oedema = _lowest(effort, round(volume_ml * head.voxels_per_ml))
     # Islands that the front did not reach through tissue are dropped.
     components, _ = ndimage.label(oedema | core)
     touched = np.unique(components[core])

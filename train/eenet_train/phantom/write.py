@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from eenet_runtime.errors import OutputError
@@ -70,38 +72,70 @@ def write_phantoms(
         raise ValueError(f"cases {cases} and workers {workers} must be at least 1")
     if seed < 0 or first_index < 0:
         raise ValueError(f"seed {seed} and first index {first_index} must not be negative")
-    indices = range(first_index, first_index + cases)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        write_atomically(output / "NOTICE.md", Path(__file__).with_name("NOTICE.md").read_bytes())
-        missing = [index for index in indices if not is_complete(output, case_id(seed, index, settings), layout)]
-        finished = [index for index in indices if index not in set(missing)]
-        done = 0
-        for reused, made in ((True, iter(finished)), (False, _make(output, seed, missing, layout, settings, workers))):
-            for index in made:
-                done += 1
-                if progress is not None:
-                    progress(PhantomDone(case_id(seed, index, settings), done, cases, reused))
+    names = {index: case_id(seed, index, settings) for index in range(first_index, first_index + cases)}
+    with output_errors(output):
+        finished = {index for index, name in names.items() if is_complete(output, name, layout)}
+        make = partial(_make_one, output, seed, layout=layout, settings=settings)
+        make_missing(output, names, finished, make, workers, progress)
         write_dataset_json(output, layout)
+    return list(names.values())
+
+
+@contextlib.contextmanager
+def output_errors(output: Path) -> Iterator[None]:
+    """Tell what went wrong with a folder in a line that helps.
+
+    Raises:
+        OutputError: instead of an `OSError`.
+    """
+    try:
+        yield
     except OSError as error:
         where, why = error.filename or output, error.strerror or error
         raise OutputError(f"{where}: cannot write phantoms ({why}); choose another folder or make room") from error
-    return [case_id(seed, index, settings) for index in indices]
 
 
-def _make(
-    output: Path, seed: int, indices: list[int], layout: PhantomLayout, settings: PhantomSettings, workers: int
-) -> Iterator[int]:
+def make_missing(
+    output: Path,
+    names: dict[int, str],
+    finished: set[int],
+    make: Callable[[int], int],
+    workers: int,
+    progress: Callable[[PhantomDone], None] | None,
+) -> None:
+    """Make what is not there yet, and tell of every case.
+
+    Args:
+        output: folder, made if missing; it receives the template's notice.
+        names: case name of each index.
+        finished: indices of the cases that are there.
+        make: writes one case and returns its index; it is sent to other processes.
+        workers: processes.
+        progress: called in this process after each case.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    write_atomically(output / "NOTICE.md", Path(__file__).with_name("NOTICE.md").read_bytes())
+    missing = [index for index in names if index not in finished]
+    kept = [index for index in names if index in finished]
+    done = 0
+    for reused, made in ((True, iter(kept)), (False, _in_processes(make, missing, workers))):
+        for index in made:
+            done += 1
+            if progress is not None:
+                progress(PhantomDone(names[index], done, len(names), reused))
+
+
+def _in_processes(make: Callable[[int], int], indices: list[int], workers: int) -> Iterator[int]:
     """Make the cases; yields each index when its case is written."""
     workers = min(workers, len(indices))
     if workers <= 1:
         for index in indices:
-            yield _make_one(output, seed, index, layout, settings)
+            yield make(index)
         return
     # Spawned, not forked: the caller may hold threads (TensorFlow does), which a fork would not survive.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        futures = [pool.submit(_make_one, output, seed, index, layout, settings) for index in indices]
+        futures = [pool.submit(make, index) for index in indices]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -110,6 +144,6 @@ def _make(
             raise
 
 
-def _make_one(output: Path, seed: int, index: int, layout: PhantomLayout, settings: PhantomSettings) -> int:
+def _make_one(output: Path, seed: int, index: int, *, layout: PhantomLayout, settings: PhantomSettings) -> int:
     write_case(make_phantom(seed, index, settings), output, layout)
     return index

@@ -1,8 +1,8 @@
 """The measure: normalised mutual information of samples of a fixed image with a moving one.
 
 C. Studholme, D. L. G. Hill, D. J. Hawkes, Pattern Recognition 32 (1999) 71-86: (H(fixed) + H(moving)) / H(both),
-between 1 (nothing in common) and 2. Counts come from the compiled extension, or, ten times more slowly, from NumPy by the same
-float32 and integer operations: the same bits.
+between 1 (nothing in common) and 2. Counts come from the compiled extension, or, ten times more slowly, from NumPy
+by the same float32 and integer operations: the same bits.
 """
 
 from __future__ import annotations

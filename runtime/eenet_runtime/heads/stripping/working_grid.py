@@ -1,0 +1,84 @@
+"""The grid on which brains are found: 1 mm, along the T1ce's own axes, and a little larger than what it shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from eenet_runtime.errors import CaseError
+from eenet_runtime.files.nifti import Volume
+from eenet_runtime.heads.stripping.interim_resampling import resample
+from eenet_runtime.volumes.boxes import Box
+from eenet_runtime.volumes.grid import Grid
+
+MARGIN_MM: Final = 16
+"""Air about the field of view: networks cut off what touches the edge of a volume."""
+LARGEST_MM: Final = 400.0
+"""No field of view of a head is longer; the grid would take gigabytes."""
+
+
+@dataclass(frozen=True)
+class WorkingGrid:
+    """A grid of 1 mm.
+
+    Attributes:
+        grid: axes RAS as far as the image's own axes are.
+        field_of_view: the box of it that the image shows.
+    """
+
+    grid: Grid
+    field_of_view: Box
+
+    def sampled(
+        self, image: Volume, world_to_image: NDArray[np.float64] | None, threads: int | None
+    ) -> NDArray[np.float32]:
+        """An image on this grid, interpolated once; 0 outside the image, and where it is no number."""
+        matrix = np.eye(4) if world_to_image is None else world_to_image
+        values = resample(image, self.grid, matrix, threads=threads)
+        return np.nan_to_num(values, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+
+    def covered_by(self, grid: Grid, world_to_image: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Where an image on another grid shows anything, bool of this grid's shape."""
+        to_voxels = np.linalg.inv(grid.affine) @ world_to_image @ self.grid.affine
+        covered = np.ones(self.grid.shape, np.bool_)
+        x, y, z = np.ogrid[tuple(slice(0, size) for size in self.grid.shape)]
+        for row, size in zip(to_voxels[:3].astype(np.float32), grid.shape, strict=True):
+            place = (row[0] * x + row[3]) + row[1] * y + row[2] * z
+            covered &= (place >= -0.5) & (place <= size - 0.5)
+        return covered
+
+
+def working_grid(image: Volume) -> WorkingGrid:
+    """The grid for an image.
+
+    Raises:
+        CaseError: the image is longer than `LARGEST_MM` or has more than three axes.
+    """
+    if image.data.ndim != 3:
+        raise CaseError(f"{image.source}: {image.data.ndim} axes found, expected one image of three")
+    lengths = np.array(image.grid.shape) * np.array(image.grid.spacing_mm)
+    if lengths.max() > LARGEST_MM:
+        raise CaseError(f"{image.source}: {lengths.max():.0f} mm along an axis found, expected a head")
+    turn = nib.io_orientation(image.grid.affine)
+    canonical = image.grid.affine @ nib.orientations.inv_ornt_aff(turn, image.grid.shape)
+    shape = np.array(image.grid.shape)[np.argsort(turn[:, 0])]
+    directions = _right_angles(canonical[:3, :3])
+    lengths = shape * np.linalg.norm(canonical[:3, :3], axis=0)
+    sizes = np.maximum(np.ceil(lengths - 1e-3).astype(int), 1)
+    centre = canonical[:3, :3] @ ((shape - 1) / 2) + canonical[:3, 3]
+    affine = np.eye(4)
+    affine[:3, :3] = directions
+    affine[:3, 3] = centre - directions @ ((sizes - 1) / 2 + MARGIN_MM)
+    first, second, third = (slice(MARGIN_MM, MARGIN_MM + int(size)) for size in sizes)
+    x, y, z = (int(size) + 2 * MARGIN_MM for size in sizes)
+    return WorkingGrid(Grid((x, y, z), affine), (first, second, third))
+
+
+def _right_angles(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The axes at right angles that are nearest to those of an image (the orthogonal factor of its polar form)."""
+    left, _, right = np.linalg.svd(columns / np.linalg.norm(columns, axis=0))
+    return np.asarray(left @ right)
