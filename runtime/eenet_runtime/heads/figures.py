@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eenet_runtime.heads.stripping.brain_mask import BrainFigures
 from eenet_runtime.volumes.labels import Modality
 
 
@@ -41,23 +42,6 @@ class PairFigures:
     rotation_degrees: float
     engine: str
     seconds: float
-
-
-@dataclass(frozen=True)
-class BrainFigures:
-    """One brain mask.
-
-    Attributes:
-        volume_ml: its volume.
-        compactness: 36 pi V^2 / S^3 with the surface counted in voxel faces' neighbours; 1.05 to 1.2 for brains.
-        border_share: share of its voxels that touch the border of what the T1ce shows.
-        agreement: Dice of the masks of T1 and T1ce by themselves; None where there was one only.
-    """
-
-    volume_ml: float
-    compactness: float
-    border_share: float
-    agreement: float | None = None
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,15 @@ from eenet_runtime.cases.content_checks.orientation import find_two_orientations
 from eenet_runtime.cases.inputs import volume_of_array
 from eenet_runtime.cases.preprocessing import CaseImages
 from eenet_runtime.files.nifti import Volume
-from eenet_runtime.heads.brain import Brain, BrainMasker, StrippedHeads
 from eenet_runtime.heads.doubt import find_doubts
-from eenet_runtime.heads.figures import HeadFigures, PoseFigures
+from eenet_runtime.heads.figures import HeadFigures
 from eenet_runtime.heads.pairs import Aligned, align_series, loop_mm
-from eenet_runtime.heads.pose import Pose, find_pose
-from eenet_runtime.heads.resampling import resample
+from eenet_runtime.heads.resampling import resample, resample_array
 from eenet_runtime.heads.series import Way, require_series, stripped_series, way_of
-from eenet_runtime.heads.target import MARGIN_MM, WayBack, target_grid
+from eenet_runtime.heads.stripping.brain_mask import BrainMask, BrainMasker
+from eenet_runtime.heads.stripping.given_masks import StrippedHeads
+from eenet_runtime.heads.stripping.stripper import Stripper
+from eenet_runtime.heads.target import MARGIN_MM, WayBack, native_pose, target_grid
 from eenet_runtime.volumes.grid import Grid
 from eenet_runtime.volumes.labels import CHANNEL_ORDER, Modality
 from eenet_runtime.volumes.placement import Placement
@@ -39,7 +40,8 @@ class Chain:
 
     Attributes:
         masker: says where the brain is.
-        pose: which way the training's heads lie.
+        masker_name: what its masks follow from, for reports and for resuming.
+        pose: which way the training's heads lie, as a bundle spells it.
         spacing_mm: edge of the network's voxels.
         stripped: whether the caller says that heads are stripped; otherwise they are looked at.
         engine: of the registration: `auto`, `native` or `numpy`.
@@ -48,7 +50,8 @@ class Chain:
     """
 
     masker: BrainMasker
-    pose: Pose
+    masker_name: str
+    pose: str
     spacing_mm: float
     stripped: bool = False
     engine: str = "auto"
@@ -58,7 +61,12 @@ class Chain:
     @property
     def identity(self) -> dict[str, str]:
         """What results follow from besides the inputs and the network; both engines of registration give one."""
-        return {**self.masker.identity, "pose": self.pose.value}
+        return {"strip": self.masker_name, "pose": self.pose}
+
+    def release(self) -> None:
+        """Free what the masker holds in memory; it loads it again when it is needed."""
+        if isinstance(self.masker, Stripper):
+            self.masker.close()
 
 
 @dataclass(frozen=True)
@@ -91,7 +99,7 @@ class Examined:
 
     way: Way
     aligned: Aligned
-    brain: Brain
+    brain: BrainMask
     t1ce_to_pose: NDArray[np.float64]
     figures: HeadFigures
     findings: tuple[Finding, ...]
@@ -158,15 +166,15 @@ def examine(case_id: str, volumes: Mapping[Modality, Volume], chain: Chain, hook
     hooks.judge(find_doubts(figures))
     masker = StrippedHeads() if way is Way.REGISTERED else chain.masker
     with hooks.alone(), hooks.stage("strip"):
-        brain = masker.brain(t1ce, volumes[Modality.T1], aligned.t1ce_to[Modality.T1], chain.threads)
+        brain = masker.strip(t1ce, volumes[Modality.T1], aligned.t1ce_to[Modality.T1])
+        chain.release()
     figures = replace(figures, brain=brain.figures, loop_mm=loop_mm(aligned, _points_of(brain)))
     hooks.judge(find_doubts(figures))
     with hooks.stage("pose"):
-        fit = find_pose(t1ce, brain.mask, brain.grid, chain.pose, threads=chain.threads)
-    figures = replace(figures, pose=PoseFigures(fit.nmi, fit.sharpness, fit.scale))
+        t1ce_to_pose = native_pose(t1ce.grid)
     findings = (*find_doubts(figures), *find_two_orientations(CaseImages(case_id, dict(volumes))))
     hooks.judge(findings)
-    return Examined(way, aligned, brain, fit.t1ce_to_pose, figures, findings)
+    return Examined(way, aligned, brain, t1ce_to_pose, figures, findings)
 
 
 def lay_out(
@@ -189,7 +197,7 @@ def lay_out(
     with hooks.stage("resample"):
         brain_mask, threads = examined.brain, chain.threads
         target = target_grid(brain_mask.mask, brain_mask.grid, examined.t1ce_to_pose, chain.spacing_mm, chain.margin_mm)
-        brain = brain_mask.on(target, pose_to_t1ce, threads)
+        brain = _on(brain_mask, target, pose_to_t1ce, threads)
         greys, images = {}, {}
         for modality in (name for name in CHANNEL_ORDER if name in volumes):
             volume = volumes[modality]
@@ -198,7 +206,7 @@ def lay_out(
             data[~brain] = 0
             header = volume_of_array(np.broadcast_to(np.float32(0), target.shape), target.affine, volume.source).header
             images[modality] = replace(volume, data=data, grid=target, header=header)
-        native_brain = brain_mask.on(t1ce.grid, np.eye(4), threads)
+        native_brain = _on(brain_mask, t1ce.grid, np.eye(4), threads)
     return AlignedHead(
         images=CaseImages(case_id, images),
         reference=replace(t1ce, data=np.broadcast_to(np.float32(0), t1ce.grid.shape)),
@@ -211,7 +219,12 @@ def lay_out(
     )
 
 
-def _points_of(brain: Brain) -> NDArray[np.float64]:
+def _on(brain: BrainMask, target: Grid, target_to_t1ce: NDArray[np.float64], threads: int | None) -> NDArray[np.bool_]:
+    """The mask on another grid: where at least half of a voxel is brain."""
+    return np.asarray(resample_array(brain.mask, brain.grid, target, target_to_t1ce, threads=threads) >= 0.5)
+
+
+def _points_of(brain: BrainMask) -> NDArray[np.float64]:
     """Points of the brain, (N, 3), in the T1ce's world."""
     steps = [max(1, round(_LOOP_POINTS_MM / spacing)) for spacing in brain.grid.spacing_mm]
     indices = np.argwhere(brain.mask[tuple(slice(step // 2, None, step) for step in steps)])
@@ -233,11 +246,10 @@ def _grey(data: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.uin
 
 def _facts(examined: Examined, chain: Chain, target: Grid) -> dict[str, Any]:
     """What a report says of the way, in plain values."""
-    masker = StrippedHeads() if examined.way is Way.REGISTERED else chain.masker
     return {
         "way": examined.way.value,
-        "pose": chain.pose.value,
-        **masker.identity,
+        "pose": chain.pose,
+        "brain_mask": examined.brain.source,
         "t1ce_to_series": {modality.value: _rows(matrix) for modality, matrix in examined.aligned.t1ce_to.items()},
         "t1ce_to_pose": _rows(examined.t1ce_to_pose),
         "network_grid": {"shape": list(target.shape), "affine": _rows(target.affine)},

@@ -6,21 +6,15 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
-import numpy as np
-
-from eenet_runtime.cases.content_checks.head_size import FILLED, LARGEST_BRAIN_ML
-from eenet_runtime.cases.content_checks.sample import thinned
 from eenet_runtime.errors import CaseError
 from eenet_runtime.files.nifti import Volume
+from eenet_runtime.heads.stripping.stripped import looks_stripped
 from eenet_runtime.volumes.grid import to_stored_order
 from eenet_runtime.volumes.labels import CHANNEL_ORDER, Modality
 
 NEEDED: Final = (Modality.T1CE, Modality.T1)
 """The T1ce, on whose grid the mask is written, and the T1, which closes the loop of registrations and shows the brain
 without enhancement. T2 or FLAIR may be missing where that was allowed."""
-
-_MOST_AT_THE_EDGE: Final = 0.1
-"""Share of a face of the volume that a stripped brain may touch; heads with their skull touch 0.23 and more of one."""
 
 
 class Way(StrEnum):
@@ -56,21 +50,6 @@ def require_series(case_id: str, volumes: Mapping[Modality, Volume]) -> None:
             )
 
 
-def is_stripped(volume: Volume) -> bool:
-    """Whether an image shows a brain in a background of exact zeros, without its skull.
-
-    Of one voxel in 4 mm: what is not 0 has a brain's volume and hardly touches the faces of the volume. A head whose
-    air somebody has set to 0 has 2.5 litres and more, or is cut by the first and the last slice.
-    """
-    shown = volume.data[thinned(volume.grid)] != 0
-    steps = [part.step for part in thinned(volume.grid)]
-    volume_ml = np.count_nonzero(shown) * volume.grid.voxel_ml * float(np.prod(steps))
-    if not shown.any() or shown.mean() > FILLED or volume_ml > LARGEST_BRAIN_ML:
-        return False
-    faces = [np.take(shown, index, axis=axis) for axis in range(3) for index in (0, -1)]
-    return all(float(face.mean()) <= _MOST_AT_THE_EDGE for face in faces)
-
-
 def lie_on_one_grid(volumes: Mapping[Modality, Volume]) -> bool:
     """Whether all images have their voxels at the same places, in whatever order they are stored."""
     first, *others = volumes.values()
@@ -79,7 +58,7 @@ def lie_on_one_grid(volumes: Mapping[Modality, Volume]) -> bool:
 
 def stripped_series(volumes: Mapping[Modality, Volume]) -> tuple[Modality, ...]:
     """Those of the images that are stripped, in channel order."""
-    return tuple(name for name in CHANNEL_ORDER if name in volumes and is_stripped(volumes[name]))
+    return tuple(name for name in CHANNEL_ORDER if name in volumes and looks_stripped(volumes[name]))
 
 
 def way_of(volumes: Mapping[Modality, Volume], stripped: bool) -> Way:

@@ -12,13 +12,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_runtime.cases.inputs import volume_of_array
 from eenet_runtime.errors import CaseError
-from eenet_runtime.heads.resampling import resample
-from eenet_runtime.volumes.boxes import Box, is_empty
-from eenet_runtime.volumes.grid import Grid, grid_in_network_axes, part_of_grid
-from eenet_runtime.volumes.labels import NUM_CLASSES
-from eenet_runtime.volumes.placement import Placement, overwrite_with_winner, tumour_box
+from eenet_runtime.heads.resampling import resample_array, resample_probabilities
+from eenet_runtime.volumes.grid import Grid, grid_in_network_axes
+from eenet_runtime.volumes.placement import Placement
 
 MARGIN_MM: Final = 12.0
 """Round the brain: a preview shows there what was taken away."""
@@ -87,36 +84,16 @@ class WayBack:
         return WayBack(Grid((height, width, depth), turned.affine @ network_to_target), reference, reference_to_pose)
 
     def labels(self, probabilities: NDArray[np.float32], threads: int | None = None) -> NDArray[np.uint8]:
-        """The most probable class of every voxel of the T1ce.
-
-        The classes are resampled and the maximum is taken afterwards. Only voxels are looked at that a voxel in which
-        background loses can reach; elsewhere background cannot lose, for weights are not negative.
+        """The most probable class of every voxel of the T1ce: classes are resampled, then the maximum is taken.
 
         Args:
             probabilities: float32 (H, W, D, classes) on the network's grid.
             threads: for the resampling; by default as many as the process may use.
 
         Returns:
-            uint8 (X, Y, Z) on the T1ce's grid, in its stored axis order, the first axis the fastest in memory. Equal
-            probabilities go to the lower class.
+            uint8 (X, Y, Z) on the T1ce's grid, in its stored axis order, the first axis the fastest in memory.
         """
-        labels = np.zeros(self.reference.shape, dtype=np.uint8, order="F")
-        tumour = tumour_box(probabilities)
-        if is_empty(tumour):
-            return labels
-        target = self._reached_from(tumour)
-        if is_empty(target):
-            return labels
-        source = _grown(tumour, [2 * steps for steps in self._reach_steps(self.box)], self.box.shape)
-        box, reference = part_of_grid(self.box, source), part_of_grid(self.reference, target)
-        near = probabilities[source]
-        tumours = [self._resampled(near[..., label], box, reference, threads) for label in range(1, NUM_CLASSES)]
-        # What the tumour classes leave is background, outside the network's box too.
-        background = np.ones_like(tumours[0])
-        for values in tumours:
-            background -= values
-        overwrite_with_winner(labels[target], [background, *tumours])
-        return labels
+        return resample_probabilities(probabilities, self.box, self.reference, self.reference_to_pose, threads=threads)
 
     def values(self, probabilities: NDArray[np.float32], threads: int | None = None) -> NDArray[np.float32]:
         """The probabilities of one class on the T1ce's grid, in its stored axis order; 0 outside the network's box.
@@ -125,36 +102,40 @@ class WayBack:
             probabilities: float32 (H, W, D) on the network's grid.
             threads: for the resampling.
         """
-        return self._resampled(probabilities, self.box, self.reference, threads)
-
-    def _resampled(
-        self, values: NDArray[np.float32], box: Grid, reference: Grid, threads: int | None
-    ) -> NDArray[np.float32]:
-        image = volume_of_array(np.ascontiguousarray(values), box.affine, "probabilities")
-        return resample(image, reference, self.reference_to_pose, threads=threads)
-
-    @property
-    def _reach_mm(self) -> float:
-        """How far from a voxel's centre its value is seen: linear interpolation between the larger of the voxels."""
-        return max(*self.box.spacing_mm, *self.reference.spacing_mm)
-
-    def _reach_steps(self, grid: Grid) -> list[int]:
-        return [int(np.ceil(self._reach_mm / spacing)) + 1 for spacing in grid.spacing_mm]
-
-    def _reached_from(self, box: Box) -> Box:
-        """The box of the T1ce's grid that a box of the network's grid can reach."""
-        corners = np.array(np.meshgrid(*((part.start, part.stop - 1) for part in box))).reshape(3, 8)
-        matrix = np.linalg.inv(self.reference.affine) @ np.linalg.inv(self.reference_to_pose) @ self.box.affine
-        indices = matrix[:3, :3] @ corners + matrix[:3, 3:]
-        lower, upper = np.floor(indices.min(axis=1)).astype(int), np.ceil(indices.max(axis=1)).astype(int)
-        first, second, third = (slice(int(low), int(high) + 1) for low, high in zip(lower, upper, strict=True))
-        return _grown((first, second, third), self._reach_steps(self.reference), self.reference.shape)
+        return resample_array(probabilities, self.box, self.reference, self.reference_to_pose, threads=threads)
 
 
-def _grown(box: Box, steps: list[int], shape: tuple[int, int, int]) -> Box:
-    """A box with so many voxels more on either side, as far as there are any."""
-    first, second, third = (
-        slice(min(max(0, part.start - step), size), max(0, min(size, part.stop + step)))
-        for part, step, size in zip(box, steps, shape, strict=True)
-    )
-    return first, second, third
+def nearest_labels(
+    labels: NDArray[np.uint8], grid: Grid, target: Grid, target_to_grid: NDArray[np.float64]
+) -> NDArray[np.uint8]:
+    """A mask on another grid by the nearest voxel, for pictures only.
+
+    Args:
+        labels: uint8 (X, Y, Z), 0 outside.
+        grid: where it lies.
+        target: where to show it.
+        target_to_grid: float64 (4, 4), world millimetres to world millimetres.
+    """
+    shown = np.zeros(target.shape, np.uint8)
+    matrix = np.linalg.inv(grid.affine) @ target_to_grid @ target.affine
+    sizes = np.array(grid.shape)
+    rows = np.indices(target.shape[1:]).reshape(2, -1)
+    for index in range(target.shape[0]):
+        places = matrix[:3, :1] * index + matrix[:3, 1:3] @ rows + matrix[:3, 3:]
+        stored = np.floor(places + 0.5).astype(np.intp)
+        inside = ((stored >= 0) & (stored < sizes[:, np.newaxis])).all(axis=0)
+        x, y, z = stored[:, inside]
+        shown[index].reshape(-1)[inside] = labels[x, y, z]
+    return shown
+
+
+def native_pose(grid: Grid) -> NDArray[np.float64]:
+    """The rotation that lays a grid's axes along the world's, float64 (4, 4): nothing is turned but an oblique grid."""
+    turned = grid_in_network_axes(grid).affine[:3, :3]
+    directions = turned / np.linalg.norm(turned, axis=0)
+    wanted = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    left, _, right = np.linalg.svd(wanted @ directions.T)
+    rotation = left @ np.diag([1.0, 1.0, np.linalg.det(left @ right)]) @ right
+    matrix = np.eye(4)
+    matrix[:3, :3] = rotation
+    return matrix

@@ -11,16 +11,20 @@ from eenet_runtime.cases.content_checks import CheckPolicy, judge
 from eenet_runtime.cases.inputs import CaseInput, load_series
 from eenet_runtime.cases.preprocessing import on_one_grid
 from eenet_runtime.errors import BundleError
-from eenet_runtime.heads.brain import BrainMasker, MaskFile, StripCommand, StrippedHeads
-from eenet_runtime.heads.network_masker import NetworkMasker, default_strip_bundle
-from eenet_runtime.heads.pose import Pose
+from eenet_runtime.files.nifti import sha256_of_image
 from eenet_runtime.heads.raw_case import Chain, Hooks, examine, lay_out, way_through
 from eenet_runtime.heads.series import NEEDED, Way, require_series
+from eenet_runtime.heads.stripping.brain_mask import BrainMasker
+from eenet_runtime.heads.stripping.given_masks import MaskCommand, MaskFile, StrippedHeads
+from eenet_runtime.heads.stripping.stripper import Stripper
 from eenet_runtime.segmenter.case_stages import OnNetworkGrid
 from eenet_runtime.segmenter.limits import Limits
 from eenet_runtime.segmenter.raw_settings import RawSettings
 from eenet_runtime.segmenter.segmentation import Stopwatch
 from eenet_runtime.volumes.labels import Modality
+
+NATIVE: Final = "native"
+"""The pose of heads that are turned no further than to the axes of their T1ce."""
 
 _AS_GIVEN: Final = "the series came stripped and on one grid: nothing was registered or stripped"
 _NUMPY: Final = "registered without the compiled package (eenet-native): slower, with the same result"
@@ -35,30 +39,20 @@ def chain_of(settings: RawSettings, bundle: Bundle, threads: int | None = None) 
         threads: by default as many as the process may use.
 
     Raises:
-        BundleError: no strip bundle is there, or it is damaged; or an unknown pose or engine was asked for.
-        BackendError: the strip command cannot be run.
+        BundleError: no strip bundle is there, or it is damaged; or an unknown pose was asked for.
+        CaseError: the brain mask cannot be read.
+        EENetError: a strip command without its places.
     """
-    pose = settings.pose if settings.pose is not None else bundle.manifest.pose
-    return Chain(
-        masker=_masker(settings, bundle),
-        pose=pose_by_name(pose),
-        spacing_mm=bundle.manifest.preset.spacing_mm,
-        stripped=settings.stripped,
-        engine=settings.engine,
-        threads=threads,
-    )
+    pose = settings.pose if settings.pose is not None else getattr(bundle.manifest, "pose", NATIVE)
+    return chain_for(settings, bundle.manifest.preset.spacing_mm, str(pose), threads)
 
 
-def pose_by_name(name: str) -> Pose:
-    """A pose by its name in a manifest.
-
-    Raises:
-        BundleError: unknown.
-    """
-    try:
-        return Pose(name)
-    except ValueError:
-        raise BundleError(f"pose {name!r} found, expected one of {', '.join(Pose)}") from None
+def chain_for(settings: RawSettings, spacing_mm: float, pose: str, threads: int | None = None) -> Chain:
+    """The chain to voxels of a size and a pose, without a model; see `chain_of`."""
+    if pose != NATIVE:
+        raise BundleError(f"pose {pose!r} found, this runtime turns heads to {NATIVE!r} only")
+    masker, name = _masker(settings, threads)
+    return Chain(masker, name, pose, spacing_mm, settings.stripped, settings.engine, threads)
 
 
 def require_may_lack(allow_missing: frozenset[Modality]) -> None:
@@ -117,11 +111,13 @@ def read_raw(
     return OnNetworkGrid(head.images, series.scheme, head, head.facts, head.findings, (_NUMPY,) if slow else ())
 
 
-def _masker(settings: RawSettings, bundle: Bundle) -> BrainMasker:
+def _masker(settings: RawSettings, threads: int | None) -> tuple[BrainMasker, str]:
+    """What says where the brain is, and what its masks follow from."""
     if settings.stripped:
-        return StrippedHeads()
+        return StrippedHeads(), "heads stripped before"
     if settings.brain_mask is not None:
-        return MaskFile(settings.brain_mask)
+        return MaskFile(settings.brain_mask), f"brain mask {sha256_of_image(settings.brain_mask)}"
     if settings.strip_command is not None:
-        return StripCommand(settings.strip_command)
-    return NetworkMasker(settings.strip_bundle or default_strip_bundle(bundle.folder))
+        return MaskCommand(settings.strip_command), f"command {settings.strip_command}"
+    stripper = Stripper(settings.strip_bundle, threads=threads)
+    return stripper, f"strip bundle {stripper.bundle.bundle_id}"

@@ -194,7 +194,7 @@ class Segmenter:
         self._admission.close()
         self.backend.close()
         if self.chain is not None:
-            self.chain.masker.release()
+            self.chain.release()
 
     def _prepare(
         self,
