@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
-from eenet_native import joint_histogram
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from eenet_native import joint_histogram
 from eenet_runtime.heads.registration.histogram import count_in_numpy
 
 SHAPE = (7, 9, 11)
@@ -72,9 +74,7 @@ def test_parts_add_up_to_the_whole_to_the_last_bit(seed: int, cuts: list[int]) -
     moving = noise(seed + 1)
     whole, inside = joint_histogram(points, bins, moving, STAY)
     edges = [0, *sorted(cuts), 5000]
-    parts = [
-        joint_histogram(points, bins, moving, STAY, slice(a, b)) for a, b in zip(edges[:-1], edges[1:], strict=True)
-    ]
+    parts = [joint_histogram(points, bins, moving, STAY, slice(a, b)) for a, b in itertools.pairwise(edges)]
     np.testing.assert_array_equal(sum(part[0] for part in parts), whole)
     assert sum(part[1] for part in parts) == inside
 
