@@ -1,9 +1,11 @@
 """EENet's 3D layers on the CPU, compiled: `Engine.encode` before the 2D network, `Engine.decode` after it.
 
+`joint_histogram` counts grey values for the registration of two images.
 README.md beside this package shows how the two halves are used; docs/native-engine.md says how they work.
 """
 
 from eenet_native._engine import Engine
+from eenet_native._joint_histogram import joint_histogram
 from eenet_native._library import CpuFeatures, cpu_features, expected_weights, instruction_sets
 from eenet_native._resampling import resample, resample_labels
 
@@ -13,6 +15,7 @@ __all__ = [
     "cpu_features",
     "expected_weights",
     "instruction_sets",
+    "joint_histogram",
     "resample",
     "resample_labels",
 ]

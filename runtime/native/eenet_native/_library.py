@@ -45,8 +45,8 @@ def library() -> ctypes.CDLL:
         loaded = ctypes.CDLL(str(path))
     except OSError as error:
         raise ImportError(f"{path}: cannot be loaded ({error}); install the package anew") from error
-    pointer, text = ctypes.c_void_p, ctypes.c_char_p
-    message = [text, ctypes.c_size_t]
+    pointer, text, size = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t
+    message = [text, size]
     for name, result, arguments in (
         ("eenet_cpu_features", ctypes.c_int, []),
         ("eenet_instruction_set", text, [ctypes.c_int]),
@@ -55,6 +55,11 @@ def library() -> ctypes.CDLL:
         ("eenet_engine_delete", None, [pointer]),
         ("eenet_engine_memory", ctypes.c_size_t, [pointer]),
         ("eenet_engine_instructions", text, [pointer]),
+        (
+            "eenet_joint_histogram",
+            ctypes.c_int,
+            [pointer, pointer, size, size, size, pointer, pointer, pointer, pointer, pointer, *message],
+        ),
         ("eenet_encode", ctypes.c_int, [pointer, pointer, pointer, *message]),
         ("eenet_decode", ctypes.c_int, [pointer, pointer, pointer, pointer, *message]),
     ):
