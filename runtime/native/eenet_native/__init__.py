@@ -7,5 +7,15 @@ README.md beside this package shows how the two halves are used; docs/native-eng
 from eenet_native._engine import Engine
 from eenet_native._joint_histogram import joint_histogram
 from eenet_native._library import CpuFeatures, cpu_features, expected_weights, instruction_sets
+from eenet_native._resampling import resample, resample_labels
 
-__all__ = ["CpuFeatures", "Engine", "cpu_features", "expected_weights", "instruction_sets", "joint_histogram"]
+__all__ = [
+    "CpuFeatures",
+    "Engine",
+    "cpu_features",
+    "expected_weights",
+    "instruction_sets",
+    "joint_histogram",
+    "resample",
+    "resample_labels",
+]
