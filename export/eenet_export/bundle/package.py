@@ -48,6 +48,7 @@ from eenet_runtime.bundle.manifest import (
 from eenet_runtime.errors import BackendError, ExportError, ParityError
 from eenet_runtime.files.atomic import remove_leftovers, write_atomically
 from eenet_runtime.selftest.golden import GOLDEN_NAME, NO_TUMOUR
+from eenet_runtime.volumes.pose import Pose
 from eenet_train.network.weights import WeightPrecision, round_weights
 
 _TOOLS: Final = (
@@ -85,6 +86,7 @@ class ExportSettings:
         limits: what counts as agreement.
         postprocessing: defaults for the runtime.
         note: one sentence for the manifest, for example what the model must not be used for.
+        pose: which way the training's heads lie; None for what the training says.
     """
 
     name: str = ""
@@ -97,6 +99,7 @@ class ExportSettings:
     limits: ParityLimits = field(default_factory=ParityLimits)
     postprocessing: PostprocessingSettings = field(default_factory=PostprocessingSettings)
     note: str = ""
+    pose: Pose | None = None
 
     def __post_init__(self) -> None:
         if "fp32" not in self.precisions or not set(self.precisions) <= FILES.keys():
@@ -195,6 +198,7 @@ class _Maker:
             parity=tuple(rows),
             golden=GOLDEN_NAME,
             modality_dropout=self.source.modality_dropout,
+            pose=self.settings.pose or self.source.pose,
             tools={tool: found for tool in _TOOLS if (found := _version(tool))},
             created=self.workshop.step("created", lambda: datetime.now(UTC).isoformat(timespec="seconds")),
         )

@@ -13,6 +13,7 @@ import keras
 
 from eenet_runtime.errors import ExportError
 from eenet_runtime.files.atomic import sha256_of_file
+from eenet_runtime.volumes.pose import Pose
 from eenet_runtime.volumes.presets import PRESETS, GeometryPreset
 from eenet_train.runs.run_folder import RunFolder, RunRecord, read_record
 
@@ -27,6 +28,7 @@ class SourceModel:
         sha256: of the file or files it was read from.
         provenance: what the manifest says about the weights: figures and case names, no paths.
         modality_dropout: chance with which the training blanked one modality; 0 where nothing is known.
+        pose: which way the training's heads lie.
     """
 
     model: keras.Model
@@ -34,6 +36,7 @@ class SourceModel:
     sha256: str
     provenance: dict[str, Any]
     modality_dropout: float = 0.0
+    pose: Pose = Pose.NATIVE
 
 
 def source_of(path: Path, preset: GeometryPreset | None = None) -> SourceModel:
@@ -61,7 +64,7 @@ def source_of_run(path: Path) -> SourceModel:
     record = read_record(run)
     digest = hashlib.sha256((sha256_of_file(run.model) + record.to_json()).encode() if run.model.is_file() else b"")
     model = load_model(run.model, record.preset)
-    return SourceModel(model, record.preset, digest.hexdigest(), _provenance(record), record.modality_dropout)
+    return SourceModel(model, record.preset, digest.hexdigest(), _provenance(record), record.modality_dropout, record.pose)
 
 
 def source_of_file(path: Path, preset: GeometryPreset | None = None) -> SourceModel:

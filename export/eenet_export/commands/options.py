@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from eenet_runtime.volumes.pose import Pose
+
 if TYPE_CHECKING:
     from eenet_export.bundle.package import ExportSettings
     from eenet_export.gate.parity import ParityLimits
@@ -63,6 +65,10 @@ class ExportOptions:
     note: Annotated[str, typer.Option(help="A sentence for the manifest, for example what the model is not for.")] = ""
     min_tumour_ml: Annotated[float, typer.Option(min=0, help="Default for the runtime: drop smaller components.")] = 0
     min_enhancing_ml: Annotated[float, typer.Option(min=0, help="Default for the runtime: ET below becomes NCR.")] = 0
+    pose: Annotated[
+        Pose | None,
+        typer.Option(help="Which way the training's heads lie, for raw heads (default: what the training says)."),
+    ] = None
     half_input: Annotated[bool, typer.Option("--half-input", help="Let the FP16 graph read FP16.")] = False
 
     def settings(self, gate: GateOptions, precisions: Iterable[Precision], *, engine: bool = False) -> ExportSettings:
@@ -82,4 +88,5 @@ class ExportOptions:
             limits=gate.limits(),
             postprocessing=PostprocessingSettings(self.min_tumour_ml, self.min_enhancing_ml),
             note=self.note,
+            pose=self.pose,
         )

@@ -22,6 +22,7 @@ from eenet_runtime.errors import BundleError, GeometryError
 from eenet_runtime.volumes.grid import NETWORK_AXES
 from eenet_runtime.volumes.labels import CHANNEL_ORDER, Label
 from eenet_runtime.volumes.normalization import NORMALIZATION
+from eenet_runtime.volumes.pose import Pose
 from eenet_runtime.volumes.presets import GeometryPreset
 
 SCHEMA_VERSION: Final = 2
@@ -142,6 +143,7 @@ class Manifest:
         cases: the cases of that measurement: SHA-256 of each input file, by case and modality.
         golden: file with an input and what the model makes of it; empty where there is none (see `golden`).
         modality_dropout: chance with which its training blanked one modality; 0 where it did not or nothing is known.
+        pose: which way its training's heads lie, so that raw heads are turned likewise.
         tools: versions of the packages that made it.
         created: UTC time, ISO 8601.
         modalities, axes, normalisation, labels: what the network was trained with; fixed in this schema version.
@@ -157,6 +159,7 @@ class Manifest:
     cases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     golden: str = ""
     modality_dropout: float = 0.0
+    pose: Pose = Pose.NATIVE
     tools: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
     modalities: tuple[str, ...] = tuple(modality.value for modality in CHANNEL_ORDER)
@@ -201,8 +204,9 @@ class Manifest:
                 parity=tuple(ParityRow(**entry) for entry in content["parity"]),
                 cases={str(case): dict(hashes) for case, hashes in content["cases"].items()},
                 golden=str(content["golden"]),
-                # Bundles of before this field say nothing, which is no.
+                # Bundles of before these fields say nothing, which is no, and as they come.
                 modality_dropout=float(content.get("modality_dropout", 0.0)),
+                pose=Pose(content.get("pose", Pose.NATIVE)),
                 tools=dict(content["tools"]),
                 created=str(content["created"]),
                 modalities=tuple(content["modalities"]),

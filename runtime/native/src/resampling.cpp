@@ -27,7 +27,7 @@ Range where_between(int64_t start, int64_t step, int64_t lower, int64_t upper, R
     if (step == 0) return start >= lower && start <= upper ? within : Range{within.first, within.first};
     // Smallest and largest index, rounded into the interval.
     const int64_t from = step > 0 ? lower - start : upper - start, to = step > 0 ? upper - start : lower - start;
-    const int64_t first = std::max(within.first, -floor_divide(-from, step));
+    const int64_t first = std::min(within.stop, std::max(within.first, -floor_divide(-from, step)));
     return {first, std::max(first, std::min(within.stop, floor_divide(to, step) + 1))};
 }
 
@@ -142,10 +142,11 @@ void resample_labels(const float* values, const ResamplingSource& source, int64_
         std::fill(sums, sums + classes * length, 0.0f);
         for (int sample = 0; sample < places.samples; ++sample) {
             const Row row = row_of(source, places, sample, j, k, length);
-            walk(source, row, [=](int64_t i, int64_t offset, int64_t x, int64_t y, int64_t z, float fx, float fy, float fz) {
-                for (int c = 0; c < classes; ++c)
-                    sums[c * length + i] += lerp_all(values + offset + c * class_stride, x, y, z, fx, fy, fz);
-            });
+            walk(source, row,
+                 [=](int64_t i, int64_t offset, int64_t x, int64_t y, int64_t z, float fx, float fy, float fz) {
+                     for (int c = 0; c < classes; ++c)
+                         sums[c * length + i] += lerp_all(values + offset + c * class_stride, x, y, z, fx, fy, fz);
+                 });
             for (int64_t i = 0; i < row.inside.first; ++i) sums[i] += 1.0f;
             for (int64_t i = row.inside.stop; i < length; ++i) sums[i] += 1.0f;
         }

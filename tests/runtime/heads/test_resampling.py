@@ -61,7 +61,9 @@ def volume(values: NDArray[Any], lies: Grid) -> Volume:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.uint16, np.int32, np.float32, np.float64, np.bool_])
 def test_onto_its_own_grid_an_image_comes_as_it_is(engine: Engine, dtype: Any) -> None:
-    values = noise((7, 6, 5), np.uint8).astype(dtype) if dtype != np.int8 else noise((7, 6, 5)).clip(0, 99).astype(dtype)
+    values = (
+        noise((7, 6, 5), np.uint8).astype(dtype) if dtype != np.int8 else noise((7, 6, 5)).clip(0, 99).astype(dtype)
+    )
     found = resample_array(values, grid((7, 6, 5)), grid((7, 6, 5)), IDENTITY, engine=engine)
     np.testing.assert_array_equal(found, values.astype(np.float32))
     assert found.dtype == np.float32
@@ -218,9 +220,7 @@ def tumour(shape: tuple[int, int, int], middle: tuple[float, float, float]) -> N
 
 
 @pytest.mark.parametrize(("degrees", "axis"), [(5, 0), (12, 1), (20, 2), (-20, 0)])
-def test_a_label_comes_back_through_probabilities_from_a_turned_grid(
-    engine: Engine, degrees: float, axis: int
-) -> None:
+def test_a_label_comes_back_through_probabilities_from_a_turned_grid(engine: Engine, degrees: float, axis: int) -> None:
     native, network = grid((60, 64, 52)), grid((76, 76, 72))
     truth = tumour(native.shape, (28.3, 33.1, 25.6))
     there = turned(degrees, axis)
@@ -269,9 +269,7 @@ def test_looking_near_the_tumour_alone_finds_what_looking_everywhere_finds(
     way = turned(degrees, axis)
     found = resample_probabilities(certain(labels), network, native, way)
     # One voxel of certain tumour in each corner makes the box the whole grid, and they can only win near themselves.
-    everywhere = [
-        resample_array(certain(labels)[..., label], network, native, way) for label in range(NUM_CLASSES)
-    ]
+    everywhere = [resample_array(certain(labels)[..., label], network, native, way) for label in range(NUM_CLASSES)]
     everywhere[0] = everywhere[0] + (1 - np.sum(everywhere, axis=0))
     best = np.sort(np.stack(everywhere), axis=0)
     clear = best[-1] - best[-2] > 1e-4

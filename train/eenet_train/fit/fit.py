@@ -211,6 +211,7 @@ def _new_record(
         fold=settings.fold,
         folds=settings.folds,
         modality_dropout=settings.recipe.augmentation.drop_modality,
+        pose=settings.pose,
     )
 
 

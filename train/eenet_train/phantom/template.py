@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,8 +45,12 @@ class Template:
     centre: tuple[float, float, float]
 
 
-def _load_volumes() -> tuple[Float3D, Float3D, Float3D]:
-    """T1, grey-matter and white-matter maps of nilearn, shape (197, 233, 189), RAS axes, values in [0, 1]."""
+def _datasets() -> Any:
+    """nilearn's templates.
+
+    Raises:
+        EENetError: nilearn is not installed.
+    """
     try:
         from nilearn import datasets
     except ImportError as error:
@@ -54,6 +58,21 @@ def _load_volumes() -> tuple[Float3D, Float3D, Float3D]:
             f"phantoms need nilearn, which brings the head template ({error}); install it with "
             "'pip install eenet[phantom]'"
         ) from error
+    return datasets
+
+
+def load_t1() -> Float3D:
+    """The T1 average, brain only: shape (197, 233, 189), RAS axes, 1 mm, values in [0, 1].
+
+    Raises:
+        EENetError: nilearn is not installed.
+    """
+    return np.asarray(_datasets().load_mni152_template(resolution=1).dataobj, dtype=np.float32)
+
+
+def _load_volumes() -> tuple[Float3D, Float3D, Float3D]:
+    """T1, grey-matter and white-matter maps of nilearn, shape (197, 233, 189), RAS axes, values in [0, 1]."""
+    datasets = _datasets()
     images = (
         datasets.load_mni152_template(resolution=1),
         datasets.load_mni152_gm_template(resolution=1),

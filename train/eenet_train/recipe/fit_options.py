@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from eenet_runtime.volumes.pose import Pose
 from eenet_runtime.volumes.presets import EENET_FAST, PRESETS
 
 
@@ -119,6 +120,10 @@ class FitOptions:
     ] = None
     seed: Annotated[
         int | None, typer.Option(min=0, help="Seed of split, samples, first weights and dropout [default: 0].")
+    ] = None
+    pose: Annotated[
+        Pose | None,
+        typer.Option(help="Which way the cases' heads lie: native, mni152 (phantoms) or sri24 (BraTS) [default: native]."),
     ] = None
     skip_bad: Annotated[
         bool | None,

@@ -11,6 +11,7 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from eenet_runtime.errors import TrainingError
+from eenet_runtime.volumes.pose import Pose
 from eenet_runtime.volumes.presets import GeometryPreset
 from eenet_train.recipe.recipe import EENET, Recipe
 
@@ -46,6 +47,7 @@ class FitSettings:
         partial_weights: take those that fit, where not all do, instead of refusing.
         data: the folder of the cases, as the user gave it.
         skip_bad: train without the cases that cannot be used, instead of refusing to.
+        pose: which way the heads of the cases lie; the model's bundle says it to those who turn raw heads.
 
     Raises:
         TrainingError: numbers that make no training.
@@ -75,6 +77,7 @@ class FitSettings:
     partial_weights: bool = False
     data: str = ""
     skip_bad: bool = False
+    pose: Pose = Pose.NATIVE
 
     def __post_init__(self) -> None:
         self._require_counts()

@@ -12,6 +12,7 @@ from eenet_runtime._version import __version__
 from eenet_runtime.errors import TrainingError
 from eenet_runtime.files.atomic import write_atomically
 from eenet_runtime.volumes.labels import Modality
+from eenet_runtime.volumes.pose import Pose
 from eenet_runtime.volumes.presets import GeometryPreset
 from eenet_train.runs.environment import package_version
 from eenet_train.runs.epoch_table import EpochTable
@@ -165,6 +166,7 @@ class RunRecord:
         skipped_cases: left out because they could not be used.
         fold, folds: the fold that was held out; 0 of 0 without folds.
         modality_dropout: chance with which one modality of a sample was blanked.
+        pose: which way the heads of its data lie; runs of before this field say nothing, which is as they come.
         warnings: what was wrong with the last epoch, a sentence each, such as a network that labels no tumour.
     """
 
@@ -185,6 +187,7 @@ class RunRecord:
     fold: int = 0
     folds: int = 0
     modality_dropout: float = 0.0
+    pose: Pose = Pose.NATIVE
     warnings: tuple[str, ...] = ()
 
     def to_json(self) -> str:
@@ -216,6 +219,7 @@ class RunRecord:
                 validation_cases=tuple(fields["validation_cases"]),
                 skipped_cases=tuple(fields.get("skipped_cases", ())),
                 warnings=tuple(fields.get("warnings", ())),
+                pose=Pose(fields.get("pose", Pose.NATIVE)),
                 validation_dice=None if dice is None else RegionScores(**dice),
                 versions=Versions(**fields["versions"]),
             )
