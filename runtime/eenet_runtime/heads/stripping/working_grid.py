@@ -42,7 +42,7 @@ class WorkingGrid:
         return np.nan_to_num(values, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
     def covered_by(self, grid: Grid, world_to_image: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Where an image on another grid shows anything, bool of this grid's shape; all True where it shows all of our field of view."""
+        """Where an image on another grid shows anything, bool; all True if it shows all of our field of view."""
         to_voxels = np.linalg.inv(grid.affine) @ world_to_image @ self.grid.affine
         corners = np.array(np.meshgrid(*((part.start, part.stop - 1) for part in self.field_of_view))).reshape(3, 8)
         places = to_voxels[:3, :3] @ corners + to_voxels[:3, 3:]
