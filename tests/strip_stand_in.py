@@ -41,7 +41,7 @@ def write_stand_in(folder: Path) -> Path:
     head = (200 * ball((48, 48, 48), 15)).astype(np.uint8)
     stages = TwoStages(_log_odds, _log_odds, EDGE, EDGE, StripPreprocessing())
     probability = stages.brain_probability(head.astype(np.float32), "golden")
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "format": np.array(GOLDEN_HEAD_FORMAT, np.int64),
         "head": head,
         "probability": np.rint(probability * STEPS).astype(np.uint8),
