@@ -5,5 +5,14 @@ README.md beside this package shows how the two halves are used; docs/native-eng
 
 from eenet_native._engine import Engine
 from eenet_native._library import CpuFeatures, cpu_features, expected_weights, instruction_sets
+from eenet_native._resampling import resample, resample_labels
 
-__all__ = ["CpuFeatures", "Engine", "cpu_features", "expected_weights", "instruction_sets"]
+__all__ = [
+    "CpuFeatures",
+    "Engine",
+    "cpu_features",
+    "expected_weights",
+    "instruction_sets",
+    "resample",
+    "resample_labels",
+]
