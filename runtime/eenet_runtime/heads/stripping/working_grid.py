@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from eenet_runtime.errors import CaseError
 from eenet_runtime.files.nifti import Volume
-from eenet_runtime.heads.stripping.interim_resampling import resample
+from eenet_runtime.heads.resampling import resample
 from eenet_runtime.volumes.boxes import Box
 from eenet_runtime.volumes.grid import Grid
 
