@@ -1,8 +1,8 @@
 """Whether a head was stripped before it came here.
 
-A stripped image is exactly 0 (or one other value) outside the brain, shows no more than a brain, and has no skull: on the
-way into it from either side or from front or back, nothing as empty as the background comes between two bright places.
-A scanner that sets air and bone to 0 fails the last, one that does not the first.
+A stripped image is exactly 0 (or one other value) outside the brain, shows no more than a brain, and has no skull: on
+the way into it from either side or from front or back, nothing as empty as the background comes between two bright
+places. A scanner that sets air and bone to 0 fails the last, one that does not the first.
 """
 
 from __future__ import annotations
