@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from eenet_runtime.heads.registration import Registration, register
 from eenet_runtime.machine.parallel import map_in_threads
 from eenet_runtime.machine.threads import usable_cpus
 from eenet_runtime.volumes.labels import CHANNEL_ORDER, Modality
+
+Engine = Literal["auto", "native", "numpy"]
+"""What counts in the registrations."""
 
 _THIRD: Final = (Modality.T2, Modality.FLAIR)
 """Series to which a loop can be closed, the preferred one first."""
@@ -37,7 +40,7 @@ class Aligned:
     pairs: tuple[PairFigures, ...]
 
 
-def align_series(volumes: Mapping[Modality, Volume], engine: str, threads: int | None) -> Aligned:
+def align_series(volumes: Mapping[Modality, Volume], engine: Engine, threads: int | None) -> Aligned:
     """Register every series to the T1ce, and the T1 to a third one.
 
     Several registrations run side by side, each with few threads: that takes less time than one after the other with

@@ -16,8 +16,9 @@ from eenet_runtime.cases.inputs import volume_of_array
 from eenet_runtime.cases.preprocessing import CaseImages
 from eenet_runtime.files.nifti import Volume
 from eenet_runtime.heads.doubt import find_doubts
-from eenet_runtime.heads.figures import HeadFigures
-from eenet_runtime.heads.pairs import Aligned, align_series, loop_mm
+from eenet_runtime.heads.figures import HeadFigures, PoseFigures
+from eenet_runtime.heads.pairs import Aligned, Engine, align_series, loop_mm
+from eenet_runtime.heads.pose import find_pose
 from eenet_runtime.heads.resampling import resample, resample_array
 from eenet_runtime.heads.series import Way, require_series, stripped_series, way_of
 from eenet_runtime.heads.stripping.brain_mask import BrainMask, BrainMasker
@@ -27,6 +28,7 @@ from eenet_runtime.heads.target import MARGIN_MM, WayBack, native_pose, target_g
 from eenet_runtime.volumes.grid import Grid
 from eenet_runtime.volumes.labels import CHANNEL_ORDER, Modality
 from eenet_runtime.volumes.placement import Placement
+from eenet_runtime.volumes.pose import Pose
 
 _LOOP_POINTS_MM: Final = 8
 """Distance of the points of the brain at which two ways are compared."""
@@ -51,17 +53,17 @@ class Chain:
 
     masker: BrainMasker
     masker_name: str
-    pose: str
+    pose: Pose
     spacing_mm: float
     stripped: bool = False
-    engine: str = "auto"
+    engine: Engine = "auto"
     threads: int | None = None
     margin_mm: float = MARGIN_MM
 
     @property
     def identity(self) -> dict[str, str]:
         """What results follow from besides the inputs and the network; both engines of registration give one."""
-        return {"strip": self.masker_name, "pose": self.pose}
+        return {"strip": self.masker_name, "pose": self.pose.value}
 
     def release(self) -> None:
         """Free what the masker holds in memory; it loads it again when it is needed."""
@@ -171,7 +173,10 @@ def examine(case_id: str, volumes: Mapping[Modality, Volume], chain: Chain, hook
     figures = replace(figures, brain=brain.figures, loop_mm=loop_mm(aligned, _points_of(brain)))
     hooks.judge(find_doubts(figures))
     with hooks.stage("pose"):
-        t1ce_to_pose = native_pose(t1ce.grid)
+        fit = find_pose(t1ce, brain.mask, brain.grid, chain.pose, threads=chain.threads, engine=chain.engine)
+        # The scanner's own axes may lie obliquely; a network sees heads along the axes of their T1ce.
+        t1ce_to_pose = native_pose(t1ce.grid) if chain.pose is Pose.NATIVE else fit.t1ce_to_pose
+    figures = replace(figures, pose=PoseFigures(fit.nmi, fit.sharpness, fit.consensus, fit.scale))
     findings = (*find_doubts(figures), *find_two_orientations(CaseImages(case_id, dict(volumes))))
     hooks.judge(findings)
     return Examined(way, aligned, brain, t1ce_to_pose, figures, findings)
@@ -248,7 +253,7 @@ def _facts(examined: Examined, chain: Chain, target: Grid) -> dict[str, Any]:
     """What a report says of the way, in plain values."""
     return {
         "way": examined.way.value,
-        "pose": chain.pose,
+        "pose": chain.pose.value,
         "brain_mask": examined.brain.source,
         "t1ce_to_series": {modality.value: _rows(matrix) for modality, matrix in examined.aligned.t1ce_to.items()},
         "t1ce_to_pose": _rows(examined.t1ce_to_pose),

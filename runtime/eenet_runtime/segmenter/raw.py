@@ -22,9 +22,7 @@ from eenet_runtime.segmenter.limits import Limits
 from eenet_runtime.segmenter.raw_settings import RawSettings
 from eenet_runtime.segmenter.segmentation import Stopwatch
 from eenet_runtime.volumes.labels import Modality
-
-NATIVE: Final = "native"
-"""The pose of heads that are turned no further than to the axes of their T1ce."""
+from eenet_runtime.volumes.pose import Pose
 
 _AS_GIVEN: Final = "the series came stripped and on one grid: nothing was registered or stripped"
 _NUMPY: Final = "registered without the compiled package (eenet-native): slower, with the same result"
@@ -43,16 +41,18 @@ def chain_of(settings: RawSettings, bundle: Bundle, threads: int | None = None) 
         CaseError: the brain mask cannot be read.
         EENetError: a strip command without its places.
     """
-    pose = settings.pose if settings.pose is not None else getattr(bundle.manifest, "pose", NATIVE)
-    return chain_for(settings, bundle.manifest.preset.spacing_mm, str(pose), threads)
+    pose = settings.pose if settings.pose is not None else bundle.manifest.pose
+    return chain_for(settings, bundle.manifest.preset.spacing_mm, pose, threads)
 
 
 def chain_for(settings: RawSettings, spacing_mm: float, pose: str, threads: int | None = None) -> Chain:
     """The chain to voxels of a size and a pose, without a model; see `chain_of`."""
-    if pose != NATIVE:
-        raise BundleError(f"pose {pose!r} found, this runtime turns heads to {NATIVE!r} only")
+    try:
+        turned = Pose(pose)
+    except ValueError:
+        raise BundleError(f"pose {pose!r} found, expected one of {', '.join(Pose)}") from None
     masker, name = _masker(settings, threads)
-    return Chain(masker, name, pose, spacing_mm, settings.stripped, settings.engine, threads)
+    return Chain(masker, name, turned, spacing_mm, settings.stripped, settings.engine, threads)
 
 
 def require_may_lack(allow_missing: frozenset[Modality]) -> None:

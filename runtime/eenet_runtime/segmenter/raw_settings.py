@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class RawSettings:
     brain_mask: Path | None = None
     stripped: bool = False
     pose: str | None = None
-    engine: str = "auto"
+    engine: Literal["auto", "native", "numpy"] = "auto"
 
     def __post_init__(self) -> None:
         given = {
