@@ -19,6 +19,7 @@ from eenet_runtime.errors import CaseError
 from eenet_runtime.folders.tables import format_table
 from eenet_runtime.heads.raw_case import Chain, Examined, examine
 from eenet_runtime.heads.resampling import resample_array
+from eenet_runtime.heads.target import inverse
 from eenet_runtime.volumes.labels import Modality
 
 SEED: Final = 0
@@ -125,7 +126,7 @@ def _row(case_id: str, name: str, is_wrong: bool, series: Series, chain: Chain) 
 def _one_stripped(examined: Examined, series: Series) -> Series:
     """The same case with its T2 stripped by the mask of the T1ce."""
     t2 = series[Modality.T2]
-    to_t1ce = np.linalg.inv(examined.aligned.t1ce_to[Modality.T2])
+    to_t1ce = inverse(examined.aligned.t1ce_to[Modality.T2])
     brain = resample_array(examined.brain.mask, examined.brain.grid, t2.grid, to_t1ce) >= 0.5
     return {**series, Modality.T2: replace(t2, data=np.where(brain, t2.data, 0))}
 

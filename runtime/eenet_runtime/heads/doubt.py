@@ -212,8 +212,8 @@ LIMITS: Final = (
     Limit(
         "template",
         _pose("sharpness"),
-        certain=0.005,
-        suspected=0.015,
+        certain=0.0015,
+        suspected=0.003,
         low=True,
         says="the brain does not lock into the template: no brain, upside down, or a failed strip",
     ),

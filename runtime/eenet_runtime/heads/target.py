@@ -105,6 +105,11 @@ class WayBack:
         return resample_array(probabilities, self.box, self.reference, self.reference_to_pose, threads=threads)
 
 
+def inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The way back of a 4 x 4 matrix."""
+    return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
+
+
 def nearest_labels(
     labels: NDArray[np.uint8], grid: Grid, target: Grid, target_to_grid: NDArray[np.float64]
 ) -> NDArray[np.uint8]:

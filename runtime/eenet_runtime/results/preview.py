@@ -63,9 +63,9 @@ def render_preview(segmentation: Segmentation, *, case_id: str = "") -> bytes:
     alerts += [f"notice: {words}" for words in missing_warnings(images.missing)]
     head = segmentation.head
     if head is not None:
-        from eenet_runtime.heads.target import nearest_labels
+        from eenet_runtime.heads.target import inverse, nearest_labels
 
-        reference, to_reference = head.reference.grid, np.linalg.inv(head.reference_to_pose)
+        reference, to_reference = head.reference.grid, inverse(head.reference_to_pose)
         return draw_preview(
             nearest_labels(segmentation.labels, reference, images.grid, to_reference),
             head.greys,
