@@ -38,8 +38,8 @@ PROTOCOLS: Final[dict[Modality, tuple[tuple[float, Orientation, bool], ...]]] = 
         (0.30, Orientation.SAGITTAL, True),
     ),
 }
-"""Chances of orientation and kind (True: 3D). Our own, after what glioma protocols ask for: mostly a 3D T1ce, often a 3D
-FLAIR, 2D slices elsewhere."""
+"""Chances of orientation and kind (True: 3D). Our own, after what glioma protocols ask for: mostly a 3D T1ce, often a
+3D FLAIR, 2D slices elsewhere."""
 _AXES: Final = {
     # Columns: along the rows of a picture, along its columns, from slice to slice; RAS.
     Orientation.AXIAL: np.array([[-1.0, 0, 0], [0, -1, 0], [0, 0, 1]]).T,
