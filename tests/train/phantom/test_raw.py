@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ from eenet_train.phantom.raw import (
 )
 from eenet_train.phantom.raw.acquire import profile, sample
 from eenet_train.phantom.raw.anatomy import Tissue
-from eenet_train.phantom.raw.geometry import about, move, rotation_about
+from eenet_train.phantom.raw.geometry import about, inverse, move, rotation_about
 from eenet_train.phantom.raw.scene import SIGNALS, Scene, make_scene
 from eenet_train.phantom.raw.write import series_bytes
 from eenet_train.phantom.settings import HARD
@@ -60,11 +61,16 @@ def centres(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.float64]:
     return move(grid.affine, np.argwhere(mask).astype(np.float64))
 
 
-def looked_up(volume: NDArray[np.generic], grid: Grid, points: NDArray[np.float64]) -> NDArray[np.generic]:
+def indices(shape: tuple[int, int, int]) -> NDArray[np.float64]:
+    """The index of each voxel, shape (X, Y, Z, 3)."""
+    return np.moveaxis(np.indices(shape, dtype=np.float64), 0, -1)
+
+
+def looked_up(volume: NDArray[Any], grid: Grid, points: NDArray[np.float64]) -> NDArray[Any]:
     """The voxels in which points of the world lie; those outside the grid are left out."""
-    voxels = np.rint(move(np.linalg.inv(grid.affine), points)).astype(int)
+    voxels = np.rint(move(inverse(grid.affine), points)).astype(int)
     inside = ((voxels >= 0) & (voxels < np.array(grid.shape))).all(axis=1)
-    return volume[tuple(voxels[inside].T)]
+    return np.asarray(volume[tuple(voxels[inside].T)])
 
 
 # --- the truth -------------------------------------------------------------------------------------------------------
@@ -82,11 +88,11 @@ def test_a_voxel_shows_what_lies_at_its_middle_in_the_phantom(
 ) -> None:
     """Of an image whose value is a place, interpolation and averaging over a slice give back the place itself."""
     scene_grid = Grid((40, 40, 40), np.diag((-2.0, -2, 2, 1)) + np.outer([1, 1, -1, 0], [0, 0, 0, 40.0]))
-    ramp = move(scene_grid.affine, np.stack(np.indices(scene_grid.shape), axis=-1).astype(np.float64))
+    ramp = move(scene_grid.affine, indices(scene_grid.shape))
     rotation = rotation_about(np.array([0.6, 0.0, 0.8]), angle)
     to_scene = about(np.zeros(3), rotation, np.array(shift))
     target = Grid((5, 4, 3), np.diag((1.5, 2.0, 3.0, 1)))
-    wanted = move(to_scene @ target.affine, np.stack(np.indices(target.shape), axis=-1).astype(np.float64))
+    wanted = move(to_scene @ target.affine, indices(target.shape))
     for coordinate in range(3):
         image = np.ascontiguousarray(ramp[..., coordinate], dtype=np.float32)
         found = sample(image, scene_grid, target, to_scene, axis, thickness)
@@ -109,7 +115,7 @@ def test_the_matrices_carry_each_series_brain_into_the_t1ces(phantom: RawPhantom
     for modality in OTHERS:
         series = phantom.series[modality]
         core = ndimage.binary_erosion(series.brain)
-        points = move(np.linalg.inv(series.t1ce_to_series), centres(core, series.grid))
+        points = move(inverse(series.t1ce_to_series), centres(core, series.grid))
         assert looked_up(t1ce.brain, t1ce.grid, points).mean() > 0.995
         # The check can fail: with the matrix left out, the brains lie apart.
         if np.linalg.norm(move(series.t1ce_to_series, np.zeros(3))) > 6:
@@ -119,7 +125,7 @@ def test_the_matrices_carry_each_series_brain_into_the_t1ces(phantom: RawPhantom
 def test_a_tumour_voxel_of_any_series_lands_on_the_phantoms_tumour(phantom: RawPhantom) -> None:
     wide = ndimage.binary_dilation(phantom.labels > 0)
     for series in phantom.series.values():
-        points = move(np.linalg.inv(series.phantom_to_series), centres(series.labels > 0, series.grid))
+        points = move(inverse(series.phantom_to_series), centres(series.labels > 0, series.grid))
         assert len(points) > 50
         assert looked_up(wide, phantom.grid, points).mean() > 0.99
         same = looked_up(phantom.labels, phantom.grid, points) > 0
@@ -211,9 +217,8 @@ def test_slices_lie_in_the_plane_that_the_plan_names(orientation: Orientation) -
 @pytest.mark.parametrize("slab_mm", [33.0, 66.0])
 def test_a_slab_covers_what_it_says_and_the_t1ce_is_whole(slab_mm: float) -> None:
     always = replace(SMALL, slab_chance=1.0, slab_mm=Range(slab_mm, slab_mm))
-    made = make_raw_phantom(
-        5, 2, always, {Modality.T2: Plan(orientation=Orientation.AXIAL, is_3d=False, spacing_mm=5.5)}
-    )
+    plan = Plan(orientation=Orientation.AXIAL, is_3d=False, spacing_mm=5.5)
+    made = make_raw_phantom(5, 2, always, {Modality.T2: plan})
     assert made.series[Modality.T1].brain_covered == 1
     assert made.series[Modality.T1CE].brain_covered == 1
     for modality in (Modality.T2, Modality.FLAIR):
@@ -250,10 +255,9 @@ def test_the_brain_lies_in_fluid_dura_bone_and_scalp(scene: Scene) -> None:
         assert outward[-1] == Tissue.AIR
     # Skin is thinner than these voxels: it is seen in places, always next to air.
     skin = scene.tissue == Tissue.SKIN
+    skin &= ~ndimage.binary_dilation(scene.tissue == Tissue.VITREOUS, iterations=2)
     beside_air = ndimage.binary_dilation(scene.tissue == Tissue.AIR, iterations=2)
-    assert (skin & beside_air).sum() > 0.9 * (
-        skin & ~ndimage.binary_dilation(scene.tissue == Tissue.VITREOUS, iterations=2)
-    ).sum()
+    assert (skin & beside_air).sum() > 0.9 * skin.sum() > 0
 
 
 def test_the_brain_is_nowhere_bone_or_outside(scene: Scene) -> None:

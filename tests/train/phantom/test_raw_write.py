@@ -14,7 +14,9 @@ pytest.importorskip("nilearn", reason="phantoms need the template that nilearn b
 
 from eenet_runtime import find_cases
 from eenet_runtime.errors import OutputError
+from eenet_runtime.files.atomic import write_atomically
 from eenet_runtime.volumes.labels import Modality
+from eenet_train.phantom.nifti import write_nifti
 from eenet_train.phantom.raw import SMALL, RawPhantom, RawSettings, make_raw_phantom, write
 from eenet_train.phantom.raw.write import is_complete, write_raw_phantoms
 from eenet_train.phantom.write import PhantomDone
@@ -97,7 +99,6 @@ def test_finished_cases_are_kept_and_incomplete_ones_made_again(quick: list[int]
 def test_a_run_that_breaks_leaves_no_half_written_case(
     breaks: str, quick: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    atomic, image = write.write_atomically, write.write_nifti
 
     def guarded(writer: object) -> object:
         def run(path: Path, *arguments: object) -> None:
@@ -108,8 +109,8 @@ def test_a_run_that_breaks_leaves_no_half_written_case(
         return run
 
     with monkeypatch.context() as patch:
-        patch.setattr(write, "write_atomically", guarded(atomic))
-        patch.setattr(write, "write_nifti", guarded(image))
+        patch.setattr(write, "write_atomically", guarded(write_atomically))
+        patch.setattr(write, "write_nifti", guarded(write_nifti))
         with pytest.raises(OutputError, match="No space left on device"):
             write_raw_phantoms(tmp_path, cases=1, seed=5, settings=SMALL)
     assert not is_complete(tmp_path, CASE.format(0))
