@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 
 FORBIDDEN = {"tensorflow", "keras", "onnx", "tf2onnx", "torch", "scipy", "onnxruntime", "openvino", "nilearn"}
 INSTALLERS = {"pip", "setuptools", "wheel"}
-MOST_MEGABYTES = 165
-"""What the base install may take (docs/dependencies.md); with OpenVINO, the larger CPU engine, 350."""
+MOST_MEGABYTES = 175
+"""What the base install may take (docs/dependencies.md); with OpenVINO, the larger CPU engine, 360."""
 
 ROOT = Path(__file__).parents[2]
 NEEDS_AN_EXTRA = {

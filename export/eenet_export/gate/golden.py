@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,7 +91,7 @@ def write_golden(case: GoldenCase, path: Path) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "format": np.array(GOLDEN_FORMAT, dtype=np.int64),
         "repeats": np.array(case.repeats, dtype=np.int64),
         "coarse": case.coarse,

@@ -1,7 +1,7 @@
 """deepbet's networks as their authors publish them, and what they make of a head in PyTorch.
 
-The files are pinned by their hashes: a wheel that was built anew is another one, and is refused. PyTorch's own functions
-sample, normalise and compute here, after deepbet 1.0.2's `run_model`; the runtime's NumPy is held against this.
+The files are pinned by their hashes: a wheel that was built anew is another one, and is refused. PyTorch's own
+functions sample, normalise and compute here, after deepbet 1.0.2's `run_model`; the runtime's NumPy is held against it.
 """
 
 from __future__ import annotations

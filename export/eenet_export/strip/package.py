@@ -77,10 +77,10 @@ def make_strip_bundle(
             source={
                 "package": f"deepbet {VERSION}",
                 "wheel_sha256": WHEEL_SHA256,
-                "files": {name: sha256 for name, sha256 in NETWORKS.values()},
+                "files": dict(NETWORKS.values()),
                 "licence_file": LICENCE_FILE,
                 "address": "https://github.com/wwu-mmll/deepbet",
-                "weights": "kernels of convolutions stored in FP16; the softmax of two channels is a sigmoid of one",
+                "weights": "convolutions' kernels stored in FP16; one channel of log-odds instead of a softmax of two",
             },
             licence="MIT",
             notice=NOTICE,

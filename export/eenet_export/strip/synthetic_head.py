@@ -56,7 +56,7 @@ def draw_head(
         spacing_mm: edge of a voxel.
         seed: of the noise and the folds.
         pitch_degrees: how far the head nods forward.
-        noise: standard deviation of Gaussian noise, in the brightness of fat; the magnitude is taken, as a scanner does.
+        noise: standard deviation of Gaussian noise, in the brightness of fat; the magnitude is taken, as scanners do.
         cavity_mm: radius of a cavity filled with fluid that opens to the surface of one side of the brain; 0: none.
     """
     rng = np.random.default_rng(seed)

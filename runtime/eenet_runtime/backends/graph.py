@@ -38,11 +38,14 @@ class Graph(Protocol):
         """The device that really computes, for example `cpu (2 threads)`."""
 
     def __call__(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The output for an input, in a fresh array. What the engine needed in between is given back.
+        """The output for an input, in a fresh array.
 
         Raises:
             BackendError: the engine failed, or computed NaN or infinity.
         """
+
+    def rest(self) -> None:
+        """Give back what the engine keeps between two calls, as far as it can; the next call takes it again."""
 
     def close(self) -> None:
         """Free it; calling it twice is allowed."""

@@ -58,6 +58,9 @@ class OnnxRuntimeGraph(Loaded):
             raise BackendError("ONNX Runtime computed NaN or infinity")
         return result
 
+    def rest(self) -> None:
+        """Nothing is kept: the session has no arena."""
+
     def _free(self) -> None:
         self._session = None
 

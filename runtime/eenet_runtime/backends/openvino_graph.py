@@ -57,13 +57,16 @@ class OpenVinoGraph(Loaded):
                 run.set_input_tensor(0, self._openvino.Tensor(ready, shared_memory=True))
                 run.infer()
                 result: NDArray[np.float32] = run.get_output_tensor(0).data.copy()
-                del run
-                self._compiled.release_memory()
             except Exception as error:
                 raise BackendError(f"OpenVINO failed while computing ({reason(error)})") from error
         if not np.isfinite(result).all():
             raise BackendError("OpenVINO computed NaN or infinity")
         return result
+
+    def rest(self) -> None:
+        """See `Graph.rest`."""
+        with self._turn():
+            self._compiled.release_memory()
 
     def _free(self) -> None:
         self._compiled = None

@@ -37,7 +37,7 @@ class StripNetwork:
 
     Attributes:
         path: its ONNX graph, weights inside, any three sizes that are multiples of 32: float32 (1, 1, X, Y, Z), axes
-            RAS, to the probability of brain, float32 of the same shape.
+            RAS, to the log-odds of brain, float32 of the same shape.
         edge: voxels along each axis that it was trained with.
         input_name, output_name: its tensors.
     """
@@ -45,7 +45,7 @@ class StripNetwork:
     path: str
     edge: int
     input_name: str = "volume"
-    output_name: str = "brain"
+    output_name: str = "log_odds"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from eenet_runtime.heads.stripping.brain_mask import BrainMask, brain_mask, clea
 from eenet_runtime.heads.stripping.golden_head import require_golden
 from eenet_runtime.heads.stripping.shipped import shipped_strip_bundle
 from eenet_runtime.heads.stripping.two_stages import TwoStages
-from eenet_runtime.heads.stripping.working_grid import working_grid
+from eenet_runtime.heads.stripping.working_grid import WorkingGrid, working_grid
 from eenet_runtime.log import LOGGER
 from eenet_runtime.volumes.dice import dice
 
@@ -80,22 +80,38 @@ class Stripper:
             BackendError, SelfTestError, BundleError: see `prepare`; or an engine failed.
         """
         working = working_grid(t1ce)
+        if (t1 is None) != (t1ce_to_t1 is None):
+            raise ValueError("a T1 and its matrix come together")
         with self._lock:
             stages = self._loaded()
-            threshold = stages.preprocessing.threshold
-            probability = stages.brain_probability(working.sampled(t1ce, None, self._threads), t1ce.source)
-            agreement = None
-            if t1 is not None:
-                if t1ce_to_t1 is None:
-                    raise ValueError("a T1 was given without its matrix")
-                second = stages.brain_probability(working.sampled(t1, t1ce_to_t1, self._threads), t1.source)
-                shown = working.covered_by(t1.grid, t1ce_to_t1)
-                agreement = dice((probability > threshold) & shown, (second > threshold) & shown)
-                # Where the T1 shows nothing the T1ce speaks alone.
-                np.add(probability, second, out=probability, where=shown)
-                np.multiply(probability, np.float32(0.5), out=probability, where=shown)
-        mask = clean_mask(probability > threshold)
+            try:
+                probability, agreement = self._probability(stages, working, t1ce, t1, t1ce_to_t1)
+            finally:
+                for graph in self._graphs:
+                    graph.rest()
+        mask = clean_mask(probability > stages.preprocessing.threshold)
         return brain_mask(mask, working, agreement, self.source, t1ce.source)
+
+    def _probability(
+        self,
+        stages: TwoStages,
+        working: WorkingGrid,
+        t1ce: Volume,
+        t1: Volume | None,
+        t1ce_to_t1: NDArray[np.float64] | None,
+    ) -> tuple[NDArray[np.float32], float | None]:
+        """Probability of brain on the working grid, averaged, and how the two images agree."""
+        probability = stages.brain_probability(working.sampled(t1ce, None, self._threads), t1ce.source)
+        if t1 is None or t1ce_to_t1 is None:
+            return probability, None
+        second = stages.brain_probability(working.sampled(t1, t1ce_to_t1, self._threads), t1.source)
+        shown = working.covered_by(t1.grid, t1ce_to_t1)
+        threshold = stages.preprocessing.threshold
+        agreement = dice((probability > threshold) & shown, (second > threshold) & shown)
+        # Where the T1 shows nothing the T1ce speaks alone.
+        np.add(probability, second, out=probability, where=shown)
+        np.multiply(probability, np.float32(0.5), out=probability, where=shown)
+        return probability, agreement
 
     def close(self) -> None:
         """Free the networks; a later head loads them again."""

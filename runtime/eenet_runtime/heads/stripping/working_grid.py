@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from eenet_runtime.errors import CaseError
 from eenet_runtime.files.nifti import Volume
-from eenet_runtime.heads.stripping.interim_resampling import resample
+from eenet_runtime.heads.resampling import resample
 from eenet_runtime.volumes.boxes import Box
 from eenet_runtime.volumes.grid import Grid
 
@@ -42,8 +42,12 @@ class WorkingGrid:
         return np.nan_to_num(values, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
     def covered_by(self, grid: Grid, world_to_image: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Where an image on another grid shows anything, bool of this grid's shape."""
+        """Where an image on another grid shows anything, bool; all True if it shows all of our field of view."""
         to_voxels = np.linalg.inv(grid.affine) @ world_to_image @ self.grid.affine
+        corners = np.array(np.meshgrid(*((part.start, part.stop - 1) for part in self.field_of_view))).reshape(3, 8)
+        places = to_voxels[:3, :3] @ corners + to_voxels[:3, 3:]
+        if ((places >= -0.5) & (places <= np.array(grid.shape)[:, np.newaxis] - 0.5)).all():
+            return np.ones(self.grid.shape, np.bool_)
         covered = np.ones(self.grid.shape, np.bool_)
         x, y, z = np.ogrid[tuple(slice(0, size) for size in self.grid.shape)]
         for row, size in zip(to_voxels[:3].astype(np.float32), grid.shape, strict=True):
