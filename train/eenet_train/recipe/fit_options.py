@@ -123,7 +123,9 @@ class FitOptions:
     ] = None
     pose: Annotated[
         Pose | None,
-        typer.Option(help="Which way the cases' heads lie: native, mni152 (phantoms) or sri24 (BraTS) [default: native]."),
+        typer.Option(
+            help="Which way the cases' heads lie: native, mni152 (phantoms) or sri24 (BraTS) [default: native]."
+        ),
     ] = None
     skip_bad: Annotated[
         bool | None,
