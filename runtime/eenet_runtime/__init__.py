@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from eenet_runtime.folders.folder import segment_folder
     from eenet_runtime.segmenter.limits import Cancellation
+    from eenet_runtime.segmenter.raw_settings import RawSettings
     from eenet_runtime.segmenter.segmentation import Provenance, Segmentation
     from eenet_runtime.segmenter.segmenter import Segmenter
     from eenet_runtime.volumes.labels import Label, Modality, Region
@@ -52,6 +53,7 @@ _HOMES = {
     "Modality": "volumes.labels",
     "Region": "volumes.labels",
     "Cancellation": "segmenter.limits",
+    "RawSettings": "segmenter.raw_settings",
     "ImageArray": "cases.inputs",
     "Provenance": "segmenter.segmentation",
     "Segmentation": "segmenter.segmentation",
@@ -75,6 +77,7 @@ __all__ = [
     "Modality",
     "OutputError",
     "Provenance",
+    "RawSettings",
     "Region",
     "Segmentation",
     "Segmenter",

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from eenet_runtime.cases.case_files import MODALITY_WORDS, CaseFiles, case_from_paths
 from eenet_runtime.cases.missing_modality import require_modalities
-from eenet_runtime.cases.preprocessing import CaseImages, on_one_grid, read_case
+from eenet_runtime.cases.preprocessing import CaseImages, on_one_grid, read_series
 from eenet_runtime.errors import CaseError
 from eenet_runtime.files.nifti import Volume, read_volume
 from eenet_runtime.volumes.grid import Grid, check_affine
@@ -47,6 +47,21 @@ CaseInput: TypeAlias = CaseFiles | Mapping[str, ImageInput]
 
 
 @dataclass(frozen=True)
+class LoadedSeries:
+    """A case in memory whose images may lie anywhere.
+
+    Attributes:
+        case_id: the case's name.
+        volumes: its images in channel order, each on its own grid.
+        scheme: how its files, if it has any, write the classes.
+    """
+
+    case_id: str
+    volumes: dict[Modality, Volume]
+    scheme: LabelScheme
+
+
+@dataclass(frozen=True)
 class LoadedCase:
     """A case in memory.
 
@@ -72,6 +87,24 @@ def load_case(
 ) -> LoadedCase:
     """Read a case, or take it over from memory; both are held to the same rules.
 
+    Args:
+        case, case_id, allow_missing, threads: see `load_series`.
+
+    Raises:
+        CaseError: as `read_case`, for images in memory too; or a modality is missing, unknown or given twice.
+    """
+    series = load_series(case, case_id, allow_missing, threads)
+    return LoadedCase(on_one_grid(series.case_id, series.volumes), series.scheme)
+
+
+def load_series(
+    case: CaseInput,
+    case_id: str | None = None,
+    allow_missing: frozenset[Modality] = frozenset(),
+    threads: int | None = None,
+) -> LoadedSeries:
+    """The same, wherever the images lie.
+
     A file is read to its end, with its checksum. Of a nibabel image that still lies in a file nibabel reads what it
     needs, and no checksum. Arrays are used where they are, not copied.
 
@@ -82,20 +115,19 @@ def load_case(
         threads: files read at a time; by default as many as this process may use processors.
 
     Raises:
-        CaseError: as `read_case`, for images in memory too; or a modality is missing, unknown or given twice.
+        CaseError: an image is unreadable or no 3D volume; or a modality is missing, unknown or given twice.
     """
     if isinstance(case, CaseFiles):
         named = case if case_id is None else replace(case, case_id=case_id)
         require_modalities(named.case_id, named.images, allow_missing)
-        return LoadedCase(read_case(named, threads), case.scheme)
+        return LoadedSeries(named.case_id, read_series(named, threads), case.scheme)
     name = name_of(case, case_id)
     images = _by_modality(name, case, allow_missing)
     paths = {modality: Path(image) for modality, image in images.items() if isinstance(image, Path | str)}
     if len(paths) == len(images):
         files = case_from_paths(name, paths)
-        return LoadedCase(read_case(files, threads), files.scheme)
-    volumes = {modality: _volume(image, modality) for modality, image in images.items()}
-    return LoadedCase(on_one_grid(name, volumes), BRATS2023)
+        return LoadedSeries(name, read_series(files, threads), files.scheme)
+    return LoadedSeries(name, {modality: _volume(image, modality) for modality, image in images.items()}, BRATS2023)
 
 
 def _by_modality(
@@ -124,7 +156,7 @@ def _volume(image: ImageInput, modality: Modality) -> Volume:
         return read_volume(Path(image))
     if isinstance(image, ImageArray):
         source = f"{modality.value} (array)"
-        return _volume_of_array(_array(image.data, f"{source}: its voxels"), image.affine, source)
+        return volume_of_array(_array(image.data, f"{source}: its voxels"), image.affine, source)
     if not isinstance(image, SpatialImage):
         raise CaseError(
             f"{modality.value}: a {type(image).__name__} found, expected a path, an ImageArray or a nibabel image"
@@ -135,12 +167,23 @@ def _volume(image: ImageInput, modality: Modality) -> Volume:
     except (OSError, EOFError, ValueError, zlib.error, ImageDataError, ImageFileError) as error:
         raise CaseError(f"{source}: its voxels cannot be read ({type(error).__name__})") from error
     header = image.header if isinstance(image.header, nib.Nifti1Header) else None
-    return _volume_of_array(data, image.affine, source, header)
+    return volume_of_array(data, image.affine, source, header)
 
 
-def _volume_of_array(
+def volume_of_array(
     data: NDArray[Any], affine: NDArray[np.float64] | None, source: str, header: nib.Nifti1Header | None = None
 ) -> Volume:
+    """An array as `read_volume` would give it.
+
+    Args:
+        data: voxels (X, Y, Z), used where they are; further axes may have one voxel.
+        affine: (4, 4), voxel indices to millimetres in RAS+.
+        source: what to call it in messages.
+        header: of the image that it comes from; by default one is made for this grid.
+
+    Raises:
+        CaseError: no real numbers, no 3D image, or an affine that gives no orientation.
+    """
     if not (np.issubdtype(data.dtype, np.integer) or np.issubdtype(data.dtype, np.floating)):
         raise CaseError(f"{source}: voxels of type {data.dtype} found, expected integers or real numbers")
     while data.ndim > 3 and data.shape[-1] == 1:

@@ -78,15 +78,30 @@ class NetworkInput:
 def read_case(files: CaseFiles, threads: int | None = None) -> CaseImages:
     """Read the four images and check that they belong together.
 
-    Each file is read once and completely, several at a time. An image that is stored along other axes than the T1, but
-    with its voxels at the same places, is turned to match.
+    An image that is stored along other axes than the T1, but with its voxels at the same places, is turned to match.
 
     Args:
         files: the case.
         threads: files at a time; by default as many as the process may use processors.
 
     Raises:
-        CaseError: a file is unreadable, a 4D file has the wrong number of channels, or the grids differ.
+        CaseError: as `read_series`; or the grids differ.
+    """
+    return on_one_grid(files.case_id, read_series(files, threads))
+
+
+def read_series(files: CaseFiles, threads: int | None = None) -> dict[Modality, Volume]:
+    """Read the images of a case, each on the grid of its own; each file once and completely, several at a time.
+
+    Args:
+        files: the case.
+        threads: files at a time; by default as many as the process may use processors.
+
+    Returns:
+        3D volumes in channel order.
+
+    Raises:
+        CaseError: a file is unreadable, or a 4D file has the wrong number of channels.
     """
     paths = list(dict.fromkeys(files.images[name].path for name in CHANNEL_ORDER if name in files.images))
     read = dict(zip(paths, map_in_threads(read_volume, paths, threads), strict=True))
@@ -101,7 +116,7 @@ def read_case(files: CaseFiles, threads: int | None = None) -> CaseImages:
                 f"{source.path}: {volume.data.shape[3]} channels found, expected one 3D image of {modality.value}"
             )
         volumes[modality] = volume
-    return on_one_grid(files.case_id, volumes)
+    return volumes
 
 
 def on_one_grid(case_id: str, volumes: Mapping[Modality, Volume]) -> CaseImages:
@@ -219,14 +234,25 @@ def read_label(files: CaseFiles, images: CaseImages) -> NDArray[np.uint8]:
     Raises:
         CaseError: no label, another grid than the images, or values that the scheme does not know.
     """
+    return read_label_like(files, images.reference, Modality.T1)
+
+
+def read_label_like(files: CaseFiles, reference: Volume, modality: Modality) -> NDArray[np.uint8]:
+    """As `read_label`, on the grid of any image.
+
+    Args:
+        files: the case.
+        reference: the image on whose grid the label must lie, and whose stored axis order it is brought to.
+        modality: which of the case's images that is, for messages.
+    """
     if files.label is None:
-        raise CaseError(f"{images.reference.source}: the case {files.case_id} has no label file")
-    volume = read_volume(files.label)
-    turned = _turned_like(volume, images.grid)
-    if volume.data.ndim != 3 or not turned.grid.matches(images.grid):
+        raise CaseError(f"{reference.source}: the case {files.case_id} has no label file")
+    volume, grid = read_volume(files.label), reference.grid
+    turned = _turned_like(volume, grid)
+    if volume.data.ndim != 3 or not turned.grid.matches(grid):
         raise CaseError(
             f"{files.label}: the label lies on another grid ({volume.grid.describe()}) "
-            f"than t1 ({images.grid.describe()}): {turned.grid.difference(images.grid)}"
+            f"than {modality.value} ({grid.describe()}): {turned.grid.difference(grid)}"
         )
     return files.scheme.from_file(turned.data, str(files.label))
 

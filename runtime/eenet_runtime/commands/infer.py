@@ -12,6 +12,7 @@ import typer
 
 from eenet_runtime.commands.option_groups import spread
 from eenet_runtime.commands.options import EngineOptions, ModelOptions, OutputOptions
+from eenet_runtime.commands.raw_options import BrainMaskOption, KeepAlignedOption, RawOptions
 from eenet_runtime.commands.support import ExitCode, new_app
 
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ def infer_folder(
     output: Annotated[Path, typer.Argument(help="Folder for masks, reports, previews and the summary.")],
     model: ModelOptions,
     engine: EngineOptions,
+    raw: RawOptions,
     outputs: OutputOptions,
+    keep_aligned: KeepAlignedOption = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Compute cases that are finished, too.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and why; write nothing.")] = False,
     shard: Annotated[
@@ -79,15 +82,22 @@ def infer_folder(
         shard=Shard.parse(shard),
         watch=watch,
         html=html,
+        aligned=raw.allows("--keep-aligned", keep_aligned),
     )
     if dry_run:
-        _show_plan(folder, output, model, engine, settings)
+        _show_plan(folder, output, model, engine, raw, settings)
     else:
-        _run(folder, output, model, engine, settings, outputs.quiet)
+        _run(folder, output, model, engine, raw, settings, outputs.quiet)
 
 
 def _run(
-    folder: Path, output: Path, model: ModelOptions, engine: EngineOptions, settings: FolderSettings, quiet: bool
+    folder: Path,
+    output: Path,
+    model: ModelOptions,
+    engine: EngineOptions,
+    raw: RawOptions,
+    settings: FolderSettings,
+    quiet: bool,
 ) -> None:
     from eenet_runtime.commands.progress import Progress
     from eenet_runtime.folders.folder import segment_folder
@@ -96,7 +106,7 @@ def _run(
     stop = StopRequest()
     progress = Progress(quiet)
     with stop_on_signals(stop, _tell_of_stopping):
-        with model.load(engine, model.opened(), _CASES_IN_FLIGHT) as segmenter:
+        with model.load(engine, model.opened(), _CASES_IN_FLIGHT, raw.settings()) as segmenter:
             run = segment_folder(segmenter, folder, output, settings, progress.show, stop, progress.trouble)
         progress.end()
     _show_end(run, quiet)
@@ -124,12 +134,17 @@ def _show_end(run: FolderRun, quiet: bool) -> None:
 
 
 def _show_plan(
-    folder: Path, output: Path, model: ModelOptions, engine: EngineOptions, settings: FolderSettings
+    folder: Path,
+    output: Path,
+    model: ModelOptions,
+    engine: EngineOptions,
+    raw: RawOptions,
+    settings: FolderSettings,
 ) -> None:
     from eenet_runtime.folders.folder import plan_folder
     from eenet_runtime.printable import printable
 
-    mask_settings = model.planned(engine, model.opened())
+    mask_settings = model.planned(engine, model.opened(), raw.settings())
     for case in plan_folder(folder, output, settings, mask_settings, model.missing()):
         typer.echo(printable(f"{case.action} {case.case_id}{f': {case.why}' if case.why else ''}"))
 
@@ -140,7 +155,10 @@ def infer_case(
     output: Annotated[Path, typer.Option("--output", "-o", help="The mask, ending in .nii.gz.")],
     model: ModelOptions,
     engine: EngineOptions,
+    raw: RawOptions,
     outputs: OutputOptions,
+    keep_aligned: KeepAlignedOption = False,
+    brain_mask: BrainMaskOption = None,
     t1: Annotated[Path | None, typer.Option("--t1", help="T1 volume.")] = None,
     t1ce: Annotated[Path | None, typer.Option("--t1ce", help="T1 volume after gadolinium.")] = None,
     t2: Annotated[Path | None, typer.Option("--t2", help="T2 volume.")] = None,
@@ -165,14 +183,21 @@ def infer_case(
         )
     given = {Modality.T1: t1, Modality.T1CE: t1ce, Modality.T2: t2, Modality.FLAIR: flair}
     images = {modality: path for modality, path in given.items() if path is not None}
-    scheme = outputs.scheme()
+    scheme, raw_settings = outputs.scheme(), raw.settings(brain_mask)
+    aligned = raw.allows("--keep-aligned", keep_aligned)
     require_modalities(case_id, images, model.missing())
     files = case_from_paths(case_id, images)
-    with model.load(engine, model.opened(), cases_in_flight=1) as segmenter:
+    with model.load(engine, model.opened(), 1, raw_settings) as segmenter:
         make_output_folder(output.parent)
         paths = ResultPaths.in_folder(output.parent, case_id)
         report = segment_to_files(
-            segmenter, files, paths, scheme=scheme, preview=outputs.preview, probabilities=outputs.probabilities
+            segmenter,
+            files,
+            paths,
+            scheme=scheme,
+            preview=outputs.preview,
+            probabilities=outputs.probabilities,
+            aligned=aligned,
         )
     if not outputs.quiet:
         tell_warnings(report)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from eenet_runtime.bundle.manifest import Bundle, PostprocessingSettings
     from eenet_runtime.cases.content_checks import CheckPolicy
     from eenet_runtime.results.mask_settings import MaskSettings
+    from eenet_runtime.segmenter.raw_settings import RawSettings
     from eenet_runtime.segmenter.segmenter import Segmenter
     from eenet_runtime.volumes.labels import LabelScheme, Modality
 
@@ -98,7 +99,9 @@ class ModelOptions:
 
         return open_bundle(self.model, self.public_key)
 
-    def load(self, engine: EngineOptions, bundle: Bundle, cases_in_flight: int) -> Segmenter:
+    def load(
+        self, engine: EngineOptions, bundle: Bundle, cases_in_flight: int, raw: RawSettings | None = None
+    ) -> Segmenter:
         """The loaded model."""
         from eenet_runtime.segmenter.segmenter import Segmenter, SegmenterSettings
 
@@ -113,16 +116,17 @@ class ModelOptions:
             allow_missing=self.missing(),
             max_cases_in_flight=cases_in_flight,
             time_limit_s=self.time_limit,
+            raw=raw or False,
         )
         return Segmenter(bundle, settings)
 
-    def planned(self, engine: EngineOptions, bundle: Bundle) -> MaskSettings:
+    def planned(self, engine: EngineOptions, bundle: Bundle, raw: RawSettings | None = None) -> MaskSettings:
         """What masks would be made with; nothing is loaded."""
         from eenet_runtime.backends import choose
         from eenet_runtime.results.mask_settings import MaskSettings
 
         choice = choose(bundle, backend=engine.backend, device=engine.device, precision=engine.precision)
-        return MaskSettings.planned(bundle, choice, self._postprocessing(bundle), self._checks())
+        return MaskSettings.planned(bundle, choice, self._postprocessing(bundle), self._checks(), raw)
 
     def missing(self) -> frozenset[Modality]:
         """The modalities that a case may lack, under any name that files give them."""

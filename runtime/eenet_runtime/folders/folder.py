@@ -45,6 +45,7 @@ class FolderSettings:
         shard: which part of the folder is done.
         watch: how to go on waiting for cases; None to do those that are there and end.
         html: whether to write a page over the folder at the end.
+        aligned: whether to write the images as the network saw them.
     """
 
     scheme: LabelScheme | None = None
@@ -54,11 +55,12 @@ class FolderSettings:
     shard: Shard = WHOLE
     watch: WatchSettings | None = None
     html: bool = False
+    aligned: bool = False
 
     @property
     def outputs(self) -> OutputSettings:
         """What is written for each case."""
-        return OutputSettings(self.scheme, self.preview, self.probabilities)
+        return OutputSettings(self.scheme, self.preview, self.probabilities, self.aligned)
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def _differences(
     values = (outputs.scheme or files.scheme).values_by_name
     if report.mask.get("values") != values:
         yield f"label values were {_shown(report.mask.get('values'))}, are {_shown(values)}"
-    for name, path in paths.of(outputs).items():
+    for name, path in paths.of(outputs, files.images).items():
         if name not in report.outputs:
             yield f"made without {name}"
         elif hash_or_none(path) != report.outputs[name].get("sha256"):
@@ -84,5 +84,7 @@ def hash_or_none(path: Path) -> str | None:
 
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {number:g}" for name, number in value.items())
+        return ", ".join(
+            f"{name} {item:g}" if isinstance(item, float) else f"{name} {item}" for name, item in value.items()
+        )
     return str(value)

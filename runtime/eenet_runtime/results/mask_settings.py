@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from eenet_runtime._version import __version__
 from eenet_runtime.backends import Choice
 from eenet_runtime.bundle.manifest import Bundle, PostprocessingSettings
 from eenet_runtime.cases.content_checks import CheckPolicy
+from eenet_runtime.segmenter.raw_settings import RawSettings
 from eenet_runtime.segmenter.segmenter import Segmenter
 
 
@@ -25,6 +26,7 @@ class MaskSettings:
         device: `cpu` or `cuda`.
         checks: what becomes of images that do not look like what they are called.
         postprocessing: the steps after the network.
+        raw: where raw heads get their brain masks and which way they are turned; None where heads come ready.
     """
 
     eenet_version: str
@@ -35,17 +37,29 @@ class MaskSettings:
     device: str
     checks: str
     postprocessing: dict[str, float]
+    raw: dict[str, str] | None = None
 
     @staticmethod
     def of(segmenter: Segmenter) -> MaskSettings:
         """The settings of a loaded model."""
-        return MaskSettings.planned(segmenter.bundle, segmenter.choice, segmenter.postprocessing, segmenter.checks)
+        planned = MaskSettings.planned(segmenter.bundle, segmenter.choice, segmenter.postprocessing, segmenter.checks)
+        return planned if segmenter.chain is None else replace(planned, raw=segmenter.chain.identity)
 
     @staticmethod
     def planned(
-        bundle: Bundle, choice: Choice, postprocessing: PostprocessingSettings, checks: CheckPolicy
+        bundle: Bundle,
+        choice: Choice,
+        postprocessing: PostprocessingSettings,
+        checks: CheckPolicy,
+        raw: RawSettings | None = None,
     ) -> MaskSettings:
         """The settings that a model would have, were it loaded."""
+        identity = None
+        if raw is not None:
+            # Nothing of the room for raw heads is imported where nobody asks for it.
+            from eenet_runtime.segmenter.raw import chain_of
+
+            identity = chain_of(raw, bundle).identity
         return MaskSettings(
             eenet_version=__version__,
             bundle_id=bundle.bundle_id,
@@ -55,4 +69,5 @@ class MaskSettings:
             device=choice.device.kind,
             checks=checks.value,
             postprocessing=asdict(postprocessing),
+            raw=identity,
         )

@@ -16,15 +16,18 @@ from numpy.typing import NDArray
 
 from eenet_runtime.cases.missing_modality import missing_warnings
 from eenet_runtime.pictures.panels import PLANES, Plane, border, enlarged, enlarged_classes, grey_levels
-from eenet_runtime.results.preview_sheet import REGIONS, Cell, SheetText, compose
+from eenet_runtime.results.preview_sheet import BRAIN_LINE, REGIONS, Cell, SheetText, compose
 from eenet_runtime.segmenter.segmentation import Segmentation
 from eenet_runtime.volumes.boxes import Box, bounding_box, is_empty, union, whole
 from eenet_runtime.volumes.grid import Grid, network_spacing_mm, to_network_axes
 from eenet_runtime.volumes.labels import Label, Modality, Region
 
 _SHOWN: Final = {Modality.T1CE: "T1ce", Modality.FLAIR: "FLAIR"}
+_ALL_SHOWN: Final = {Modality.T1: "T1", Modality.T1CE: "T1ce", Modality.T2: "T2", Modality.FLAIR: "FLAIR"}
+"""Of a raw case: whether the series lie on each other can only be seen where all are shown."""
 _LONGEST_SIDE: Final = 360
-"""Pixels of the longest side of the head."""
+"""Pixels of the longest side of the head; `_LONGEST_SIDE_OF_FOUR` where four contrasts stand beside each other."""
+_LONGEST_SIDE_OF_FOUR: Final = 300
 _MOST_PIXELS_PER_MM: Final = 64.0
 _MARGIN_MM: Final = 6.0
 _LINE_WIDTH: Final = 2
@@ -58,6 +61,21 @@ def render_preview(segmentation: Segmentation, *, case_id: str = "") -> bytes:
     images = segmentation.images
     alerts = [f"suspicion: {words}" for words in dict.fromkeys(finding.in_short for finding in suspected)]
     alerts += [f"notice: {words}" for words in missing_warnings(images.missing)]
+    head = segmentation.head
+    if head is not None:
+        from eenet_runtime.heads.target import nearest_labels
+
+        reference, to_reference = head.reference.grid, np.linalg.inv(head.reference_to_pose)
+        return draw_preview(
+            nearest_labels(segmentation.labels, reference, images.grid, to_reference),
+            head.greys,
+            images.grid,
+            segmentation.volumes_ml,
+            title=case_id,
+            alerts=alerts,
+            note=note,
+            raw=RawView(head.brain, to_reference),
+        )
     return draw_preview(
         segmentation.labels,
         {modality: volume.data for modality, volume in images.volumes.items()},
@@ -69,6 +87,19 @@ def render_preview(segmentation: Segmentation, *, case_id: str = "") -> bytes:
     )
 
 
+@dataclass(frozen=True)
+class RawView:
+    """What the preview of a raw case shows besides: all contrasts as they were before the strip, and the brain mask.
+
+    Attributes:
+        brain: bool, the brain mask on the grid of the images.
+        to_reference: float64 (4, 4), from the world of that grid to the T1ce's own, for the place that is written.
+    """
+
+    brain: NDArray[np.bool_]
+    to_reference: NDArray[np.float64]
+
+
 def draw_preview(
     labels: NDArray[np.uint8],
     images: Mapping[Modality, NDArray[np.generic]],
@@ -78,6 +109,7 @@ def draw_preview(
     title: str = "",
     alerts: Sequence[str] = (),
     note: str = "",
+    raw: RawView | None = None,
 ) -> bytes:
     """Draw three planes through the largest lesion, or through the middle of the head where the mask is empty.
 
@@ -94,21 +126,30 @@ def draw_preview(
         title: written at the top.
         alerts: short lines that nobody should overlook, written under the legend; an empty mask adds one.
         note: written at the foot.
+        raw: of a raw case; then all four contrasts are shown, one beside the other, with the brain mask's border.
 
     Returns:
         The bytes of a PNG, about 1000 pixels wide; the same arguments give the same bytes.
     """
     mask = to_network_axes(labels, grid)
-    shown = {name: to_network_axes(images[name], grid) if name in images else None for name in _SHOWN}
-    view = _choose_view(mask, [image for image in shown.values() if image is not None], network_spacing_mm(grid))
+    names = _SHOWN if raw is None else _ALL_SHOWN
+    brain = None if raw is None else to_network_axes(raw.brain, grid)
+    shown = {name: to_network_axes(images[name], grid) if name in images else None for name in names}
+    longest = _LONGEST_SIDE if raw is None else _LONGEST_SIDE_OF_FOUR
+    there = [image for image in shown.values() if image is not None]
+    view = _choose_view(mask, there, network_spacing_mm(grid), longest)
     rows, titles = [], []
     for name, image in shown.items():
         window = None if image is None else _window(image)
-        titles.append(_SHOWN[name] if window else f"{_SHOWN[name]} not given")
-        rows.append([_cell(plane, image if window else None, window or (0, 1), mask, view) for plane in PLANES])
+        titles.append(names[name] if window else f"{names[name]} not given")
+        rows.append([_cell(plane, image if window else None, window or (0, 1), mask, view, brain) for plane in PLANES])
     columns = [plane.name for plane in PLANES]
     alerts = [*alerts, *([] if mask.any() else ["notice: no tumour found, the mask is empty"])]
-    text = SheetText(volumes_ml, columns, titles, title, alerts, [*_orientation(grid, view.centre), note])
+    notes = [*_orientation(grid, view.centre, np.eye(4) if raw is None else raw.to_reference), note]
+    if raw is not None:
+        # A contrast in each column: an eye that goes along a row sees whether they lie on each other.
+        rows, columns, titles = [list(row) for row in zip(*rows, strict=True)], titles, columns
+    text = SheetText(volumes_ml, columns, titles, title, alerts, notes, raw is not None)
     return compose(rows, text, view.pixels_per_mm)
 
 
@@ -130,7 +171,10 @@ class _View:
 
 
 def _choose_view(
-    mask: NDArray[np.uint8], images: list[NDArray[np.generic]], spacing: tuple[float, float, float]
+    mask: NDArray[np.uint8],
+    images: list[NDArray[np.generic]],
+    spacing: tuple[float, float, float],
+    longest_side: int,
 ) -> _View:
     lesion = bounding_box(mask)
     # Around the head where the background is 0; a picture of a noisy background shows all of it.
@@ -139,7 +183,7 @@ def _choose_view(
     box = _with_margin(union(found or [everything]), spacing, mask.shape)
     centre = _middle(box) if is_empty(lesion) else _lesion_centre(mask, lesion)
     longest = max((part.stop - part.start) * size for part, size in zip(box, spacing, strict=True))
-    return _View(box, centre, spacing, min(_LONGEST_SIDE / longest, _MOST_PIXELS_PER_MM))
+    return _View(box, centre, spacing, min(longest_side / longest, _MOST_PIXELS_PER_MM))
 
 
 def _middle(box: Box) -> Triple:
@@ -206,9 +250,14 @@ def _window(image: NDArray[np.generic]) -> tuple[float, float] | None:
 
 
 def _cell(
-    plane: Plane, image: NDArray[np.generic] | None, window: tuple[float, float], mask: NDArray[np.uint8], view: _View
+    plane: Plane,
+    image: NDArray[np.generic] | None,
+    window: tuple[float, float],
+    mask: NDArray[np.uint8],
+    view: _View,
+    brain: NDArray[np.bool_] | None,
 ) -> Cell:
-    """One slice in grey, enlarged, and the lines of the regions."""
+    """One slice in grey, enlarged, and the lines of the regions and of the brain mask."""
     index = view.centre[plane.axis] - view.box[plane.axis].start
     labels = plane.slice_of(mask[view.box], index)
     height_mm, width_mm = plane.pixel_size_mm(view.spacing)
@@ -220,7 +269,11 @@ def _cell(
     grey = np.zeros((rows, columns), np.uint8)
     if image is not None:
         grey = grey_levels(plane.slice_of(image[view.box], index), window)
-    return Cell(np.asarray(enlarged(grey, size)), _lines(enlarged_classes(labels, size)), plane.letters)
+    lines = _lines(enlarged_classes(labels, size))
+    if brain is not None:
+        edge = border(enlarged_classes(plane.slice_of(brain[view.box], index), size) > 0)
+        lines[edge & (lines == 0)] = BRAIN_LINE
+    return Cell(np.asarray(enlarged(grey, size)), lines, plane.letters)
 
 
 def _lines(classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -234,14 +287,14 @@ def _lines(classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return lines
 
 
-def _orientation(grid: Grid, centre: Triple) -> list[str]:
-    """What the letters mean, and where the planes lie."""
+def _orientation(grid: Grid, centre: Triple, to_world: NDArray[np.float64]) -> list[str]:
+    """What the letters mean, and where the planes lie in the world of the mask's file."""
     notes = "radiological convention: the patient's right is on the left of the picture"
     directions = grid.affine[:3, :3] / np.array(grid.spacing_mm)
     if np.sort(np.abs(directions), axis=0)[1].max() > _OBLIQUE:
         notes += "; the grid is oblique, letters name the nearest axes"
     lines = np.ogrid[tuple(slice(0, size) for size in grid.shape)]
     stored = [float(to_network_axes(np.broadcast_to(line, grid.shape), grid)[centre]) for line in lines]
-    world = (grid.affine @ [*stored, 1.0])[:3].tolist()
+    world = (to_world @ grid.affine @ [*stored, 1.0])[:3].tolist()
     point = ", ".join(f"{sides[value < 0]} {abs(value):.0f}" for sides, value in zip(_SIDES, world, strict=True))
     return [notes, f"the planes meet at {point} mm"]

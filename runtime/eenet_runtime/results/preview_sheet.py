@@ -23,8 +23,11 @@ REGIONS: Final = (Region.WT, Region.TC, Region.ET)
 
 _NAMES: Final = {Region.ET: "enhancing tumour", Region.TC: "tumour core", Region.WT: "whole tumour"}
 _AMBER: Final = (255, 190, 60)
-_LINE_COLOURS: Final = (*(REGION_COLOURS_ON_GREY[region] for region in REGIONS), _AMBER)
-_AMBER_LINE: Final = len(_LINE_COLOURS)
+_PINK: Final = (240, 150, 210)
+_LINE_COLOURS: Final = (*(REGION_COLOURS_ON_GREY[region] for region in REGIONS), _AMBER, _PINK)
+_AMBER_LINE: Final = len(REGIONS) + 1
+BRAIN_LINE: Final = len(REGIONS) + 2
+"""Of a cell's lines: the border of the brain mask."""
 _GREYS: Final = 128
 """Grey levels in the file: more are not seen, and cost a bit for each pixel."""
 
@@ -48,7 +51,8 @@ class Cell:
 
     Attributes:
         grey: uint8 (rows, columns), as it shall be seen.
-        lines: uint8 (rows, columns): 0 where the grey shows, otherwise 1 + the index of a region of `REGIONS`.
+        lines: uint8 (rows, columns): 0 where the grey shows, otherwise 1 + the index of a region of `REGIONS`, or
+            `BRAIN_LINE`.
         letters: where left, right, top and bottom point to.
     """
 
@@ -68,6 +72,7 @@ class SheetText:
         title: at the top, such as the case's name; may be empty.
         alerts: lines under the legend, marked.
         notes: lines at the foot.
+        brain: whether the brain mask is drawn, for the legend.
     """
 
     volumes_ml: Mapping[Region, float]
@@ -76,6 +81,7 @@ class SheetText:
     title: str
     alerts: Sequence[str]
     notes: Sequence[str]
+    brain: bool = False
 
 
 def compose(rows: Sequence[Sequence[Cell]], text: SheetText, pixels_per_mm: float) -> bytes:
@@ -179,6 +185,9 @@ def _draw_header(sheet: _Sheet, text: SheetText, width: int) -> None:
         sheet.lines[46:49, round(x) : round(x) + 24] = 1 + REGIONS.index(region)
         legend = f"{region.value} {_NAMES[region]} {text.volumes_ml[region]:.1f} ml"
         x += 32 + sheet.write((x + 31, 47), legend, size=14, anchor="lm") + 22
+    if text.brain:
+        sheet.lines[46:49, round(x) : round(x) + 24] = BRAIN_LINE
+        sheet.write((x + 31, 47), "brain mask", size=14, anchor="lm")
 
 
 def _draw_footer(sheet: _Sheet, text: SheetText, box: tuple[int, int, int], pixels_per_mm: float) -> None:

@@ -63,6 +63,8 @@ class CaseReport:
         seconds: time by stage. In a folder the stages of neighbouring cases overlap, so that their sum is more than
             the time that the case added.
         dice: Dice against the case's own label, where it has one.
+        raw: of a raw case how it was brought to the network: matrices, figures, where its brain mask comes from; None
+            where heads come ready.
         eenet_version, created: which toolkit, when (UTC).
     """
 
@@ -84,6 +86,7 @@ class CaseReport:
     dice: dict[str, float] | None
     eenet_version: str
     created: str
+    raw: dict[str, Any] | None = None
 
     @property
     def remarks(self) -> list[Remark]:
@@ -119,7 +122,7 @@ _JSON_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     **dict.fromkeys(("inputs", "bundle", "engine", "settings", "outputs", "mask"), (dict,)),
     **dict.fromkeys(("volumes_ml", "cleaning", "seconds"), (dict,)),
     **dict.fromkeys(("components", "head_voxels_outside"), (int,)),
-    **dict.fromkeys(("label", "dice"), (dict, type(None))),
+    **dict.fromkeys(("label", "dice", "raw"), (dict, type(None))),
     **dict.fromkeys(("warnings", "suspicions"), (list,)),
 }
 _ADDED_LATER: Final[Mapping[str, Any]] = {"suspicions": []}
@@ -209,6 +212,7 @@ def make_report(
         dice=dice,
         eenet_version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        raw=segmentation.raw,
     )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR
@@ -13,11 +13,17 @@ from typing import Final
 
 from eenet_runtime.bundle.manifest import Bundle
 from eenet_runtime.cases.case_files import CaseFiles
-from eenet_runtime.cases.preprocessing import read_label
+from eenet_runtime.cases.preprocessing import CaseImages, read_label_like
 from eenet_runtime.errors import CaseError, OutputError, ResultPathError
-from eenet_runtime.files.atomic import prove_writable, remove_leftovers, temporary_beside, write_atomically
+from eenet_runtime.files.atomic import (
+    make_output_folder,
+    prove_writable,
+    remove_leftovers,
+    temporary_beside,
+    write_atomically,
+)
 from eenet_runtime.files.listing import look_at
-from eenet_runtime.files.nifti import labels_to_bytes, sha256_of_image
+from eenet_runtime.files.nifti import image_to_bytes, labels_to_bytes, sha256_of_image
 from eenet_runtime.results.mask_settings import MaskSettings
 from eenet_runtime.results.preview import render_preview
 from eenet_runtime.results.report import CaseReport, WrittenFile, make_report
@@ -25,11 +31,12 @@ from eenet_runtime.segmenter.probability_maps import MAPS_SUFFIX, probability_ma
 from eenet_runtime.segmenter.segmentation import Segmentation, Stopwatch
 from eenet_runtime.segmenter.segmenter import Segmenter
 from eenet_runtime.volumes.dice import dice_by_region
-from eenet_runtime.volumes.labels import LabelScheme
+from eenet_runtime.volumes.labels import CHANNEL_ORDER, LabelScheme, Modality
 
 MASK: Final = "mask"
 PREVIEW: Final = "preview"
 PROBABILITIES: Final = "probabilities"
+ALIGNED: Final = "aligned"
 _SUFFIXES: Final = (".nii.gz", ".png", ".json")
 _OF_THE_MACHINE: Final = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
@@ -45,11 +52,13 @@ class OutputSettings:
         scheme: label values of the mask; by default those of the input's layout.
         preview: whether to draw the picture.
         probabilities: whether to write probability maps.
+        aligned: whether to write the images as the network saw them: of a raw case registered and stripped.
     """
 
     scheme: LabelScheme | None = None
     preview: bool = True
     probabilities: bool = False
+    aligned: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,22 +69,34 @@ class ResultPaths:
     preview: Path
     report: Path
     probabilities: Path
+    aligned: Mapping[Modality, Path]
 
     @staticmethod
     def in_folder(folder: Path, case_id: str) -> ResultPaths:
-        """`<case>.nii.gz`, `<case>.png`, `<case>.json` and `<case>_probabilities.nii.gz` in one folder."""
+        """`<case>.nii.gz`, `<case>.png`, `<case>.json` and `<case>_probabilities.nii.gz` in one folder.
+
+        Aligned images go into `aligned/<case>` below it, as BraTS names them: that folder is one of cases again.
+        """
         names = (f"{case_id}{suffix}" for suffix in (*_SUFFIXES, MAPS_SUFFIX))
-        return ResultPaths(*(folder / name for name in names))
+        mask, preview, report, probabilities = (folder / name for name in names)
+        return ResultPaths(mask, preview, report, probabilities, aligned_paths(folder / ALIGNED / case_id, case_id))
 
     @property
     def all(self) -> tuple[Path, ...]:
         """Every path; the report first, for without it nothing says that the others are whole."""
-        return (self.report, self.mask, self.preview, self.probabilities)
+        return (self.report, self.mask, self.preview, self.probabilities, *self.aligned.values())
 
-    def of(self, outputs: OutputSettings) -> dict[str, Path]:
-        """Those results besides the report that are asked for, by their names in the report."""
+    def of(self, outputs: OutputSettings, modalities: Collection[Modality] = tuple(Modality)) -> dict[str, Path]:
+        """Those results besides the report that are asked for, by their names in the report.
+
+        Args:
+            outputs: what is asked for.
+            modalities: those that the case has.
+        """
         asked = {MASK: (True, self.mask), PREVIEW: (outputs.preview, self.preview)}
         asked[PROBABILITIES] = (outputs.probabilities, self.probabilities)
+        for modality, path in self.aligned.items():
+            asked[f"{ALIGNED}_{modality.value}"] = (outputs.aligned and modality in modalities, path)
         return {name: path for name, (wanted, path) in asked.items() if wanted}
 
     def obstacle(self, outputs: OutputSettings) -> str | None:
@@ -107,7 +128,29 @@ class ResultPaths:
             except OSError as error:
                 if _is_there_as_a_file(path):
                     left.append(f"{path}: of an earlier run, cannot be removed ({error.strerror or error})")
+        for folder in {path.parent for path in self.aligned.values()}:
+            with suppress(OSError):  # not there, or somebody has put files of his own into it
+                folder.rmdir()
         return left
+
+
+def aligned_paths(folder: Path, case_id: str) -> dict[Modality, Path]:
+    """Where the images of a case go in the layout of BraTS: `<folder>/<case>_t1.nii.gz` and so on."""
+    return {modality: folder / f"{case_id}_{modality.value}.nii.gz" for modality in CHANNEL_ORDER}
+
+
+def write_aligned(images: CaseImages, paths: Mapping[Modality, Path]) -> dict[Modality, WrittenFile]:
+    """Write the images of a case on their common grid, voxel for voxel as they are.
+
+    Raises:
+        OutputError: one cannot be written.
+    """
+    for folder in {path.parent for path in paths.values()}:
+        make_output_folder(folder)
+    return {
+        modality: _written(paths[modality], image_to_bytes(volume.data, volume.grid))
+        for modality, volume in images.volumes.items()
+    }
 
 
 def case_of_result(name: str) -> str | None:
@@ -126,6 +169,7 @@ def segment_to_files(
     scheme: LabelScheme | None = None,
     preview: bool = True,
     probabilities: bool = False,
+    aligned: bool = False,
 ) -> CaseReport:
     """Segment one case and write its results.
 
@@ -139,12 +183,13 @@ def segment_to_files(
         scheme: label values of the mask; by default the input layout's.
         preview: whether to draw the picture.
         probabilities: whether to write probability maps.
+        aligned: whether to write the images as the network saw them.
 
     Raises:
         CaseError, BackendError: the case is refused; nothing is left under the names of its results.
         OutputError: something could not be written; nothing is left under the names of its results.
     """
-    outputs = OutputSettings(scheme, preview, probabilities)
+    outputs = OutputSettings(scheme, preview, probabilities, aligned)
     remove_leftovers(paths.mask.parent, {path.name for path in paths.all}.__contains__)
     clear_the_way(files, paths, outputs)
     segmentation = segmenter.segment(files, keep_probabilities=probabilities)
@@ -166,6 +211,8 @@ def clear_the_way(files: CaseFiles, paths: ResultPaths, outputs: OutputSettings)
             raise ResultPathError(
                 f"{path}: the result would replace an input of case {files.case_id}; choose another name"
             )
+    for folder in {path.parent for path in paths.aligned.values()}:
+        remove_leftovers(folder)
     problems = [paths.obstacle(outputs), *paths.remove()]
     if found := next((problem for problem in problems if problem is not None), None):
         raise ResultPathError(found)
@@ -241,7 +288,7 @@ def _write(
     settings: MaskSettings,
 ) -> CaseReport:
     scheme = outputs.scheme or files.scheme
-    reference = segmentation.images.reference
+    reference = segmentation.reference
     watch = Stopwatch()
     with watch.stage("write"):
         mask = labels_to_bytes(scheme.to_file(segmentation.labels), reference)
@@ -255,6 +302,10 @@ def _write(
         with watch.stage("probabilities"):
             maps = probability_maps_to_bytes(segmentation.probabilities, reference)
             written[PROBABILITIES] = _written(paths.probabilities, maps)
+    if outputs.aligned:
+        with watch.stage(ALIGNED):
+            for modality, file in write_aligned(segmentation.images, paths.aligned).items():
+                written[f"{ALIGNED}_{modality.value}"] = file
     segmentation.seconds.update(watch.seconds)
     label = _compare_with_own_label(segmentation, files)
     report = make_report(
@@ -301,7 +352,8 @@ def _compare_with_own_label(segmentation: Segmentation, files: CaseFiles) -> Own
     except CaseError as error:
         return OwnLabel(warnings=(f"no Dice: {error}",))
     try:
-        truth = read_label(files, segmentation.images)
+        reference_of = Modality.T1 if segmentation.head is None else Modality.T1CE
+        truth = read_label_like(files, segmentation.reference, reference_of)
     except CaseError as error:
         return OwnLabel(sha256=sha256, warnings=(f"no Dice: {error}",))
     by_region = dice_by_region(segmentation.labels, truth)

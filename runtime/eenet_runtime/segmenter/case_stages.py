@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,30 @@ from eenet_runtime.segmenter.admission import Ticket
 from eenet_runtime.segmenter.limits import Limits
 from eenet_runtime.volumes.labels import LabelScheme
 from eenet_runtime.volumes.placement import Placement
+
+if TYPE_CHECKING:
+    from eenet_runtime.heads.raw_case import AlignedHead
+
+
+@dataclass(frozen=True)
+class OnNetworkGrid:
+    """The images of a case on one grid, and how they got there.
+
+    Attributes:
+        images: what the network reads.
+        scheme: the label scheme that goes with its files.
+        head: where a raw case was brought from; None for one whose images were on their grid already.
+        facts: how that was done, for the report; None where cases are not raw.
+        findings: what the steps found and let pass.
+        warnings: what else a reader should know.
+    """
+
+    images: CaseImages
+    scheme: LabelScheme
+    head: AlignedHead | None = None
+    facts: dict[str, Any] | None = None
+    findings: tuple[Finding, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -29,6 +54,8 @@ class CaseInHand:
         limits: when it must stop.
         number: its running number in the log.
         ticket: its place.
+        head: where a raw case was brought from; None for one whose images were on their grid already.
+        raw: how that was done, for the report; None where cases are not raw.
     """
 
     case_id: str
@@ -40,6 +67,8 @@ class CaseInHand:
     limits: Limits
     number: int
     ticket: Ticket = field(repr=False)
+    head: AlignedHead | None = field(default=None, repr=False)
+    raw: dict[str, Any] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

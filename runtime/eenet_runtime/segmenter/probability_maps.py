@@ -40,7 +40,7 @@ def probability_maps_to_bytes(probabilities: NetworkProbabilities, like: Volume)
 
     Args:
         probabilities: `Segmentation.probabilities`, where they were asked for.
-        like: the T1, whose grid the maps take over.
+        like: the image whose grid the maps take over: the T1, of a raw case the T1ce.
 
     Returns:
         A gzip-compressed NIfTI file, uint16 (X, Y, Z, 3) in the stored axis order of `like`; a reader that heeds the
@@ -54,7 +54,7 @@ def probability_maps_to_bytes(probabilities: NetworkProbabilities, like: Volume)
         raise ValueError(f"probabilities are {probabilities.values.shape}, expected {(*expected, NUM_CLASSES)}")
     stored = to_network_axes(np.broadcast_to(np.uint8(0), like.grid.shape), like.grid).shape
     source = tuple(axis.source_size for axis in probabilities.placement.axes)
-    if stored != source:
+    if probabilities.way_back is None and stored != source:
         raise ValueError(f"the placement is for {source} voxels, the grid has {stored}")
     compressor = isal_zlib.compressobj(FASTEST_LEVEL, wbits=_GZIP)
     pieces = [compressor.compress(_header(like))]
@@ -67,14 +67,18 @@ def probability_maps_to_bytes(probabilities: NetworkProbabilities, like: Volume)
 
 def _map(probabilities: NetworkProbabilities, label: Label, like: Volume) -> NDArray[np.uint16]:
     """One class as it is stored: uint16 (X, Y, Z), in the file's byte order, the first axis the fastest in memory."""
-    placement = probabilities.placement
-    values = placement.values_from_network(probabilities.values[..., label])
+    placement, way_back = probabilities.placement, probabilities.way_back
+    class_values = probabilities.values[..., label]
+    values = placement.values_from_network(class_values) if way_back is None else way_back.values(class_values)
     # In place: float32 on the patient's grid is the largest array here.
     values *= SCALE
     np.rint(values, out=values)
     np.clip(values, 0, SCALE, out=values)
     stored = np.zeros(like.grid.shape, np.dtype(np.uint16).newbyteorder(like.header.endianness), order="F")
-    to_network_axes(stored, like.grid)[placement.covered] = values
+    if way_back is None:
+        to_network_axes(stored, like.grid)[placement.covered] = values
+    else:
+        stored[...] = values
     return stored
 
 

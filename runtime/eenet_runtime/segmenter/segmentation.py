@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
@@ -16,11 +17,15 @@ from numpy.typing import NDArray
 from eenet_runtime.cases.content_checks import Finding
 from eenet_runtime.cases.preprocessing import CaseImages
 from eenet_runtime.errors import OutputError
-from eenet_runtime.files.nifti import labels_to_bytes, write_labels
+from eenet_runtime.files.nifti import Volume, labels_to_bytes, write_labels
 from eenet_runtime.printable import printable
 from eenet_runtime.segmenter.postprocessing import Cleaning
 from eenet_runtime.volumes.labels import BRATS2023, LabelScheme, Region
 from eenet_runtime.volumes.placement import Placement
+
+if TYPE_CHECKING:
+    from eenet_runtime.heads.raw_case import AlignedHead
+    from eenet_runtime.heads.target import WayBack
 
 
 class Stopwatch:
@@ -78,10 +83,12 @@ class NetworkProbabilities:
     Attributes:
         values: float32 (H, W, D, classes), network axes.
         placement: where that box lies in the head.
+        way_back: the way to the T1ce's own grid, for a raw case; None for any other.
     """
 
     values: NDArray[np.float32]
     placement: Placement
+    way_back: WayBack | None = None
 
 
 @dataclass(frozen=True)
@@ -90,19 +97,22 @@ class Segmentation:
 
     Attributes:
         case_id: the case's name.
-        labels: uint8 network classes (`Label`) on the patient's grid, in the stored axis order of the T1.
-        images: the images it was made from.
+        labels: uint8 network classes (`Label`) on the patient's grid, in the stored axis order of `reference`.
+        images: the images it was made from; of a raw case as the network got them, registered and stripped.
         volumes_ml: volume of each region.
         components: connected components of the whole tumour.
         cleaning: what the post-processing did.
         head_voxels_outside: head voxels that the network did not see.
         warnings: what a reader of the mask should know, in plain sentences.
-        seconds: time by stage: read, prepare, check, network, restore, clean; and `wait`, where it had to wait for its
-            turn behind other cases.
+        seconds: time by stage: read, prepare, check, network, restore, clean; of a raw case also register, strip, pose
+            and resample; and `wait`, where it had to wait for its turn behind other cases.
         provenance: what computed it.
         scheme: the label scheme that goes with the inputs; files hold its values unless another one is asked for.
         probabilities: the network's probabilities where they were asked for.
         findings: what the checks of the images found and let pass; their sentences are among the warnings.
+        head: how a raw case lay, and what was taken away from it; None where the images came ready.
+        raw: what the report says of that: matrices, figures, where the brain mask comes from; None where cases are not
+            raw.
     """
 
     case_id: str
@@ -118,6 +128,13 @@ class Segmentation:
     scheme: LabelScheme = BRATS2023
     probabilities: NetworkProbabilities | None = field(default=None, repr=False)
     findings: tuple[Finding, ...] = ()
+    head: AlignedHead | None = field(default=None, repr=False)
+    raw: dict[str, Any] | None = field(default=None, repr=False)
+
+    @property
+    def reference(self) -> Volume:
+        """The image on whose grid the mask lies: the T1, of a raw case the T1ce as the scanner made it."""
+        return self.images.reference if self.head is None else self.head.reference
 
     @property
     def suspicions(self) -> tuple[str, ...]:
@@ -129,16 +146,16 @@ class Segmentation:
         return (scheme or self.scheme).to_file(self.labels)
 
     def to_nifti(self, scheme: LabelScheme | None = None) -> nib.Nifti1Image:
-        """The mask as a nibabel image on the T1's grid: affine, qform, sform and units are the T1's.
+        """The mask as a nibabel image on the grid of `reference`, whose affine, qform, sform and units it has.
 
-        Where the T1's qform and sform contradict each other, both of the mask's say what the sform says.
+        Where the reference's qform and sform contradict each other, both of the mask's say what the sform says.
         """
-        content = gzip.decompress(labels_to_bytes(self.file_values(scheme), self.images.reference))
-        kind = nib.Nifti2Image if isinstance(self.images.reference.header, nib.Nifti2Header) else nib.Nifti1Image
+        content = gzip.decompress(labels_to_bytes(self.file_values(scheme), self.reference))
+        kind = nib.Nifti2Image if isinstance(self.reference.header, nib.Nifti2Header) else nib.Nifti1Image
         return kind.from_bytes(content)
 
     def save(self, path: Path | str, scheme: LabelScheme | None = None) -> None:
-        """Write the mask as a compressed NIfTI file on the T1's grid, all of it or nothing.
+        """Write the mask as a compressed NIfTI file on the grid of `reference`, all of it or nothing.
 
         Args:
             path: its final name, ending in `.nii.gz`; a file of that name is replaced.
@@ -150,4 +167,4 @@ class Segmentation:
         path = Path(path)
         if not path.name.endswith(".nii.gz"):
             raise OutputError(f"{path}: a mask is a compressed NIfTI file, expected a name ending in .nii.gz")
-        write_labels(path, self.file_values(scheme), self.images.reference)
+        write_labels(path, self.file_values(scheme), self.reference)

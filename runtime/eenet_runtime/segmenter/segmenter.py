@@ -7,9 +7,10 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, Unpack
+from typing import TYPE_CHECKING, Final, Self, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +24,16 @@ from eenet_runtime.cases.missing_modality import missing_warnings, require_train
 from eenet_runtime.cases.preprocessing import measure_images, prepare
 from eenet_runtime.log import LOGGER
 from eenet_runtime.segmenter.admission import Admission
-from eenet_runtime.segmenter.case_stages import CaseInHand, ComputedCase, PreparedCase
+from eenet_runtime.segmenter.case_stages import CaseInHand, ComputedCase, OnNetworkGrid, PreparedCase
+from eenet_runtime.segmenter.finishing import bring_back
 from eenet_runtime.segmenter.limits import Cancellation, Limits
-from eenet_runtime.segmenter.postprocessing import Cleaning, clean, restore, restore_labels
-from eenet_runtime.segmenter.segmentation import NetworkProbabilities, Provenance, Segmentation, Stopwatch
+from eenet_runtime.segmenter.raw_settings import raw_settings
+from eenet_runtime.segmenter.segmentation import Provenance, Segmentation, Stopwatch
 from eenet_runtime.segmenter.settings import SegmenterOptions, SegmenterSettings
 from eenet_runtime.selftest.serving import serve
-from eenet_runtime.volumes.labels import Region
+
+if TYPE_CHECKING:
+    from eenet_runtime.heads.raw_case import Chain
 
 __all__ = ["ComputedCase", "PreparedCase", "Segmentation", "Segmenter", "SegmenterSettings", "Stopwatch"]
 
@@ -57,6 +61,7 @@ class Segmenter:
         backend: the loaded engine.
         self_test: its result, None where the engine was not tested.
         provenance: all of this in words, as every result repeats it.
+        chain: what is done to raw heads; None where heads come registered and stripped.
     """
 
     def __init__(
@@ -85,6 +90,7 @@ class Segmenter:
         self.checks = CheckPolicy(settings.checks)
         self.allow_missing = frozenset(settings.allow_missing)
         require_trained_for(self.bundle, self.allow_missing)
+        self.chain = _chain_of(settings, self.bundle)
         self.time_limit_s, self.threads = settings.time_limit_s, settings.threads
         wanted = candidates(self.bundle, backend=settings.backend, device=settings.device, precision=settings.precision)
         served = serve(self.bundle, wanted, settings.threads, settings.selftest)
@@ -187,6 +193,8 @@ class Segmenter:
         """
         self._admission.close()
         self.backend.close()
+        if self.chain is not None:
+            self.chain.release()
 
     def _prepare(
         self,
@@ -204,16 +212,14 @@ class Segmenter:
         with _logged(number, "preparing"):
             ticket = self._admission.ticket(limits, watch)
             try:
-                limits.check("read")
-                with watch.stage("read"):
-                    loaded = load_case(case, case_id, self.allow_missing, threads)
-                images, preset = loaded.images, self.bundle.manifest.preset
+                raw = self._read(case, case_id, limits, watch, threads)
+                images, preset = raw.images, self.bundle.manifest.preset
                 limits.check("prepare")
                 with watch.stage("prepare"):
                     measured = measure_images(images, threads)
                 limits.check("check")
                 with watch.stage("check"):
-                    findings = find_problems(images, preset, measured)
+                    findings = (*raw.findings, *find_problems(images, preset, measured))
                     warnings = judge(findings, self.checks, images.case_id)
                 # The time that measuring took is a part of this stage, although the checks come between.
                 with watch.stage("prepare"):
@@ -221,11 +227,37 @@ class Segmenter:
             except BaseException:
                 ticket.release()
                 raise
-        warnings = (*missing_warnings(images.missing), *warnings, *network_input.warnings)
+        warnings = (*missing_warnings(images.missing), *warnings, *raw.warnings, *network_input.warnings)
         case_in_hand = CaseInHand(
-            images.case_id, images, loaded.scheme, warnings, findings, watch.seconds, limits, number, ticket
+            case_id=images.case_id,
+            images=images,
+            scheme=raw.scheme,
+            warnings=warnings,
+            findings=findings,
+            seconds=watch.seconds,
+            limits=limits,
+            number=number,
+            ticket=ticket,
+            head=raw.head,
+            raw=raw.facts,
         )
         return PreparedCase(case_in_hand, network_input)
+
+    def _read(
+        self, case: CaseInput, case_id: str | None, limits: Limits, watch: Stopwatch, threads: int | None
+    ) -> OnNetworkGrid:
+        """The case's images on one grid."""
+        limits.check("read")
+        if self.chain is None:
+            with watch.stage("read"):
+                loaded = load_case(case, case_id, self.allow_missing, threads)
+            return OnNetworkGrid(loaded.images, loaded.scheme)
+        from eenet_runtime.segmenter.raw import read_raw
+
+        # Two networks side by side would take the memory of both, and no less time.
+        alone = partial(self._admission.engine, limits, watch)
+        chain = replace(self.chain, threads=threads)
+        return read_raw(case, case_id, self.allow_missing, chain, self.checks, limits, watch, alone)
 
     def _compute(self, prepared: PreparedCase, keep_probabilities: bool) -> ComputedCase:
         """Run the network; probabilities are asked for only where somebody needs them."""
@@ -241,7 +273,7 @@ class Segmenter:
                 with self._admission.engine(case.limits, watch):
                     case.limits.check("network")
                     with watch.stage("network"):
-                        if placement.resamples or keep_probabilities:
+                        if placement.resamples or keep_probabilities or case.head is not None:
                             probabilities = self.backend(volume)
                         else:
                             labels = self.backend.labels(volume)
@@ -263,47 +295,12 @@ class Segmenter:
             raise ValueError("this case was finished or discarded before; prepare it again")
         with _logged(case.number, "finishing"):
             try:
-                result = self._bring_back(computed)
+                result = bring_back(computed, self.postprocessing, self.provenance, self.threads)
             finally:
                 case.ticket.release()
         stages = ", ".join(f"{stage} {seconds:.3f} s" for stage, seconds in result.seconds.items())
         LOGGER.info("case %d: done; %s; %d warnings", case.number, stages, len(result.warnings))
         return result
-
-    def _bring_back(self, computed: ComputedCase) -> Segmentation:
-        """Classes on the patient's grid, cleaned and measured."""
-        case = computed.case
-        watch = Stopwatch(case.seconds)
-        grid, placement = case.images.grid, computed.placement
-        case.limits.check("restore")
-        with watch.stage("restore"):
-            if computed.probabilities is not None:
-                labels = restore(computed.probabilities, placement, grid)
-            else:
-                assert computed.labels is not None
-                labels = restore_labels(computed.labels, placement, grid)
-        case.limits.check("clean")
-        with watch.stage("clean"):
-            images = [volume.data for volume in case.images.volumes.values()]
-            tumour = clean(labels, grid.voxel_ml, self.postprocessing, images)
-        kept = None
-        if computed.keep_probabilities and computed.probabilities is not None:
-            kept = NetworkProbabilities(computed.probabilities, placement)
-        return Segmentation(
-            case_id=case.case_id,
-            labels=labels,
-            images=case.images,
-            volumes_ml=tumour.volumes_ml,
-            components=tumour.components,
-            cleaning=tumour.cleaning,
-            head_voxels_outside=computed.head_voxels_outside,
-            warnings=case.warnings + _result_warnings(tumour.volumes_ml, tumour.cleaning),
-            seconds=watch.seconds,
-            provenance=self.provenance,
-            scheme=case.scheme,
-            probabilities=kept,
-            findings=case.findings,
-        )
 
     def __enter__(self) -> Self:
         return self
@@ -312,6 +309,17 @@ class Segmenter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _chain_of(settings: SegmenterSettings, bundle: Bundle) -> Chain | None:
+    """What is done to raw heads. Nothing of their room is imported where nobody asks for it."""
+    raw = raw_settings(settings.raw)
+    if raw is None:
+        return None
+    from eenet_runtime.segmenter.raw import chain_of, require_may_lack
+
+    require_may_lack(frozenset(settings.allow_missing))
+    return chain_of(raw, bundle, settings.threads)
 
 
 @contextmanager
@@ -342,14 +350,3 @@ def _provenance(segmenter: Segmenter) -> Provenance:
         self_test=segmenter.self_test.verdict if segmenter.self_test is not None else "not asked for",
         versions={"eenet": __version__, "python": platform.python_version(), "numpy": np.__version__},
     )
-
-
-def _result_warnings(volumes: dict[Region, float], cleaning: Cleaning) -> tuple[str, ...]:
-    warnings = []
-    if volumes[Region.WT] == 0:
-        warnings.append("no tumour found: the mask is empty")
-    if cleaning.dropped_components:
-        warnings.append(f"{cleaning.dropped_components} small components of {cleaning.dropped_ml:.2f} ml were dropped")
-    if cleaning.enhancing_relabelled_ml:
-        warnings.append(f"an enhancing tumour of {cleaning.enhancing_relabelled_ml:.2f} ml was relabelled as NCR")
-    return tuple(warnings)

@@ -9,6 +9,7 @@ from typing import TypedDict
 
 from eenet_runtime.bundle.manifest import PostprocessingSettings
 from eenet_runtime.cases.content_checks import CheckPolicy
+from eenet_runtime.segmenter.raw_settings import RawSettings
 from eenet_runtime.volumes.labels import Modality
 
 
@@ -30,6 +31,8 @@ class SegmenterSettings:
         allow_missing: modalities of which a case may lack one; see `missing_modality`.
         max_cases_in_flight: cases held in memory at a time; two let one be read while one is computed.
         time_limit_s: for each case, where `segment` or `prepare` is given no other.
+        raw: whether series are as the scanner made them: then they are registered and stripped, and the mask is
+            written on the T1ce's own grid; `RawSettings` say how (docs/raw-heads.md).
     """
 
     backend: str = "auto"
@@ -43,6 +46,7 @@ class SegmenterSettings:
     allow_missing: Collection[Modality] = frozenset()
     max_cases_in_flight: int = 2
     time_limit_s: float | None = None
+    raw: RawSettings | bool = False
 
     def __post_init__(self) -> None:
         if self.max_cases_in_flight < 1:
@@ -63,3 +67,4 @@ class SegmenterOptions(TypedDict, total=False):
     allow_missing: Collection[Modality]
     max_cases_in_flight: int
     time_limit_s: float | None
+    raw: RawSettings | bool

@@ -100,6 +100,15 @@ def millimetres(value: float) -> str:
     return "0" if text == "-0" else text
 
 
+def part_of_grid(grid: Grid, box: Box) -> Grid:
+    """The grid of a box of a volume, in stored axis order."""
+    start = np.array([part.start for part in box], dtype=np.float64)
+    affine = grid.affine.copy()
+    affine[:3, 3] += grid.affine[:3, :3] @ start
+    first, second, third = (part.stop - part.start for part in box)
+    return Grid((first, second, third), affine)
+
+
 def corner_distance_mm(first: Grid, second: Grid) -> float:
     """Largest distance, in millimetres, between places that two grids of one shape give to a corner voxel."""
     apart = (first.affine - second.affine) @ _corners(first.shape)
@@ -133,6 +142,11 @@ def to_network_axes(volume: NDArray[_ScalarT], grid: Grid) -> NDArray[_ScalarT]:
         A view (H, W, D, ...); no voxel is copied or interpolated. An oblique grid goes to the nearest axes.
     """
     return np.asarray(nib.apply_orientation(volume, _turn(grid)))
+
+
+def grid_in_network_axes(grid: Grid) -> Grid:
+    """The grid of what `to_network_axes` makes of a volume: the same voxels at the same places, axes H, W and D."""
+    return _stored_along(np.broadcast_to(np.uint8(0), grid.shape), grid, _turn(grid))[1]
 
 
 def from_network_axes(volume: NDArray[_ScalarT], grid: Grid) -> NDArray[_ScalarT]:

@@ -163,7 +163,7 @@ class Placement:
         if not self.resamples:
             return self.labels_from_network(most_probable(probabilities), out)
         labels = self._background() if out is None else out
-        tumour = bounding_box(_background_loses(probabilities))
+        tumour = tumour_box(probabilities)
         samplings = along_axes(way_back, self.axes, tumour)
         if samplings is None:
             return labels
@@ -172,7 +172,7 @@ class Placement:
             block = rows.part(first, first + _PLANES_AT_A_TIME)
             near = probabilities[block.source, columns.source, levels.source]
             candidates = [interpolated(near[..., label], (block, columns, levels)) for label in Label]
-            _overwrite_with_winner(labels[block.target, columns.target, levels.target], candidates)
+            overwrite_with_winner(labels[block.target, columns.target, levels.target], candidates)
         return labels
 
     def _background(self) -> NDArray[np.uint8]:
@@ -227,11 +227,20 @@ def most_probable(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
     """
     labels = np.zeros(probabilities.shape[:3], dtype=np.uint8)
     for row, winner in zip(probabilities, labels, strict=True):
-        _overwrite_with_winner(winner, [row[..., label] for label in range(row.shape[-1])])
+        overwrite_with_winner(winner, [row[..., label] for label in range(row.shape[-1])])
     return labels
 
 
-def _overwrite_with_winner(winner: NDArray[np.uint8], candidates: Sequence[NDArray[np.float32]]) -> None:
+def tumour_box(probabilities: NDArray[np.float32]) -> Box:
+    """The box of the network's grid outside which background is the most probable class.
+
+    Args:
+        probabilities: float32 (H, W, D, classes).
+    """
+    return bounding_box(_background_loses(probabilities))
+
+
+def overwrite_with_winner(winner: NDArray[np.uint8], candidates: Sequence[NDArray[np.float32]]) -> None:
     """Write the number of the largest of some candidates where it is not the first; the lower number of equals."""
     best = candidates[0].copy()
     for label, candidate in enumerate(candidates[1:], start=1):

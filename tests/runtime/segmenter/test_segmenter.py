@@ -161,7 +161,7 @@ def test_cases_in_flight_never_exceed_the_stated_number(
         return finish(*arguments)
 
     monkeypatch.setattr("eenet_runtime.segmenter.segmenter.load_case", load_case)
-    monkeypatch.setattr("eenet_runtime.segmenter.segmenter.clean", cleaned)
+    monkeypatch.setattr("eenet_runtime.segmenter.finishing.clean", cleaned)
     loaded = watch(max_cases_in_flight=2).segmenter
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(loaded.segment, cases * 3))

@@ -60,6 +60,17 @@ _IN_SHORT: Final[Mapping[str, str]] = {
     "t2-exchanged": "the T2 may be exchanged with another image",
     "flair-exchanged": "the FLAIR may be exchanged with another image",
     "t1ce-exchanged": "the T1ce may be exchanged with another image",
+    "registration-starts": "a series may not be registered",
+    "registration-peak": "a series may not be registered, or another patient's",
+    "registration-loop": "the registrations disagree with each other",
+    "slab": "a series shows only a slab of the head",
+    "turned-series": "a series is turned far from its header",
+    "brain-volume": "the brain mask has an unusual volume",
+    "brain-shape": "the brain mask has an unusual shape",
+    "brain-border": "the brain mask runs into the border of the image",
+    "brain-agreement": "the brain masks of T1 and T1ce disagree",
+    "template": "the head does not fit the template",
+    "mixed-series": "some series are stripped, others are not",
 }
 
 
