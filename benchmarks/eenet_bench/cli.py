@@ -209,6 +209,30 @@ def input_checks(
         write_study(study, json_file)
 
 
+@app.command("raw-checks")
+def raw_checks(
+    cases: Annotated[Path, typer.Argument(help="Sound raw cases of four series, in any known layout; two or more.")],
+    lines: Annotated[Path, typer.Option("--lines", help="File of JSON lines: one for each case and variant.")],
+    max_cases: Annotated[int | None, typer.Option(min=1, help="How many of the cases to use (default: all).")] = None,
+    variants: Annotated[str, typer.Option(metavar="NAMES", help="Which, with commas between (default: all).")] = "",
+    pose: Annotated[str, typer.Option(help="Pose that heads are turned to: native, mni152 or sri24.")] = "sri24",
+    threads: ThreadsOption = None,
+) -> None:
+    """Figures and verdicts of raw cases as they are and spoiled, without a network; goes on where it was stopped."""
+    from eenet_bench.inputs.raw_checks import RawRow, raw_check_tables, study_raw_checks
+    from eenet_runtime.cases.discovery import find_cases
+    from eenet_runtime.segmenter.raw import chain_for
+    from eenet_runtime.segmenter.raw_settings import RawSettings
+    from eenet_runtime.volumes.labels import CHANNEL_ORDER
+
+    def tell(row: RawRow) -> None:
+        typer.echo(f"{row.case_id}, {row.variant}: {row.verdict} {', '.join(row.rules)}", err=True)
+
+    chosen = [case for case in find_cases(cases).cases if len(case.images) == len(CHANNEL_ORDER)][:max_cases]
+    chain = chain_for(RawSettings(), 1.0, pose, threads)
+    typer.echo(raw_check_tables(study_raw_checks(chosen, chain, lines, names_in(variants), tell)))
+
+
 @app.command("folder")
 def folder(
     bundle: BundleArgument,
