@@ -1,7 +1,7 @@
-"""The grid of a stack of slices: sorted by where they lie, regular, of one orientation, or refused with the slice named.
+"""The grid of a stack of slices: sorted by place, regular, of one orientation, or refused with the slice named.
 
-Storage order is dcm2niix's, which people compare with: the first axis runs along a row, the second against a column (the
-last row comes first), the third along the normal of the slices, row times column.
+Storage order is dcm2niix's, which people compare with: the first axis runs along a row, the second against a column
+(the last row comes first), the third along the normal of the slices, row times column.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ class StackGeometry:
         return self.grid.spacing_mm[2] * self.grid.shape[2]
 
 
-def stack_geometry(frames: Sequence[Frame], names: Sequence[str], rows: int, columns: int, source: str) -> StackGeometry:
+def stack_geometry(
+    frames: Sequence[Frame], names: Sequence[str], rows: int, columns: int, source: str
+) -> StackGeometry:
     """Sort the slices of a stack and find their grid.
 
     Args:

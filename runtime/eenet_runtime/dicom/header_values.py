@@ -19,7 +19,7 @@ _BINARY: Final = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "
 _TEXT_BYTES: Final = 256
 """Of a text no more is looked at: LO has 64 characters, and rules run over it."""
 _MOST_VALUES: Final = 64
-_DELIMITERS: Final = {"\n", "\r", "\f", "\t"}
+_DELIMITERS: Final = {0x0A, 0x0D, 0x0C, 0x09}
 
 
 class HeaderValues:

@@ -1,4 +1,4 @@
-"""What is kept of one DICOM file: the facts of its header and the frames that it holds. No pixels, no pydicom objects."""
+"""What is kept of one DICOM file: the facts of its header and its frames. No pixels, no pydicom objects."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MR_CLASSES: Final = frozenset({MR_IMAGE, ENHANCED_MR_IMAGE, LEGACY_ENHANCED_MR_I
 DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 MEDIA_DIRECTORY: Final = "1.2.840.10008.1.3.10"
 
-_KEYWORDS: Final = (
+_KEYWORDS: Final = (  # noqa: SIM905
     "SpecificCharacterSet ImageType SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID "
     "PatientID PatientName Modality Manufacturer ManufacturerModelName StationName SeriesNumber SeriesDescription "
     "ProtocolName SequenceName PulseSequenceName ScanningSequence SequenceVariant ScanOptions MRAcquisitionType "
@@ -170,7 +170,7 @@ def _parse(source: InstanceSource, reader: GuardedReader, raw: BinaryIO) -> Inst
     if syntax == DEFLATED:
         raise NotReadableError("deflated transfer syntax, expected any other")
     raw.seek(0)
-    flat = HeaderValues(dcmread(reader, stop_before_pixels=True, specific_tags=list(_KEYWORDS)))  # type: ignore[arg-type]
+    flat = HeaderValues(dcmread(reader, stop_before_pixels=True, specific_tags=list(_KEYWORDS)))
     sop_class = flat.text("SOPClassUID")
     frames_announced = flat.whole("NumberOfFrames") or 1
     if not 1 <= frames_announced <= _MOST_FRAMES:
@@ -180,14 +180,14 @@ def _parse(source: InstanceSource, reader: GuardedReader, raw: BinaryIO) -> Inst
     if enhanced:
         raw.seek(0)
         wanted = [*_KEYWORDS, SHARED, PER_FRAME]
-        values = HeaderValues(dcmread(reader, stop_before_pixels=True, specific_tags=wanted))  # type: ignore[arg-type]
+        values = HeaderValues(dcmread(reader, stop_before_pixels=True, specific_tags=wanted))
     frames = frames_of_enhanced(values, frames_announced) if enhanced else (_only_frame(values),)
     return _facts(source, syntax, values, frames)
 
 
 def _transfer_syntax(reader: GuardedReader, raw: BinaryIO) -> str | None:
     raw.seek(132)
-    meta = HeaderValues(_read_file_meta_info(reader))  # type: ignore[arg-type]
+    meta = HeaderValues(_read_file_meta_info(reader))
     if meta.text("MediaStorageSOPClassUID") == MEDIA_DIRECTORY:
         return None
     return meta.text("TransferSyntaxUID")
@@ -251,7 +251,7 @@ def _facts(source: InstanceSource, syntax: str, values: HeaderValues, frames: tu
         repetition_time=_first(values.number("RepetitionTime"), timing.number("RepetitionTime")),
         inversion_time=_first(values.number("InversionTime"), modifier.number("InversionTimes")) or None,
         flip_angle=_first(values.number("FlipAngle"), timing.number("FlipAngle")),
-        echo_train=_first(values.whole("EchoTrainLength"), trains),
+        echo_train=trains if (train := values.whole("EchoTrainLength")) is None else train,
         contrast_agent=_contrast_agent(values),
         acquisition_number=values.whole("AcquisitionNumber"),
         instance_number=values.whole("InstanceNumber"),
@@ -261,7 +261,7 @@ def _facts(source: InstanceSource, syntax: str, values: HeaderValues, frames: tu
     )
 
 
-def _first(*values: float | int | None) -> float | int | None:  # type: ignore[misc]
+def _first(*values: float | None) -> float | None:
     return next((value for value in values if value is not None), None)
 
 

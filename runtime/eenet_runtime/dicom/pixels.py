@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders import get_decoder
 from pydicom.uid import UID
 
 from eenet_runtime.dicom.geometry import StackGeometry
@@ -88,7 +88,7 @@ def _read_file(wanted: list[tuple[int, Slice]], data: NDArray[Any], source: str)
 
 def _decode(reader: GuardedReader, instance: Instance, indices: Sequence[int]) -> list[NDArray[Any]]:
     """Frames (rows, columns) as stored, in the order of their indices."""
-    dataset = dcmread(reader)  # type: ignore[arg-type]
+    dataset = dcmread(reader)
     if str(dataset.SOPInstanceUID) != instance.sop_uid:
         raise ValueError("another file")
     syntax = UID(instance.transfer_syntax)

@@ -70,8 +70,8 @@ class SiteRule:
 
     def matches(self, instance: Instance) -> bool:
         """Whether it speaks of this series."""
-        found = ((instance.station, self.station), (instance.protocol, self.protocol))
-        found += ((instance.series_description, self.description),)
+        found = [(instance.station, self.station), (instance.protocol, self.protocol)]
+        found.append((instance.series_description, self.description))
         return all(fnmatchcase(text.casefold(), glob.casefold()) for text, glob in found)
 
 
@@ -94,7 +94,7 @@ class RoleRules:
 def load_rules(site_file: Path | None = None) -> RoleRules:
     """The toolkit's rules, with a site's before them.
 
-    A site's file may hold `minimum_confidence` and any number of `[[series]]` tables with `role` (t1, t1ce, t2, flair or
+    A site's file may hold `minimum_confidence` and any number of `[[series]]` tables with `role` (t1, t1ce, t2, flair,
     none) and at least one of `station`, `protocol` and `description`, in which `*` and `?` stand for other characters.
 
     Raises:
@@ -124,8 +124,11 @@ def _physics(row: dict[str, Any]) -> Physics:
         row["strong"],
         no_ti=row.get("no_ti", False),
         dimension=row.get("dimension", ""),
-        **ranges,
-        **kinds,
+        te=ranges.get("te"),
+        tr=ranges.get("tr"),
+        ti=ranges.get("ti"),
+        sequence=kinds.get("sequence", frozenset()),
+        without=kinds.get("without", frozenset()),
     )
 
 

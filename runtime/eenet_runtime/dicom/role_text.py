@@ -15,7 +15,7 @@ _OTHER: Final = re.compile(r"[^\w]|_")
 
 def normalised(text: str) -> str:
     """Words with one space between them, as the patterns of roles.toml expect them; at most 128 characters count."""
-    text = text[:_LONGEST].lower().replace("ł", "l").replace("ı", "i").replace("ß", "ss")
+    text = text[:_LONGEST].lower().replace("ł", "l").replace("\u0131", "i").replace("ß", "ss")
     decomposed = unicodedata.normalize("NFKD", text)
     plain = "".join(character for character in decomposed if not unicodedata.combining(character))
     plain = _T2_STAR.sub(" t2star ", plain)

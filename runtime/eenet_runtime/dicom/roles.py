@@ -213,4 +213,4 @@ def _times(instance: Instance) -> str:
     named = (("TE", instance.echo_time), ("TR", instance.repetition_time), ("TI", instance.inversion_time))
     kinds = "\\".join(instance.scanning_sequence)
     shown = [f"{name} {value:.4g}" for name, value in named if value is not None]
-    return ", ".join([*shown, *([kinds] if kinds else []), *([instance.acquisition_type] or [])])
+    return ", ".join(part for part in (*shown, kinds, instance.acquisition_type) if part)

@@ -10,7 +10,7 @@ import io
 import os
 import stat
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -154,8 +154,8 @@ def _directory_bytes(path: Path) -> int:
     return announced
 
 
-def _read_archive(path: Path, limits: ScanLimits) -> list[Instance | None | str]:
-    found: list[Instance | None | str] = []
+def _read_archive(path: Path, limits: ScanLimits) -> list[Instance | str | None]:
+    found: list[Instance | str | None] = []
     with _open_archive(path, limits) as archive:
         entries = archive.infolist()
         if len(entries) > limits.files:
@@ -183,7 +183,7 @@ def _read_archive(path: Path, limits: ScanLimits) -> list[Instance | None | str]
     return found
 
 
-def _read_all(sources: list[InstanceSource], threads: int | None) -> list[Instance | None | str]:
+def _read_all(sources: list[InstanceSource], threads: int | None) -> list[Instance | str | None]:
     return map_in_threads(partial(_read_one, content=None), sources, threads)
 
 
@@ -195,10 +195,8 @@ class _Unpacked:
         return io.BytesIO(self.content)
 
 
-def _read_one(source: InstanceSource, content: bytes | None) -> Instance | None | str:
+def _read_one(source: InstanceSource, content: bytes | None) -> Instance | str | None:
     """The header; None for what is no DICOM; why it cannot be used."""
-    from dataclasses import replace
-
     try:
         if content is None:
             return read_instance(source)
@@ -210,7 +208,7 @@ def _read_one(source: InstanceSource, content: bytes | None) -> Instance | None 
         return "cannot be read"
 
 
-def _summary(found: list[Instance | None | str]) -> Scan:
+def _summary(found: list[Instance | str | None]) -> Scan:
     instances: dict[str, Instance] = {}
     unreadable: dict[str, int] = {}
     for one in found:

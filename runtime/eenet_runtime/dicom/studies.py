@@ -101,10 +101,9 @@ def find_studies(
     rules = load_rules(site_rules)
     found = scan(folder, limits, threads)
     if not found.instances:
-        raise DatasetError(
-            f"{folder}: no usable DICOM file found among {found.other_files + sum(found.unreadable.values())}, expected "
-            "a study" + "".join(f"; {count}: {reason}" for reason, count in sorted(found.unreadable.items())[:3])
-        )
+        count = found.other_files + sum(found.unreadable.values())
+        reasons = "".join(f"; {files}: {why}" for why, files in sorted(found.unreadable.items())[:3])
+        raise DatasetError(f"{folder}: no usable DICOM file found among {count}, expected a study" + reasons)
     ordered = sorted(found.instances, key=lambda instance: instance.study_uid)
     studies = []
     for uid, group in groupby(ordered, key=lambda instance: instance.study_uid):
@@ -125,7 +124,7 @@ def answers_of(decisions: Sequence[Decision], rules: RoleRules) -> tuple[RoleAns
 
 
 def settle(study: Study, choices: dict[Modality, str]) -> tuple[RoleAnswer, ...]:
-    """The answers with what somebody chose by hand: contrast -> Series Instance UID, or number as `Series.label` has it.
+    """The answers with what somebody chose by hand: contrast -> Series Instance UID, or `Series.label`.
 
     Raises:
         DatasetError: no series or several of the study are called so, or its slices are no regular stack.
@@ -138,7 +137,8 @@ def settle(study: Study, choices: dict[Modality, str]) -> tuple[RoleAnswer, ...]
             continue
         named = [decision for decision in study.decisions if wanted in (decision.series.uid, decision.series.label)]
         if len(named) != 1:
-            raise DatasetError(f"study {study.number}: {len(named)} series called {printable_choice(wanted)} for {answer.role}")
+            called = f"called {printable_choice(wanted)} for {answer.role}"
+            raise DatasetError(f"study {study.number}: {len(named)} series {called}, expected one")
         if named[0].usable:
             raise DatasetError(f"study {study.number}: {named[0].usable}")
         answers.append(RoleAnswer(answer.role, Answer.FOUND, named[0], (named[0],), "chosen by hand"))
