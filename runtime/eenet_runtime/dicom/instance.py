@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, Final, Protocol, cast
 
 from pydicom import dcmread
 from pydicom.filereader import _read_file_meta_info
@@ -28,7 +28,7 @@ MR_CLASSES: Final = frozenset({MR_IMAGE, ENHANCED_MR_IMAGE, LEGACY_ENHANCED_MR_I
 DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 MEDIA_DIRECTORY: Final = "1.2.840.10008.1.3.10"
 
-_KEYWORDS: Final = (  # noqa: SIM905
+_KEYWORDS: Final = (
     "SpecificCharacterSet ImageType SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID "
     "PatientID PatientName Modality Manufacturer ManufacturerModelName StationName SeriesNumber SeriesDescription "
     "ProtocolName SequenceName PulseSequenceName ScanningSequence SequenceVariant ScanOptions MRAcquisitionType "
@@ -39,7 +39,7 @@ _KEYWORDS: Final = (  # noqa: SIM905
     "BitsStored HighBit PixelRepresentation PhotometricInterpretation ImagePositionPatient ImageOrientationPatient "
     "PixelSpacing SliceThickness SpacingBetweenSlices RescaleSlope RescaleIntercept BodyPartExamined "
     "AcquisitionContrast TriggerTime ContentTime"
-).split()
+).split()  # noqa: SIM905
 _MOST_FRAMES: Final = 20_000
 
 
@@ -187,7 +187,7 @@ def _parse(source: InstanceSource, reader: GuardedReader, raw: BinaryIO) -> Inst
 
 def _transfer_syntax(reader: GuardedReader, raw: BinaryIO) -> str | None:
     raw.seek(132)
-    meta = HeaderValues(_read_file_meta_info(reader))
+    meta = HeaderValues(_read_file_meta_info(cast(BinaryIO, reader)))
     if meta.text("MediaStorageSOPClassUID") == MEDIA_DIRECTORY:
         return None
     return meta.text("TransferSyntaxUID")
