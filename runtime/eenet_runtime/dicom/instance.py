@@ -28,18 +28,72 @@ MR_CLASSES: Final = frozenset({MR_IMAGE, ENHANCED_MR_IMAGE, LEGACY_ENHANCED_MR_I
 DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 MEDIA_DIRECTORY: Final = "1.2.840.10008.1.3.10"
 
-_KEYWORDS: Final = (
-    "SpecificCharacterSet ImageType SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID "
-    "PatientID PatientName Modality Manufacturer ManufacturerModelName StationName SeriesNumber SeriesDescription "
-    "ProtocolName SequenceName PulseSequenceName ScanningSequence SequenceVariant ScanOptions MRAcquisitionType "
-    "EchoPulseSequence EchoTime EffectiveEchoTime RepetitionTime InversionTime FlipAngle EchoTrainLength EchoNumbers "
-    "InversionRecovery SpectrallySelectedSuppression ContrastBolusAgent ContrastBolusAgentSequence DiffusionBValue "
-    "NumberOfTemporalPositions TemporalPositionIdentifier AcquisitionNumber AcquisitionDate AcquisitionTime "
-    "AcquisitionDateTime SeriesDate SeriesTime InstanceNumber Rows Columns NumberOfFrames SamplesPerPixel BitsAllocated "
-    "BitsStored HighBit PixelRepresentation PhotometricInterpretation ImagePositionPatient ImageOrientationPatient "
-    "PixelSpacing SliceThickness SpacingBetweenSlices RescaleSlope RescaleIntercept BodyPartExamined "
-    "AcquisitionContrast TriggerTime ContentTime"
-).split()  # noqa: SIM905
+_KEYWORDS: Final = [
+    "SpecificCharacterSet",
+    "ImageType",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "PatientID",
+    "PatientName",
+    "Modality",
+    "Manufacturer",
+    "ManufacturerModelName",
+    "StationName",
+    "SeriesNumber",
+    "SeriesDescription",
+    "ProtocolName",
+    "SequenceName",
+    "PulseSequenceName",
+    "ScanningSequence",
+    "SequenceVariant",
+    "ScanOptions",
+    "MRAcquisitionType",
+    "EchoPulseSequence",
+    "EchoTime",
+    "EffectiveEchoTime",
+    "RepetitionTime",
+    "InversionTime",
+    "FlipAngle",
+    "EchoTrainLength",
+    "EchoNumbers",
+    "InversionRecovery",
+    "SpectrallySelectedSuppression",
+    "ContrastBolusAgent",
+    "ContrastBolusAgentSequence",
+    "DiffusionBValue",
+    "NumberOfTemporalPositions",
+    "TemporalPositionIdentifier",
+    "AcquisitionNumber",
+    "AcquisitionDate",
+    "AcquisitionTime",
+    "AcquisitionDateTime",
+    "SeriesDate",
+    "SeriesTime",
+    "InstanceNumber",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PhotometricInterpretation",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "BodyPartExamined",
+    "AcquisitionContrast",
+    "TriggerTime",
+    "ContentTime",
+]
 _MOST_FRAMES: Final = 20_000
 
 

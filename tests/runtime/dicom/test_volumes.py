@@ -41,10 +41,10 @@ def canonical(data: Any, affine: Any) -> tuple[Any, Any]:
 
 
 def dcm2niix(folder: Path, output: Path) -> list[Any]:
-    """Their volumes; `-p n`: values as DICOM's rescale has them, not Philips' floats."""
+    """Their volumes."""
     output.mkdir()
     program = Path(sys.executable).with_name("dcm2niix")
-    command = [program, "-p", "n", "-z", "n", "-b", "n", "-o", output, folder]
+    command = [program, "-z", "n", "-b", "n", "-o", output, folder]
     subprocess.run(command, check=True, capture_output=True)
     return [nib.load(path) for path in sorted(output.glob("*.nii"))]
 
