@@ -104,7 +104,7 @@ class HeaderValues:
             return value[:_TEXT_BYTES].strip(b" \0")
         if value is None or isinstance(value, Dataset):
             return b""
-        parts = value if isinstance(value, (list, tuple)) else [value]
+        parts = value if hasattr(value, "__iter__") and not isinstance(value, str) else [value]
         return "\\".join(str(part) for part in parts).encode("utf-8", "replace")[:_TEXT_BYTES]
 
     def _decode(self, value: bytes) -> str:
