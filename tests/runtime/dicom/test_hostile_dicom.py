@@ -28,6 +28,9 @@ MUTANTS: Final = int(os.environ.get("EENET_DICOM_MUTANTS", "500"))
 _HOSTILE: Final = ("../../../x", "%s%n", "\0" * 9, "A" * 70, "\\" * 40, "nan", "1e999", "\u202e", "-0", "0x10")
 
 
+ROWS: Final = b"\x28\x00\x10\x00US"
+
+
 def originals() -> list[bytes]:
     small = FakeSeries(tags=dict(T1_PHYSICS))
     found = []
@@ -124,7 +127,7 @@ def with_items(count: int) -> bytes:
     ("content", "message"),
     [
         (with_items(200_000), "more than 100000 items of sequences found"),
-        (originals()[0].replace(b"\x28\x00\x10\x00US", b"\x28\x00\x08\x00IS\x06\x0099999 \x28\x00\x10\x00US"), "99999 frames"),
+        (originals()[0].replace(ROWS, b"\x28\x00\x08\x00IS\x06\x0099999 " + ROWS), "99999 frames"),
     ],
     ids=["items", "frames"],
 )  # fmt: skip

@@ -124,7 +124,8 @@ def test_two_studies_in_one_tree_are_two_answers(tmp_path: Path) -> None:
     ("character_set", "patient", "description"),
     [
         ("ISO_IR 100", "M\u00fcller^J\u00fcrgen", "T1 tra nach KM \u00e4"),
-        ("ISO_IR 192", "\u0418\u0432\u0430\u043d\u043e\u0432^\u0418\u0432\u0430\u043d", "T1 \u0441 \u043a\u043e\u043d\u0442\u0440\u0430\u0441\u0442\u043e\u043c"),
+        ("ISO_IR 192", "\u0418\u0432\u0430\u043d\u043e\u0432^\u0418\u0432\u0430\u043d",
+         "T1 \u0441 \u043a\u043e\u043d\u0442\u0440\u0430\u0441\u0442\u043e\u043c"),
         (["", "ISO 2022 IR 87"], "Yamada^Tarou=\u5c71\u7530^\u592a\u90ce", "T1 \u9020\u5f71"),
     ],
 )  # fmt: skip
