@@ -19,15 +19,15 @@ from eenet_runtime.volumes.labels import Modality
 
 RULES = load_rules()
 
-MPRAGE = {"te": 2.3, "tr": 2300.0, "ti": 900.0, "kinds": "GR IR", "dimension": "3D"}
-GE_3D = {"te": 3.1, "tr": 7.2, "ti": 450.0, "kinds": "GR", "dimension": "3D"}
-SE_T1 = {"te": 11.0, "tr": 550.0, "kinds": "SE"}
-TSE_T2 = {"te": 98.0, "tr": 4800.0, "kinds": "SE"}
-FLAIR_2D = {"te": 120.0, "tr": 9000.0, "ti": 2500.0, "kinds": "SE IR"}
-FLAIR_3D = {"te": 330.0, "tr": 4800.0, "ti": 1650.0, "kinds": "SE IR", "dimension": "3D"}
-T1_FLAIR = {"te": 24.0, "tr": 2100.0, "ti": 860.0, "kinds": "SE IR"}
-SPGR = {"te": 4.0, "tr": 9.0, "kinds": "GR", "dimension": "3D", "flip": 20.0}
-EPI = {"te": 90.0, "tr": 5000.0, "kinds": "EP SE"}
+MPRAGE: dict[str, Any] = {"te": 2.3, "tr": 2300.0, "ti": 900.0, "kinds": "GR IR", "dimension": "3D"}
+GE_3D: dict[str, Any] = {"te": 3.1, "tr": 7.2, "ti": 450.0, "kinds": "GR", "dimension": "3D"}
+SE_T1: dict[str, Any] = {"te": 11.0, "tr": 550.0, "kinds": "SE"}
+TSE_T2: dict[str, Any] = {"te": 98.0, "tr": 4800.0, "kinds": "SE"}
+FLAIR_2D: dict[str, Any] = {"te": 120.0, "tr": 9000.0, "ti": 2500.0, "kinds": "SE IR"}
+FLAIR_3D: dict[str, Any] = {"te": 330.0, "tr": 4800.0, "ti": 1650.0, "kinds": "SE IR", "dimension": "3D"}
+T1_FLAIR: dict[str, Any] = {"te": 24.0, "tr": 2100.0, "ti": 860.0, "kinds": "SE IR"}
+SPGR: dict[str, Any] = {"te": 4.0, "tr": 9.0, "kinds": "GR", "dimension": "3D", "flip": 20.0}
+EPI: dict[str, Any] = {"te": 90.0, "tr": 5000.0, "kinds": "EP SE"}
 
 HEADERS: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
     # Siemens, German and English
@@ -184,7 +184,8 @@ def test_what_is_not_sure_is_not_found_but_named() -> None:
 
 
 def test_few_slices_a_b_value_and_a_thin_slab_are_none_of_the_four() -> None:
-    for changes in ({"slices": 14}, {"b": 1000.0}, {"slices": 16}):
+    several: tuple[dict[str, Any], ...] = ({"slices": 14}, {"b": 1000.0}, {"slices": 16})
+    for changes in several:
         assert called(decide(series("T2 tse", **{**TSE_T2, **changes}), RULES)) == "other"
 
 

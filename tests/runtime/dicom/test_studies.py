@@ -26,7 +26,9 @@ EXPECTED = {"t1": "2", "t1ce": "6", "t2": "4", "flair": "3"}
 
 
 def chosen(study: Study) -> dict[str, str | None]:
-    return {answer.role.value: answer.chosen and answer.chosen.series.label for answer in study.answers}
+    return {
+        answer.role.value: None if answer.chosen is None else answer.chosen.series.label for answer in study.answers
+    }
 
 
 def classify(*arguments: object) -> subprocess.CompletedProcess[str]:
