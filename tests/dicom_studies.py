@@ -10,10 +10,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
-MR: Final = "1.2.840.10008.5.1.4.1.1.4"
-ENHANCED: Final = "1.2.840.10008.5.1.4.1.1.4.1"
+MR: Final = UID("1.2.840.10008.5.1.4.1.1.4")
+ENHANCED: Final = UID("1.2.840.10008.5.1.4.1.1.4.1")
 ROOT_UID: Final = "1.2.826.0.1.3680043.9.9999"
 PATIENT: Final = "Canary^Patience"
 AXIAL: Final = (1.0, 0, 0, 0, 1, 0)
@@ -157,7 +157,7 @@ def _item(**values: Any) -> Dataset:
 def _dataset(series: FakeSeries, place: int, plane: NDArray[Any]) -> FileDataset:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = MR
-    meta.MediaStorageSOPInstanceUID = f"{ROOT_UID}.{series.study}.{series.number}.{place + 1}"
+    meta.MediaStorageSOPInstanceUID = UID(f"{ROOT_UID}.{series.study}.{series.number}.{place + 1}")
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     signed = np.dtype(series.dtype).kind == "i"

@@ -153,7 +153,9 @@ def test_the_table_has_forty_header_sets_and_more() -> None:
 
 def answers(*found: Series) -> dict[str, tuple[str, str | None]]:
     answered = answers_of([decide(one, RULES) for one in found], RULES)
-    return {one.role.value: (one.answer.value, one.chosen and one.chosen.series.label) for one in answered}
+    return {
+        one.role.value: (one.answer.value, None if one.chosen is None else one.chosen.series.label) for one in answered
+    }
 
 
 def test_two_t1_of_which_nothing_tells_the_agent_hold_the_study() -> None:

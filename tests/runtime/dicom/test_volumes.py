@@ -44,7 +44,7 @@ def dcm2niix(folder: Path, output: Path) -> list[Any]:
     """Their volumes."""
     output.mkdir()
     program = Path(sys.executable).with_name("dcm2niix")
-    command = [program, "-z", "n", "-b", "n", "-o", output, folder]
+    command: list[str | Path] = [program, "-z", "n", "-b", "n", "-o", output, folder]
     subprocess.run(command, check=True, capture_output=True)
     return [nib.load(path) for path in sorted(output.glob("*.nii"))]
 
@@ -183,7 +183,7 @@ def test_steps_within_one_percent_and_cosines_within_a_ten_thousandth_are_snappe
 def test_a_series_of_two_images_is_parted(tag: str, first: Any, second: Any, tmp_path: Path) -> None:
     for part, value in enumerate((first, second)):
         for place, dataset in enumerate(datasets(FakeSeries())):
-            dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{part}.{place + 1}"
+            dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID(f"1.2.3.{part}.{place + 1}")
             setattr(dataset, tag, value)
             dataset.save_as(tmp_path / f"{part}-{place}", enforce_file_format=True)
     assert [(one.label, len(one.slices)) for one in series_in(tmp_path)] == [("1/1", 20), ("1/2", 20)]
