@@ -16,7 +16,10 @@ from eenet_train.phantom.tumour import grow_tumours, mass_effect, place_tumours,
 
 
 def case_id(seed: int, index: int, settings: PhantomSettings = STANDARD) -> str:
-    """Name of a phantom: `Phantom_<seed>_<index>`; `PhantomHard_...`, `PhantomWide_...`, `PhantomWideB_...` or `PhantomOwn_...`."""
+    """Name of a phantom: `Phantom_<seed>_<index>`, or `PhantomHard_...`, `PhantomWide_...`, `PhantomWideB_...`.
+
+    Settings without a name of their own make `PhantomOwn_...`.
+    """
     kind = {STANDARD: "", HARD: "Hard", WIDE: "Wide", WIDE_B: "WideB"}.get(settings, "Own")
     return f"Phantom{kind}_{seed:04d}_{index:04d}"
 

@@ -65,7 +65,8 @@ def _remade(lattice: Lattice, source: NDArray[np.float32], template: Template) -
 def _edge_fade(lattice: Lattice) -> Float3D:
     """1 inside, falling to 0 at the faces of the lattice's box."""
     fade = np.ones(lattice.csf.shape, dtype=np.float32)
-    for axis, size in enumerate(fade.shape):
+    for axis in range(3):
+        size = int(fade.shape[axis])
         steps = np.minimum(np.arange(size), np.arange(size)[::-1]) * LATTICE_MM
         line = np.clip(steps / EDGE_MM, 0.0, 1.0).astype(np.float32)
         fade *= line.reshape([-1 if other == axis else 1 for other in range(3)])

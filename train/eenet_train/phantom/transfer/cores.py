@@ -141,4 +141,5 @@ def _cysts(rng: np.random.Generator, solid: Mask, inward: Float3D) -> Mask:
     if not inner.any():
         return inner
     values = random_field(rng, _size(solid), max(0.6 * _scale(solid), 4.0)) + np.float32(0.5) * inward / inward.max()
-    return inner & (values > np.quantile(values[inner], 1.0 - float(rng.uniform(0.05, 0.5))))
+    highest = values > np.quantile(values[inner], 1.0 - float(rng.uniform(0.05, 0.5)))
+    return np.asarray(inner & highest)

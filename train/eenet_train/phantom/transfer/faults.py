@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eenet_train.phantom.fields import Float3D, Shape3, random_field
 
@@ -16,7 +17,7 @@ def shape_of(image: Float3D) -> Shape3:
 def shade(rng: np.random.Generator, image: Float3D, strength: float) -> Float3D:
     """Coil shading of up to about exp(+-2 strength)."""
     spacing = float(rng.uniform(45.0, 90.0))
-    return image * np.exp(np.float32(strength) * random_field(rng, shape_of(image), spacing))
+    return np.asarray(image * np.exp(np.float32(strength) * random_field(rng, shape_of(image), spacing)))
 
 
 def ring(rng: np.random.Generator, image: Float3D) -> Float3D:
@@ -83,7 +84,7 @@ def slices(
 
 
 def rician(rng: np.random.Generator, image: Float3D, sigma: float) -> Float3D:
-    """Magnitude of a signal with complex Gaussian noise (Gudbjartsson and Patz, Magnetic Resonance in Medicine, 1995)."""
+    """Magnitude of a signal with complex Gaussian noise (Gudbjartsson and Patz, 1995)."""
     real = rng.standard_normal(image.shape, dtype=np.float32)
     real *= np.float32(sigma)
     real += image
@@ -92,7 +93,7 @@ def rician(rng: np.random.Generator, image: Float3D, sigma: float) -> Float3D:
     return np.sqrt(real * real + imaginary * imaginary)
 
 
-def miss_lowest(rng: np.random.Generator, image: Float3D, bottom: int) -> None:
+def miss_lowest(rng: np.random.Generator, image: NDArray[np.int16], bottom: int) -> None:
     """Lowest slices that the scan did not reach, in place: empty, half empty along a slope, or striped.
 
     Args:

@@ -66,7 +66,8 @@ def make_subject(seed: int, index: int, look: Look, template: Template) -> Subje
     add_tumours(grower, disease, sites, lattice, head, scene, look)
     sinus = add_vessels(painter, head, scene)
     brain = strip(stripper, head, sinus, look)
-    scene.labels[~brain] = 0
+    # No vessel is tumour, and nothing is labelled that stripping took away.
+    scene.labels[(sinus > 0.5) | ~brain] = 0
     return Subject(disease.family, lattice, head, scene, sinus, brain)
 
 

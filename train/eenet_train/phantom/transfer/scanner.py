@@ -51,8 +51,9 @@ def paint(rng: np.random.Generator, scene: Scene, signals: Signals, texture: Flo
         part = signal[layer.window]
         value = np.float32(signals[layer.material])
         if layer.uneven:
-            value = value * (1 + np.float32(layer.uneven) * texture[layer.window])
-        part += layer.share * (value - part)
+            part += layer.share * (value * (1 + np.float32(layer.uneven) * texture[layer.window]) - part)
+        else:
+            part += layer.share * (value - part)
     return np.asarray(np.maximum(signal, 0), dtype=np.float32)
 
 

@@ -6,6 +6,7 @@ and general anatomy; each vertex is moved at random. All of it carries label 0.
 
 from __future__ import annotations
 
+import itertools
 from typing import Final
 
 import numpy as np
@@ -54,7 +55,7 @@ def add_vessels(rng: np.random.Generator, head: WideHead, scene: Scene) -> Float
     dura = _dura(rng, head)
     scene.add(Material.DURA, dura, uneven=0.15)
     scene.add(Material.ARTERY, _cortical_vessels(rng, head))
-    scene.add(Material.ARTERY, _tubes(rng, head, _mirrored(_ARTERIES) + [_BASILAR], jitter=2.5, width=(0.7, 1.3)))
+    scene.add(Material.ARTERY, _tubes(rng, head, [*_mirrored(_ARTERIES), _BASILAR], jitter=2.5, width=(0.7, 1.3)))
     plexus = _tubes(rng, head, _mirrored(_PLEXUS), jitter=3.0, width=(0.6, 1.5)) * np.sqrt(head.ventricle)
     scene.add(Material.PLEXUS, plexus, uneven=0.2)
     if rng.random() < 0.7:
@@ -84,7 +85,7 @@ def _tubes(
     for radius, points in courses:
         thick = radius * float(rng.uniform(*width))
         moved = np.array(points) + rng.normal(0.0, jitter / 2, (len(points), 3))
-        for start, end in zip(moved[:-1], moved[1:], strict=True):
+        for start, end in itertools.pairwise(moved):
             _add_tube(out, head.place, start, end, thick)
     return out
 
