@@ -46,6 +46,7 @@ class FitSettings:
         partial_weights: take those that fit, where not all do, instead of refusing.
         data: the folder of the cases, as the user gave it.
         skip_bad: train without the cases that cannot be used, instead of refusing to.
+        healthy_cases: train on cases whose label holds no tumour, too, instead of refusing them as files gone wrong.
 
     Raises:
         TrainingError: numbers that make no training.
@@ -75,6 +76,7 @@ class FitSettings:
     partial_weights: bool = False
     data: str = ""
     skip_bad: bool = False
+    healthy_cases: bool = False
 
     def __post_init__(self) -> None:
         self._require_counts()
