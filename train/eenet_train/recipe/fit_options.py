@@ -131,3 +131,7 @@ class FitOptions:
         bool | None,
         typer.Option("--skip-bad", help="Train without the cases that cannot be used; the run names them."),
     ] = None
+    healthy_cases: Annotated[
+        bool | None,
+        typer.Option("--healthy-cases", help="Train on cases without any tumour, too, instead of refusing them."),
+    ] = None
