@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eenet_bench.inputs.raw_faults import FAULTS, Series
 from eenet_runtime.cases.case_files import CaseFiles
@@ -125,7 +126,7 @@ def _row(case_id: str, name: str, is_wrong: bool, series: Series, chain: Chain) 
 def _one_stripped(examined: Examined, series: Series) -> Series:
     """The same case with its T2 stripped by the mask of the T1ce."""
     t2 = series[Modality.T2]
-    to_t1ce = np.linalg.inv(examined.aligned.t1ce_to[Modality.T2])
+    to_t1ce: NDArray[np.float64] = np.linalg.inv(examined.aligned.t1ce_to[Modality.T2])
     brain = resample_array(examined.brain.mask, examined.brain.grid, t2.grid, to_t1ce) >= 0.5
     return {**series, Modality.T2: replace(t2, data=np.where(brain, t2.data, 0))}
 

@@ -58,7 +58,7 @@ def align_series(volumes: Mapping[Modality, Volume], engine: Engine, threads: in
     threads = threads or usable_cpus()
     moving = [name for name in CHANNEL_ORDER if name in volumes and name is not Modality.T1CE]
     third = next((name for name in _THIRD if name in volumes), None)
-    pairs = [(Modality.T1CE, name) for name in moving]
+    pairs: list[tuple[Modality, Modality]] = [(Modality.T1CE, name) for name in moving]
     if third is not None:
         pairs.append((Modality.T1, third))
     workers = min(threads, len(pairs))

@@ -198,7 +198,7 @@ def lay_out(
         CaseError: the brain mask is no brain's.
     """
     t1ce = volumes[Modality.T1CE]
-    pose_to_t1ce = np.linalg.inv(examined.t1ce_to_pose)
+    pose_to_t1ce: NDArray[np.float64] = np.linalg.inv(examined.t1ce_to_pose)
     with hooks.stage("resample"):
         brain_mask, threads = examined.brain, chain.threads
         target = target_grid(brain_mask.mask, brain_mask.grid, examined.t1ce_to_pose, chain.spacing_mm, chain.margin_mm)
@@ -243,7 +243,7 @@ def _grey(data: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.uin
     white = float(np.percentile(inside, _BRIGHTEST)) if inside.size else 0.0
     if not white > 0:
         return np.zeros(data.shape, np.uint8)
-    levels = np.clip(data * (254 / white), 0, 254).astype(np.uint8)
+    levels: NDArray[np.uint8] = np.clip(data * (254 / white), 0, 254).astype(np.uint8)
     levels += np.uint8(1)
     levels[data == 0] = 0
     return levels

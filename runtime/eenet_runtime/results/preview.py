@@ -65,7 +65,8 @@ def render_preview(segmentation: Segmentation, *, case_id: str = "") -> bytes:
     if head is not None:
         from eenet_runtime.heads.target import nearest_labels
 
-        reference, to_reference = head.reference.grid, np.linalg.inv(head.reference_to_pose)
+        reference = head.reference.grid
+        to_reference: NDArray[np.float64] = np.linalg.inv(head.reference_to_pose)
         return draw_preview(
             nearest_labels(segmentation.labels, reference, images.grid, to_reference),
             head.greys,

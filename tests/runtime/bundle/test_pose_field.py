@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from eenet_runtime.bundle.manifest import Artifact, Manifest, _checksum
+from eenet_runtime.bundle.bundle_files import _checksum
+from eenet_runtime.bundle.manifest import Artifact, Manifest
 from eenet_runtime.errors import BundleError
 from eenet_runtime.volumes.pose import Pose
 from eenet_runtime.volumes.presets import EENET_FAST

@@ -177,7 +177,7 @@ def test_a_result_never_replaces_an_input(
     target = tmp_path / "link.nii.gz" if link else source
     if link:
         os.link(source, target)
-    paths = replace(ResultPaths.in_folder(tmp_path, "B"), **{which: target})
+    paths = replace(ResultPaths.in_folder(tmp_path, "B"), **{which: target})  # type: ignore[arg-type]
     with pytest.raises(OutputError, match="would replace an input of case A"):
         segment_to_files(segmenter, files, paths)
     assert source.read_bytes() == before
