@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from eenet_runtime.cases.content_checks import CheckPolicy
     from eenet_runtime.cases.discovery import find_cases
     from eenet_runtime.cases.inputs import ImageArray
+    from eenet_runtime.dicom.studies import Study, find_studies
     from eenet_runtime.errors import (
         BackendError,
         BundleError,
@@ -39,6 +40,8 @@ _HOMES = {
     "CaseFiles": "cases.case_files",
     "case_from_paths": "cases.case_files",
     "find_cases": "cases.discovery",
+    "Study": "dicom.studies",
+    "find_studies": "dicom.studies",
     "BackendError": "errors",
     "BundleError": "errors",
     "CaseCancelledError": "errors",
@@ -81,9 +84,11 @@ __all__ = [
     "Region",
     "Segmentation",
     "Segmenter",
+    "Study",
     "__version__",
     "case_from_paths",
     "find_cases",
+    "find_studies",
     "open_bundle",
     "segment_folder",
 ]

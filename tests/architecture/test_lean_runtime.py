@@ -13,7 +13,7 @@ import pytest
 import eenet_runtime
 from tests.places import ROOT
 
-HEAVY = ["tensorflow", "keras", "tf2onnx", "onnx", "torch", "scipy", "nilearn", "onnxruntime", "openvino"]
+HEAVY = ["tensorflow", "keras", "tf2onnx", "onnx", "torch", "scipy", "nilearn", "onnxruntime", "openvino", "highdicom"]
 
 # nibabel takes SciPy along where it is installed; check_lean_install.py shows that the base install has none.
 WALK = f"""
@@ -31,12 +31,21 @@ def test_importing_every_runtime_module_brings_nothing_heavy() -> None:
 
 
 def test_importing_the_package_does_not_import_nibabel() -> None:
-    code = "import sys, eenet_runtime; sys.exit('nibabel' in sys.modules or 'numpy' in sys.modules)"
+    code = "import sys, eenet_runtime; sys.exit(bool({'nibabel', 'numpy', 'pydicom'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-I", "-c", code], check=False).returncode == 0
 
 
 def test_the_embedding_api_brings_no_engine_no_command_line_and_no_pictures() -> None:
-    others = ["typer", "PIL", "pydantic", "eenet_native", "tensorrt_rtx", "cuda", "concurrent.futures.process"]
+    others = [
+        "typer",
+        "PIL",
+        "pydicom",
+        "pydantic",
+        "eenet_native",
+        "tensorrt_rtx",
+        "cuda",
+        "concurrent.futures.process",
+    ]
     unwanted = set(HEAVY + others) - {"scipy"}
     code = f"import sys; from eenet_runtime import Segmenter; print(sorted({unwanted!r} & set(sys.modules)))"
     finished = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)

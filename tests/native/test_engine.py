@@ -283,6 +283,7 @@ def test_python_goes_on_while_the_engine_computes() -> None:
     assert counts > 20
 
 
+@pytest.mark.alone
 def test_no_thread_spins_between_calls(engine: Engine) -> None:
     labels(engine, random_volume(SMALL_SHAPE))
     before = time.process_time()

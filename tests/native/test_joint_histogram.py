@@ -55,7 +55,7 @@ def test_interpolation_is_linear_along_each_axis() -> None:
     expected = 0.0
     for index in np.ndindex(2, 2, 2):
         shares = [share if side else 1 - share for side, share in zip(index, (0.25, 0.5, 0.75), strict=True)]
-        expected += float(np.prod(shares)) * corners[index]
+        expected += float(np.prod(shares) * corners[index])
     mean = (counts[0] / 256 * np.arange(32)).sum() * 255 / 31
     assert mean == pytest.approx(expected, abs=255 / 31 / 256)
 

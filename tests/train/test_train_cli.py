@@ -16,6 +16,7 @@ import typer.main
 
 from eenet_train import cli
 from eenet_train.phantom.layouts import PhantomLayout
+from eenet_train.phantom.raw import RAW, Range
 from eenet_train.phantom.settings import STANDARD
 from eenet_train.phantom.write import PhantomDone
 from eenet_train.recipe.settings import read_settings
@@ -120,6 +121,34 @@ def test_phantoms_are_asked_for_as_the_options_say_and_each_is_told_of_on_standa
         assert err == "[1/2] Phantom_0007_0003 (kept)\n[2/2] Phantom_0007_0004\n"
         wanted = {"cases": 2, "seed": 7, "first_index": 3, "workers": 2, "layout": layout, "settings": STANDARD}
         assert asked.pop() == (Path("out"), wanted)
+
+
+def test_raw_phantoms_are_asked_for_as_the_options_say(eenet_train: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Path, dict[str, Any]]] = []
+
+    def write(output: Path, *, progress: Callable[[PhantomDone], None], **options: Any) -> None:
+        asked.append((output, options))
+
+    monkeypatch.setattr("eenet_train.phantom.raw.write.write_raw_phantoms", write)
+    options = ("--raw", "--cases", 2, "--seed", 7, "--first-index", 3, "--workers", 2)
+    assert eenet_train("phantom", "out", *options)[0] == 0
+    assert asked.pop() == (Path("out"), {"cases": 2, "seed": 7, "first_index": 3, "workers": 2, "settings": RAW})
+    assert eenet_train("phantom", "out", *options, "--size", "small", "--turn", 60, 80)[0] == 0
+    settings = asked.pop()[1]["settings"]
+    assert settings.voxel_mm == 4
+    assert (settings.turn.degrees, settings.turn.mm) == (Range(0, 60), Range(0, 80))
+
+
+@pytest.mark.parametrize(
+    "options", [("--raw", "--layout", "nnunet"), ("--size", "small"), ("--turn", 60, 80)], ids=lambda o: o[0]
+)
+def test_raw_options_without_raw_and_layouts_with_it_are_wrong_usage(
+    eenet_train: Command, tmp_path: Path, options: tuple[object, ...]
+) -> None:
+    code, _, err = eenet_train("phantom", tmp_path / "out", *options)
+    assert code == 2
+    assert "--raw" in err or "--layout" in err
+    assert not (tmp_path / "out").exists()
 
 
 def test_phantoms_in_a_file_are_refused(eenet_train: Command, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def phantom(
     layout: Annotated[PhantomLayout, typer.Option(help="Names, channels and label values.")] = PhantomLayout.BRATS2020,
     difficulty: Annotated[Difficulty, typer.Option(help="How clear tumours and images are.")] = Difficulty.STANDARD,
     first_index: Annotated[int, typer.Option(min=0, help="Number of the first case of the set.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Processes; each needs about 1 GB of memory, raw 2 GB.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; each needs about 1 GB of memory, raw 1.3 GB.")] = 1,
     raw: Annotated[
         bool,
         typer.Option("--raw", help="Heads with skull, face and neck, each series on a grid of its own; truth beside."),

@@ -75,6 +75,9 @@ def rebuilt_forms(bundle: Bundle) -> tuple[Form, Form]:
         BackendError: TensorFlow or one of its companions is not installed.
     """
     try:
+        from eenet_train.network.tensorflow_setup import load_tensorflow
+
+        load_tensorflow()
         from eenet_export.gate.gate import keras_forms
 
         return keras_forms(bundle)

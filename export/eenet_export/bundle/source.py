@@ -64,7 +64,9 @@ def source_of_run(path: Path) -> SourceModel:
     record = read_record(run)
     digest = hashlib.sha256((sha256_of_file(run.model) + record.to_json()).encode() if run.model.is_file() else b"")
     model = load_model(run.model, record.preset)
-    return SourceModel(model, record.preset, digest.hexdigest(), _provenance(record), record.modality_dropout, record.pose)
+    return SourceModel(
+        model, record.preset, digest.hexdigest(), _provenance(record), record.modality_dropout, record.pose
+    )
 
 
 def source_of_file(path: Path, preset: GeometryPreset | None = None) -> SourceModel:

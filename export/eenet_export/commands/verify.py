@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from eenet_export.commands.options import GateOptions
+from eenet_runtime.bundle.manifest import MANIFEST_NAME
+from eenet_runtime.bundle.signature import signature_path
 from eenet_runtime.commands.option_groups import spread
 from eenet_train.network.tensorflow_setup import load_tensorflow
 
@@ -42,3 +44,5 @@ def verify(
         raise ParityError("; ".join(found.failed.values()))
     if record:
         typer.echo(f"recorded: bundle {record_figures(bundle, found).bundle_id}")
+        if signature_path(bundle / MANIFEST_NAME).exists():
+            typer.echo("the manifest's signature no longer fits: sign the bundle again with eenet-export sign")

@@ -32,7 +32,13 @@ class ExitCode(IntEnum):
     """Plus the number of the signal that stopped the program: 130 for Ctrl-C, 143 for SIGTERM."""
 
 
-EXTRA_OF_PACKAGE: Final = {"cryptography": "sign", "monai": "peers", "torch": "peers"}
+EXTRA_OF_PACKAGE: Final = {
+    "cryptography": "sign",
+    "highdicom": "dicom",
+    "monai": "peers",
+    "pydicom": "dicom",
+    "torch": "peers",
+}
 """Packages that only one command needs; all others come with the program's own extras."""
 
 

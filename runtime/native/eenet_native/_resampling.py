@@ -120,11 +120,11 @@ def _places(
 def _functions() -> ctypes.CDLL:
     loaded = library()
     pointer, number, large = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
-    message = [ctypes.c_char_p, ctypes.c_size_t]
+    text, size = ctypes.c_char_p, ctypes.c_size_t
     loaded.eenet_resample.argtypes = [
-        pointer, number, pointer, number, pointer, pointer, pointer, pointer, number, *message,
+        pointer, number, pointer, number, pointer, pointer, pointer, pointer, number, text, size,
     ]  # fmt: skip
     loaded.eenet_resample_labels.argtypes = [
-        pointer, large, number, pointer, number, pointer, pointer, pointer, pointer, number, *message,
+        pointer, large, number, pointer, number, pointer, pointer, pointer, pointer, number, text, size,
     ]  # fmt: skip
     return loaded

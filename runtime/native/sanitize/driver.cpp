@@ -10,6 +10,7 @@
 
 #include "cpu.hpp"
 #include "engine.hpp"
+#include "joint_histogram.hpp"
 #include "plan.hpp"
 
 using namespace eenet;
@@ -135,10 +136,25 @@ void run_engine(const Kernels& kernels, const Geometry& geometry, int threads) {
     }
 }
 
+void run_joint_histogram() {
+    const int shape[3] = {pick({2, 3, 9}), pick({2, 5}), pick({2, 7})};
+    const size_t count = generator() % 700, voxels = static_cast<size_t>(shape[0]) * shape[1] * shape[2];
+    const Buffer<float> places = noise(3 * count);
+    const Buffer<uint8_t> bins(count), moving(voxels);
+    const Buffer<uint32_t> counts(histogram_bins * histogram_bins);
+    for (size_t n = 0; n < count; ++n) bins[n] = static_cast<uint8_t>(generator());
+    for (size_t n = 0; n < voxels; ++n) moving[n] = static_cast<uint8_t>(generator());
+    const float scale = static_cast<float>(pick({1, 4, 1000}));
+    const float to_voxels[12] = {scale, 0, 0, 1, 0, scale, 0, 1, 0, 0, scale, 1};
+    const float *x = places.data(), *y = x + count, *z = y + count;
+    count_joint_histogram({x, y, z, bins.data(), count}, {moving.data(), shape}, to_voxels, counts.data());
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
     const int repeats = count > 1 ? std::atoi(arguments[1]) : 20;
+    for (int repeat = 0; repeat < repeats; ++repeat) run_joint_histogram();
     for (const Kernels* kernels : available_kernels()) {
         for (int repeat = 0; repeat < repeats; ++repeat) {
             run_convolution(*kernels);

@@ -14,6 +14,7 @@ from eenet_bench.measuring.noise import NoiseWatch, calibrate, calibrate_both
 from eenet_bench.measuring.nvml import GpuReader, open_reader
 
 
+@pytest.mark.alone
 def test_a_calibration_takes_time_and_one_thread() -> None:
     assert 1e-4 < calibrate() < 5
     seconds, busy = calibrate_both()

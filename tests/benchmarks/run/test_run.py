@@ -49,6 +49,7 @@ def report(tiny_bundle: Path, cases: Path) -> RunReport:
     return run_benchmark(tiny_bundle, cases, RunSettings(repeats=2, max_cases=2, threads=1, backends=backends))
 
 
+@pytest.mark.alone
 def test_cold_start_stages_throughput_and_memory_of_an_engine_are_measured(report: RunReport) -> None:
     result = report.measured[0]
     assert (result.subject.name, result.status) == ("onnxruntime fp32", "ok")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,15 @@ import onnx_ir as ir
 import pytest
 
 from eenet_export.bundle import package
-from eenet_export.bundle.package import ExportSettings, export_model
-from eenet_export.bundle.source import load_model, source_of, source_of_run
-from eenet_export.gate.gate import keras_function
-from eenet_export.gate.parity import ParityLimits
+from eenet_export.bundle.package import ExportSettings, export_model, oracle_of
+from eenet_export.bundle.source import SourceModel, load_model, source_of, source_of_run
+from eenet_export.gate import verify
+from eenet_export.gate.gate import keras_forms, keras_function
+from eenet_export.gate.parity import ParityLimits, Volume
 from eenet_export.gate.verify import record, verify_bundle
 from eenet_export.graph.graphs import load_graph, save_graph, write_fp32
 from eenet_runtime.backends.native_backend import obstacle
-from eenet_runtime.bundle.manifest import MANIFEST_NAME, describe_files, open_bundle
+from eenet_runtime.bundle.manifest import MANIFEST_NAME, Bundle, describe_files, open_bundle
 from eenet_runtime.cases.discovery import find_cases
 from eenet_runtime.errors import ExportError, ParityError, TrainingError
 from eenet_runtime.segmenter.segmenter import Segmenter
@@ -34,6 +36,8 @@ from tests.places import ROOT
 from tests.synthetic import TINY_2MM, make_head, write_case
 
 pytestmark = [pytest.mark.tf, pytest.mark.slow]
+
+Oracles = Callable[[SourceModel], Callable[[Volume], Volume]]
 
 PLANE = [] if obstacle() else ["plane.onnx"]
 """What an export makes where the native engine is here to prove it."""
@@ -86,18 +90,33 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bundle(run: Path, cases: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(kept_conversions: Any, run: Path, cases: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("bundles") / "small"
     export_model(source_of_run(run), output, cases, FP16)
     return output
 
 
 @pytest.fixture(scope="module")
-def converted(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def converted(kept_conversions: Any, run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `write_fp32` makes of the run; converting takes half of an export."""
     folder = tmp_path_factory.mktemp("converted")
     write_fp32(source_of_run(run).model, folder, WeightPrecision.FP32)
     return folder
+
+
+@pytest.fixture(scope="module")
+def oracle(run: Path) -> Callable[[SourceModel], Callable[[Volume], Volume]]:
+    """The oracle of the run with its weights as they are, built once; what it said of a volume is kept."""
+    made = oracle_of(source_of_run(run))
+    said: dict[bytes, Volume] = {}
+
+    def compute(volume: Volume) -> Volume:
+        key = hashlib.sha256(volume.tobytes()).digest()
+        if key not in said:
+            said[key] = made(volume)
+        return said[key].copy()
+
+    return lambda source: compute
 
 
 @pytest.fixture
@@ -159,7 +178,13 @@ def test_the_runtime_serves_the_bundle(bundle: Path, cases: Path) -> None:
 
 @pytest.mark.parametrize("wrong", ["a weight", "modalities", "epsilon"])
 def test_a_graph_that_computes_something_else_gets_no_name(
-    run: Path, cases: Path, converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
+    run: Path,
+    cases: Path,
+    converted: Path,
+    oracle: Oracles,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wrong: str,
 ) -> None:
     def write_another(model: Any, folder: Path, precision: WeightPrecision) -> None:
         shutil.copytree(converted, folder, dirs_exist_ok=True)
@@ -170,7 +195,7 @@ def test_a_graph_that_computes_something_else_gets_no_name(
 
     monkeypatch.setattr(package, "write_fp32", write_another)
     with pytest.raises(ParityError, match="onnx-fp32 against oracle"):
-        export_model(source_of_run(run), tmp_path / "bundle", cases, ExportSettings(max_cases=1))
+        export_model(source_of_run(run), tmp_path / "bundle", cases, ExportSettings(max_cases=1), make_oracle=oracle)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -191,8 +216,16 @@ def spoil(model: Any, wrong: str) -> None:
 
 
 def test_an_artefact_that_is_changed_later_fails_the_verification_and_is_not_recorded(
-    bundle: Path, cases: Path, tmp_path: Path
+    bundle: Path, cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The weights file stays as it is: the network and its oracle, rebuilt from it, are the same both times.
+    rebuilt: list[Any] = []
+
+    def once(opened: Bundle) -> Any:
+        rebuilt[:] = rebuilt or [keras_forms(opened)]
+        return rebuilt[0]
+
+    monkeypatch.setattr(verify, "keras_forms", once)
     copy = tmp_path / "bundle"
     shutil.copytree(bundle, copy)
     found = verify_bundle(copy, cases, max_cases=1, limits=FP16.limits)
@@ -213,11 +246,11 @@ def test_an_artefact_that_is_changed_later_fails_the_verification_and_is_not_rec
 
 @pytest.mark.usefixtures("converted_before")
 def test_int8_and_native_that_do_not_pass_are_left_out_and_the_manifest_says_why(
-    run: Path, cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path, cases: Path, oracle: Oracles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(monkeypatch)
     settings = ExportSettings(precisions=("fp32", "int8"), max_cases=1)
-    made = export_model(source_of_run(run), tmp_path / "bundle", cases, settings)
+    made = export_model(source_of_run(run), tmp_path / "bundle", cases, settings, make_oracle=oracle)
     derived = made.manifest.provenance["derived"]["int8"]
     passed = any(artifact.precision == "int8" for artifact in made.manifest.artifacts)
     assert passed != ("left_out" in derived)
@@ -232,7 +265,7 @@ def test_int8_and_native_that_do_not_pass_are_left_out_and_the_manifest_says_why
 
 @pytest.mark.usefixtures("converted_before")
 def test_a_killed_export_leaves_no_bundle_and_the_next_one_goes_on(
-    run: Path, cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path, cases: Path, oracle: Oracles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uninstall(monkeypatch)
     steps: list[str] = []
@@ -244,12 +277,12 @@ def test_a_killed_export_leaves_no_bundle_and_the_next_one_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(package, "make_golden", killed)
         with pytest.raises(KeyboardInterrupt):
-            export_model(source_of_run(run), tmp_path / "bundle", cases, settings, steps.append)
+            export_model(source_of_run(run), tmp_path / "bundle", cases, settings, steps.append, oracle)
     assert not (tmp_path / "bundle").exists()
     assert "converting to ONNX" in steps
     assert any(step.startswith("no native artefact is made: eenet_native is not installed") for step in steps)
     again: list[str] = []
-    made = export_model(source_of_run(run), tmp_path / "bundle", cases, settings, again.append)
+    made = export_model(source_of_run(run), tmp_path / "bundle", cases, settings, again.append, oracle)
     assert "not installed" in made.manifest.provenance["derived"]["native"]["left_out"]
     assert again == ["making the golden case"]
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]

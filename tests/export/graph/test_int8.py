@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -232,19 +233,18 @@ def test_an_older_opset_is_refused() -> None:
 
 
 @pytest.fixture(scope="module")
-def network() -> ir.Model:
+def network(kept_conversions: Callable[[Any], onnx.ModelProto]) -> ir.Model:
     """The canonical FP32 graph."""
     import keras
 
     from eenet_export.graph.canonicalise import NetworkCounts, canonicalise
-    from eenet_export.graph.convert import convert_to_onnx
     from eenet_train.network.network import build_eenet
     from eenet_train.network.weights import named_weights
 
     keras.utils.set_random_seed(0)
     model = build_eenet(SMALL)
     weights = {name: np.asarray(variable) for name, variable in named_weights(model).items()}
-    return canonicalise(convert_to_onnx(model), weights, NetworkCounts.of_model(model)).model
+    return canonicalise(kept_conversions(model), weights, NetworkCounts.of_model(model)).model
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import pytest
 
 from eenet_export.strip import gate, original, package
 from eenet_export.strip.original import NETWORKS, WHEEL_SHA256, Original, read_original
+from eenet_export.strip.synthetic_head import draw_head
 from eenet_runtime.bundle.strip_manifest import StripNetwork, StripPreprocessing, open_strip_bundle
 from eenet_runtime.errors import ExportError, ParityError
 from eenet_runtime.heads.stripping import shipped_strip_bundle
@@ -117,12 +118,12 @@ def test_the_conversion_gives_the_shipped_networks_and_numpy_does_what_pytorch_d
             with made.torch.no_grad():
                 brain = loaded(made.torch.from_numpy(values))[:, 1:].numpy().astype(np.float64)  # type: ignore[operator]
             brain = np.clip(brain, 1e-9, 1 - 1e-9)
-            return np.log(brain / (1 - brain)).astype(np.float32)
+            return np.asarray(np.log(brain / (1 - brain)), np.float32)
 
         return log_odds
 
     stages = TwoStages(network(made.find), network(made.cut), 64, 64, StripPreprocessing())  # type: ignore[arg-type]
-    image = package.draw_head((88, 104, 104), 2.2, seed=3).image
+    image = draw_head((88, 104, 104), 2.2, seed=3).image
     assert np.abs(stages.brain_probability(image, "x") - small.brain_probability(image, "x")).max() < 2e-3
 
 

@@ -122,6 +122,7 @@ def _unpacked(content: bytes) -> bytes:
     return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
 
 
+@pytest.mark.alone
 def test_no_mutant_does_more_than_be_refused_or_read_as_it_stands(small_head: Head, tmp_path: Path) -> None:
     place = Workplace(tmp_path, small_head)
     kinds = originals(small_head)

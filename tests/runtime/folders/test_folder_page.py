@@ -312,6 +312,7 @@ def test_whoever_cannot_see_the_page_can_read_it(tmp_path: Path) -> None:
 # The file
 
 
+@pytest.mark.alone
 def test_a_thousand_cases_are_a_megabyte_or_two_and_their_pictures_wait(tmp_path: Path) -> None:
     for index in range(1000):
         write_report(tmp_path, f"Case_{index:04d}", warnings=["resampled to 2 mm and back"])

@@ -41,6 +41,7 @@ def test_every_item_goes_through_every_stage_in_order(count: int, stages: int) -
     assert threads_of_stages() == []
 
 
+@pytest.mark.alone
 def test_stages_run_side_by_side() -> None:
     started = time.monotonic()
     stages = [stage("read", 0.02), stage("compute", 0.05), stage("write", 0.02)]

@@ -83,7 +83,7 @@ def test_a_shift_by_whole_voxels_is_exact(shift: tuple[int, int, int]) -> None:
     moved = np.eye(4)
     moved[:3, 3] = shift
     for chosen in ("auto", "numpy"):
-        found = resample_array(values, source, source, moved, engine=chosen)  # type: ignore[arg-type]
+        found = resample_array(values, source, source, moved, engine=chosen)
         padded = np.pad(values, 4)
         x, y, z = (4 + step for step in shift)
         np.testing.assert_array_equal(found, padded[x : x + 6, y : y + 7, z : z + 8])
@@ -173,12 +173,11 @@ def test_numpy_finds_what_the_compiled_package_finds(spacing: tuple[float, float
     pytest.importorskip("eenet_native")
     source, target, way = grid((14, 13, 12)), grid((9, 10, 5), spacing, turned(5, 1)), turned(20, 0)
     values = noise(source.shape)
-    ours, other = (resample_array(values, source, target, way, engine=name) for name in ("native", "numpy"))  # type: ignore[arg-type]
+    ours, other = (resample_array(values, source, target, way, engine=name) for name in ("native", "numpy"))
     np.testing.assert_allclose(ours, other, rtol=1e-5, atol=1e-5)
     probabilities = certain(values.astype(np.uint8) % NUM_CLASSES)
     ours, other = (  # type: ignore[assignment]
-        resample_probabilities(probabilities, source, target, way, engine=name)  # type: ignore[arg-type]
-        for name in ("native", "numpy")
+        resample_probabilities(probabilities, source, target, way, engine=name) for name in ("native", "numpy")
     )
     assert np.mean(ours != other) < 0.001
 
@@ -232,7 +231,7 @@ def test_a_label_comes_back_through_probabilities_from_a_turned_grid(engine: Eng
         axis=-1,
     )
     shares[..., 0] += 1 - shares.sum(axis=-1)
-    back = resample_probabilities(shares, network, native, np.linalg.inv(there), engine=engine)
+    back = resample_probabilities(shares, network, native, np.asarray(np.linalg.inv(there), np.float64), engine=engine)
     assert dice(truth > 0, back > 0) >= 0.99
 
 

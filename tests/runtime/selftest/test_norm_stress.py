@@ -57,6 +57,17 @@ def test_a_result_that_is_not_finite_fails_with_an_infinite_error() -> None:
     assert (result.max_abs_error, result.passed) == (float("inf"), False)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_one_value_that_is_not_finite_among_sound_ones_fails(value: float) -> None:
+    def spoiled(values: Half) -> Half:
+        found = _norm(values, np.float32, np.float32)
+        found.flat[100] = value
+        return found
+
+    result = norm_stress(spoiled)
+    assert (result.max_abs_error, result.passed) == (float("inf"), False)
+
+
 def test_a_result_of_another_shape_is_an_error() -> None:
     with pytest.raises(BackendError, match="shape"):
         norm_stress(lambda values: values[0])

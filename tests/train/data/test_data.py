@@ -182,6 +182,19 @@ def test_bad_cases_are_left_out_where_that_is_wanted_each_with_its_reason(tmp_pa
     assert "C_seg.nii.gz: no tumour voxel found" in dataset.skipped[1].reason
 
 
+def test_healthy_heads_are_trained_on_where_that_is_wanted_and_refused_again_where_it_is_not(
+    tmp_path: Path, head: Head
+) -> None:
+    cases, cache = tmp_path / "cases", tmp_path / "cache"
+    write_case(cases, "A", head)
+    write_case(cases, "B", replace(head, labels=np.zeros_like(head.labels)))
+    dataset = prepare_dataset(cases, cache, TINY_2MM, healthy_cases=True)
+    assert [case.case_id for case in dataset.cases] == ["A", "B"]
+    assert dataset.cases[1].tumour_voxels() == 0
+    with pytest.raises(TrainingError, match=r"B_seg\.nii\.gz: no tumour voxel found"):
+        prepare_dataset(cases, cache, TINY_2MM)  # though the cache holds it now
+
+
 def test_too_few_good_cases_are_refused_too(tmp_path: Path, head: Head) -> None:
     write_case(tmp_path / "cases", "A", head)
     write_case(tmp_path / "cases", "B", replace(head, labels=np.zeros_like(head.labels)))

@@ -104,6 +104,7 @@ def prepare_dataset(
     *,
     validation: int = 0,
     skip_bad: bool = False,
+    healthy_cases: bool = False,
 ) -> PreparedDataset:
     """Prepare every case with a label below a folder, unless the cache already holds it.
 
@@ -118,6 +119,7 @@ def prepare_dataset(
         report: called with the cases done and the cases in all.
         validation: cases that will be held out; too few cases are then refused before any is prepared.
         skip_bad: leave out cases that cannot be used, instead of refusing them all.
+        healthy_cases: a label without any tumour is a healthy head, not a file gone wrong.
 
     Raises:
         DatasetError: no such folder, or no case in it.
@@ -135,7 +137,7 @@ def prepare_dataset(
     skipped = [SkippedCase(refused.case_id, refused.reason) for refused in found.refused]
     # Decompression and array work let go of the interpreter's lock, so two threads are nearly twice as quick.
     with ThreadPoolExecutor(max_workers=2) as pool:
-        attempts = pool.map(lambda case: _prepared_or_reason(case, data, cache, preset), cases)
+        attempts = pool.map(lambda case: _prepared_or_reason(case, data, cache, preset, healthy_cases), cases)
         for done, attempt in enumerate(attempts, start=1):
             if isinstance(attempt, PreparedCase):
                 prepared.append(attempt)
@@ -150,11 +152,12 @@ def prepare_dataset(
 
 
 def _prepared_or_reason(
-    files: CaseFiles, data: Path, cache: Path, preset: GeometryPreset
+    files: CaseFiles, data: Path, cache: Path, preset: GeometryPreset, healthy_cases: bool
 ) -> PreparedCase | SkippedCase:
     """The prepared case, or why it cannot be used."""
     try:
-        return replace(prepare_training_case(files, cache, preset), patient=patient_of(files, data))
+        prepared = prepare_training_case(files, cache, preset, healthy_cases=healthy_cases)
+        return replace(prepared, patient=patient_of(files, data))
     except CaseError as error:
         return SkippedCase(files.case_id, str(error))
 
@@ -169,11 +172,16 @@ def _unusable_message(data: Path, reasons: Sequence[str]) -> str:
     )
 
 
-def prepare_training_case(files: CaseFiles, cache: Path, preset: GeometryPreset) -> PreparedCase:
+def prepare_training_case(
+    files: CaseFiles, cache: Path, preset: GeometryPreset, *, healthy_cases: bool = False
+) -> PreparedCase:
     """Prepare one case by the same road as inference, or find it in the cache.
 
+    Args:
+        files, cache, preset, healthy_cases: as in `prepare_dataset`.
+
     Raises:
-        CaseError: the case cannot be read.
+        CaseError: the case cannot be read, or its label is empty and must not be.
         OutputError: the cache cannot be written.
     """
     hashes = image_hashes(files)
@@ -188,11 +196,15 @@ def prepare_training_case(files: CaseFiles, cache: Path, preset: GeometryPreset)
         images = read_case(files)
         network_input = prepare(images, preset)
         stored = read_label(files, images)
-        require_tumour(files, stored)
+        if not healthy_cases:
+            require_tumour(files, stored)
         labels = to_network_axes(stored, images.grid)
         # Training reads whole voxels: the channels, which engines want first, come last on disk.
         _save(entry.volume_path, network_input.volume.astype(np.float16, order="C"))
         _save(entry.target_path, label_fractions(labels, network_input.placement))
+    elif not healthy_cases:
+        # Another training may have put a healthy head there.
+        require_tumour(files, entry.target()[..., 1:])
     return entry
 
 

@@ -68,6 +68,7 @@ def start_training(
         report,
         validation=held_out,
         skip_bad=early.skip_bad,
+        healthy_cases=early.healthy_cases,
     )
     skipped = [case.case_id for case in dataset.skipped]
     training, validation = split_dataset(dataset.cases, early, skipped)

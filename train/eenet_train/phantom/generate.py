@@ -5,16 +5,22 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from eenet_train.phantom.anatomy import GRID_SHAPE, Head, pose_head, push_aside, render_head
+from eenet_runtime.volumes.labels import Modality
+from eenet_train.phantom.anatomy import GRID_SHAPE, Head, Lattice, pose_head, push_aside, render_head
 from eenet_train.phantom.scanner import scan
-from eenet_train.phantom.settings import BRATS_AFFINE, HARD, STANDARD, Phantom, PhantomSettings
+from eenet_train.phantom.settings import BRATS_AFFINE, HARD, STANDARD, WIDE, WIDE_B, Phantom, PhantomSettings
 from eenet_train.phantom.template import load_template
+from eenet_train.phantom.transfer.generate import make_wide
+from eenet_train.phantom.transfer.looks import LOOKS
 from eenet_train.phantom.tumour import grow_tumours, mass_effect, place_tumours, plan_tumours
 
 
 def case_id(seed: int, index: int, settings: PhantomSettings = STANDARD) -> str:
-    """Name of a phantom: `Phantom_<seed>_<index>`, for the harder kind `PhantomHard_...`, others `PhantomOwn_...`."""
-    kind = {STANDARD: "", HARD: "Hard"}.get(settings, "Own")
+    """Name of a phantom: `Phantom_<seed>_<index>`, or `PhantomHard_...`, `PhantomWide_...`, `PhantomWideB_...`.
+
+    Settings without a name of their own make `PhantomOwn_...`.
+    """
+    kind = {STANDARD: "", HARD: "Hard", WIDE: "Wide", WIDE_B: "WideB"}.get(settings, "Own")
     return f"Phantom{kind}_{seed:04d}_{index:04d}"
 
 
@@ -36,6 +42,9 @@ def make_phantom(seed: int, index: int, settings: PhantomSettings = STANDARD) ->
     if seed < 0 or index < 0:
         raise ValueError(f"seed {seed} and index {index} must not be negative")
     template = load_template()
+    if settings.look:
+        lattice, images, labels = make_wide(seed, index, LOOKS[settings.look], template)
+        return _placed(case_id(seed, index, settings), lattice, images, labels)
     # One stream for each step: a change in one step then leaves the draws of the others alone.
     streams = np.random.SeedSequence((seed, index)).spawn(4)
     planner, poser, grower, scanner = (np.random.default_rng(stream) for stream in streams)
@@ -47,21 +56,33 @@ def make_phantom(seed: int, index: int, settings: PhantomSettings = STANDARD) ->
     head = render_head(poser, lattice, template)
     lesions = grow_tumours(grower, plan, sites, lattice, head, settings.tumour)
     images = scan(scanner, head, lesions, settings.scanner)
+    return _placed(case_id(seed, index, settings), head, images, lesions.labels)
+
+
+def _placed(
+    name: str, box: Head | Lattice, images: dict[Modality, NDArray[np.int16]], labels: NDArray[np.uint8]
+) -> Phantom:
+    """A phantom on the BraTS grid, from the box of its head."""
     return Phantom(
-        case_id=case_id(seed, index, settings),
-        images={modality: _on_grid(image, head) for modality, image in images.items()},
-        labels=_labels_on_grid(lesions.labels, head),
+        case_id=name,
+        images={modality: _on_grid(image, box) for modality, image in images.items()},
+        labels=_labels_on_grid(labels, box),
         affine=BRATS_AFFINE.copy(),
     )
 
 
-def _on_grid(image: NDArray[np.int16], head: Head) -> NDArray[np.int16]:
+def _box(place: Head | Lattice) -> tuple[slice, slice, slice]:
+    x, y, z = (slice(start, start + size) for start, size in zip(place.offset, place.shape, strict=True))
+    return x, y, z
+
+
+def _on_grid(image: NDArray[np.int16], place: Head | Lattice) -> NDArray[np.int16]:
     out = np.zeros(GRID_SHAPE, dtype=np.int16)
-    out[head.box] = image
+    out[_box(place)] = image
     return out
 
 
-def _labels_on_grid(labels: NDArray[np.uint8], head: Head) -> NDArray[np.uint8]:
+def _labels_on_grid(labels: NDArray[np.uint8], place: Head | Lattice) -> NDArray[np.uint8]:
     out = np.zeros(GRID_SHAPE, dtype=np.uint8)
-    out[head.box] = labels
+    out[_box(place)] = labels
     return out

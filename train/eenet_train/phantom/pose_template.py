@@ -45,7 +45,7 @@ def _nifti(values: NDArray[np.uint8], affine: NDArray[np.float64]) -> bytes:
     image.set_sform(affine, code=4)
     image.header.set_xyzt_units("mm")
     image.header["descrip"] = b"brain of ICBM152 2009a, 2 mm; see NOTICE.md"
-    return image.to_bytes()
+    return bytes(image.to_bytes())
 
 
 if __name__ == "__main__":

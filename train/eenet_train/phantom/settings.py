@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eenet_runtime.volumes.labels import Modality
+from eenet_train.phantom.transfer.looks import LOOK_A, LOOK_B
 
 BRATS_AFFINE: Final = np.array(
     [[-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 239.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
@@ -70,10 +71,17 @@ class ScannerSettings:
 
 @dataclass(frozen=True)
 class PhantomSettings:
-    """Everything that can be chosen; the defaults are what the command line makes."""
+    """Everything that can be chosen; the defaults are what the command line makes.
+
+    Attributes:
+        tumour, scanner: of the simple kinds.
+        look: name of a look of the wide kind (`eenet_train.phantom.transfer.looks.LOOKS`), which then decides
+            everything; empty for the simple kinds.
+    """
 
     tumour: TumourSettings = field(default_factory=TumourSettings)
     scanner: ScannerSettings = field(default_factory=ScannerSettings)
+    look: str = ""
 
 
 STANDARD: Final = PhantomSettings()
@@ -89,6 +97,10 @@ HARD: Final = PhantomSettings(
     ),
 )
 """Fainter tumours in noisier, more shaded and more often thick-sliced images; more of them multifocal or low-grade."""
+WIDE: Final = PhantomSettings(look=LOOK_A.name)
+"""Anatomy, disease, scanners and stripping that vary more than between patients: to train on what is to carry over."""
+WIDE_B: Final = PhantomSettings(look=LOOK_B.name)
+"""Another synthesis of the same things, to measure what was trained on `WIDE`; never to be trained on."""
 
 
 class Difficulty(enum.StrEnum):
@@ -96,11 +108,18 @@ class Difficulty(enum.StrEnum):
 
     STANDARD = "standard"
     HARD = "hard"
+    WIDE = "wide"
+    WIDE_B = "wide-b"
 
     @property
     def settings(self) -> PhantomSettings:
         """What the name stands for."""
-        return {Difficulty.STANDARD: STANDARD, Difficulty.HARD: HARD}[self]
+        return {
+            Difficulty.STANDARD: STANDARD,
+            Difficulty.HARD: HARD,
+            Difficulty.WIDE: WIDE,
+            Difficulty.WIDE_B: WIDE_B,
+        }[self]
 
 
 @dataclass(frozen=True)

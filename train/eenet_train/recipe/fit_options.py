@@ -123,9 +123,15 @@ class FitOptions:
     ] = None
     pose: Annotated[
         Pose | None,
-        typer.Option(help="Which way the cases' heads lie: native, mni152 (phantoms) or sri24 (BraTS) [default: native]."),
+        typer.Option(
+            help="Which way the cases' heads lie: native, mni152 (phantoms) or sri24 (BraTS) [default: native]."
+        ),
     ] = None
     skip_bad: Annotated[
         bool | None,
         typer.Option("--skip-bad", help="Train without the cases that cannot be used; the run names them."),
+    ] = None
+    healthy_cases: Annotated[
+        bool | None,
+        typer.Option("--healthy-cases", help="Train on cases without any tumour, too, instead of refusing them."),
     ] = None

@@ -48,6 +48,7 @@ class FitSettings:
         data: the folder of the cases, as the user gave it.
         skip_bad: train without the cases that cannot be used, instead of refusing to.
         pose: which way the heads of the cases lie; the model's bundle says it to those who turn raw heads.
+        healthy_cases: train on cases whose label holds no tumour, too, instead of refusing them as files gone wrong.
 
     Raises:
         TrainingError: numbers that make no training.
@@ -78,6 +79,7 @@ class FitSettings:
     data: str = ""
     skip_bad: bool = False
     pose: Pose = Pose.NATIVE
+    healthy_cases: bool = False
 
     def __post_init__(self) -> None:
         self._require_counts()

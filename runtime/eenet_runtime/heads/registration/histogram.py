@@ -64,7 +64,7 @@ class Level:
     @cached_property
     def to_voxels(self) -> NDArray[np.float64]:
         """World millimetres to voxel indices, (4, 4)."""
-        return np.linalg.inv(self.affine)
+        return np.asarray(np.linalg.inv(self.affine), np.float64)
 
 
 Counts = NDArray[np.uint32]
@@ -171,14 +171,17 @@ def trilinear(
 
     def on_edge(offset: int) -> NDArray[np.float32]:
         first = flat[corner + offset].astype(np.float32)
-        return first + along_z * (flat[corner + (offset + 1)].astype(np.float32) - first)
+        edge: NDArray[np.float32] = first + along_z * (flat[corner + (offset + 1)].astype(np.float32) - first)
+        return edge
 
     def on_side(offset: int) -> NDArray[np.float32]:
         first = on_edge(offset)
-        return first + along_y * (on_edge(offset + next_y) - first)
+        side: NDArray[np.float32] = first + along_y * (on_edge(offset + next_y) - first)
+        return side
 
     first = on_side(0)
-    return first + along_x * (on_side(next_x) - first)
+    values: NDArray[np.float32] = first + along_x * (on_side(next_x) - first)
+    return values
 
 
 def choose_engine(engine: Literal["auto", "native", "numpy"]) -> Engine:

@@ -190,7 +190,7 @@ def _block_planes(data: NDArray[np.generic], factors: tuple[int, int, int]) -> I
         for first in range(0, planes, thickness):
             total = data[first, :rows, :columns].astype(np.float32)
             for layer in range(first + 1, first + thickness):
-                total += data[layer, :rows, :columns]
+                total += data[layer, :rows, :columns].astype(np.float32)
             for axis, factor in enumerate(in_plane):
                 total = _summed(total, factor, axis)
             yield total * share

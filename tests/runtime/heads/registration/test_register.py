@@ -76,7 +76,7 @@ def test_the_same_bits_for_any_number_of_threads(t1: Volume) -> None:
 def test_numpy_gives_the_same_bits_as_the_extension(t1: Volume) -> None:
     pytest.importorskip("eenet_native")
     t2 = scan("t2", head_grid((3, 3, 4)), moved((4, 6, -3), (5, -8, 5)), seed=1)
-    native, numpy = (register(t1, t2, engine=engine, finest_mm=4) for engine in ("native", "numpy"))  # type: ignore[arg-type]
+    native, numpy = (register(t1, t2, engine=engine, finest_mm=4) for engine in ("native", "numpy"))
     np.testing.assert_array_equal(numpy.fixed_to_moving, native.fixed_to_moving)
     assert numpy.quality == native.quality
     assert (native.engine, numpy.engine) == ("native", "numpy")

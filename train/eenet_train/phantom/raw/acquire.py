@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from eenet_runtime.volumes.grid import Grid
 from eenet_train.phantom.fields import Float3D
-from eenet_train.phantom.raw.geometry import Matrix, move
+from eenet_train.phantom.raw.geometry import Matrix, inverse, move
 from eenet_train.phantom.scanner import rician
 
 FLAT_SHARE: Final = 0.8
@@ -17,8 +17,8 @@ FLAT_SHARE: Final = 0.8
 
 
 def profile(thickness_mm: float, voxel_mm: float) -> list[tuple[float, float]]:
-    """Offsets along the slice's normal in mm, and their weights, which add up to 1: no two further apart than 1.5 voxels
-    of the scene, between which its linear interpolation averages. One in the middle of slices no thicker than 1.3."""
+    """Offsets along the slice's normal in mm, and their weights, which add up to 1: no two further apart than 1.5
+    voxels of the scene, between which its linear interpolation averages. One in the middle of slices below 1.3."""
     if thickness_mm <= 1.3 * voxel_mm:
         return [(0.0, 1.0)]
     count = int(np.ceil(1.2 * thickness_mm / (1.5 * voxel_mm)))
@@ -47,9 +47,9 @@ def sample(
     """
     from scipy import ndimage
 
-    voxel_to_voxel = np.linalg.inv(scene.affine) @ target_to_scene @ target.affine
+    voxel_to_voxel = inverse(scene.affine) @ target_to_scene @ target.affine
     normal = target.affine[:3, slice_axis] / target.spacing_mm[slice_axis]
-    step = np.linalg.inv(scene.affine)[:3, :3] @ target_to_scene[:3, :3] @ normal
+    step = inverse(scene.affine)[:3, :3] @ target_to_scene[:3, :3] @ normal
     out = np.zeros(target.shape, dtype=np.float32)
     for offset, weight in profile(thickness_mm, scene.spacing_mm[0]):
         start = voxel_to_voxel[:3, 3] + step * offset
@@ -64,7 +64,7 @@ def window_of(points: NDArray[np.float64], target: Grid) -> tuple[tuple[slice, s
 
     Empty where none of the points lies near the grid.
     """
-    voxels = move(np.linalg.inv(target.affine), points)
+    voxels = move(inverse(target.affine), points)
     shape = np.array(target.shape)
     first = np.clip(np.floor(voxels.min(axis=0)).astype(int) - 3, 0, shape)
     last = np.clip(np.ceil(voxels.max(axis=0)).astype(int) + 4, first, shape)
@@ -96,7 +96,7 @@ def shade(rng: np.random.Generator, shape: tuple[int, int, int], to_middle: Matr
     for a in range(3):
         inner = sum(np.float32(square[a, b]) * place[b] for b in range(a, 3)) + np.float32(linear[a])
         value += inner * place[a]
-    return np.exp(np.float32(strength) * value)
+    return np.asarray(np.exp(np.float32(strength) * value))
 
 
 def digitise(

@@ -183,7 +183,7 @@ class _Builder:
     def _thickness(self, mean: float, spread: float, spacing_mm: float, limits: tuple[float, float]) -> Float3D:
         """A layer's thickness in mm, log-normal around its mean, varying from place to place."""
         values = np.float32(mean) * np.exp(np.float32(spread) * self._field(spacing_mm))
-        return np.clip(values, np.float32(limits[0]), np.float32(limits[1]))
+        return np.asarray(np.clip(values, np.float32(limits[0]), np.float32(limits[1])))
 
     def _body(self, centre: Point, radii: Point, jitter_mm: float = 2.0, spread: float = 0.08) -> Float3D:
         """An ellipsoid near a landmark of the template, a little elsewhere and of another size in each person."""
@@ -238,7 +238,7 @@ class _Builder:
             add(Tissue.NERVE, capsule(self.points, _point(eye), _point(apex), 2.2))
             add(Tissue.SKIN, globe - np.float32(1))
             add(Tissue.VITREOUS, globe)
-            add(Tissue.LENS, ellipsoid(self.points, _point(eye + (0, 9.0, 0)), (4.6, 2.3, 4.6)))
+            add(Tissue.LENS, ellipsoid(self.points, _point(eye + np.array([0.0, 9.0, 0.0])), (4.6, 2.3, 4.6)))
         skull = inner - np.float32(2.5)
         return [(tissue, without(body, skull)) for tissue, body in layers.items()]
 

@@ -14,7 +14,15 @@ from eenet_runtime.volumes.grid import Grid
 from eenet_runtime.volumes.labels import CHANNEL_ORDER, Label, Modality
 from eenet_train.phantom.fields import Float3D
 from eenet_train.phantom.raw.acquire import digitise, sample, shade, window_of
-from eenet_train.phantom.raw.geometry import Matrix, about, move, random_direction, random_displacement, rotation_about
+from eenet_train.phantom.raw.geometry import (
+    Matrix,
+    about,
+    inverse,
+    move,
+    random_direction,
+    random_displacement,
+    rotation_about,
+)
 from eenet_train.phantom.raw.protocol import Taken, take
 from eenet_train.phantom.raw.scene import Scene, make_scene
 from eenet_train.phantom.raw.settings import RAW, Plan, RawSettings, kind_of
@@ -67,8 +75,7 @@ class Series:
         """The series as `eenet_runtime.files.nifti.read_volume` would return it from its file."""
         data: NDArray[np.generic] = np.asfortranarray(self.stored)
         if (self.slope, self.intercept) != (1.0, 0.0):
-            data = np.multiply(data, np.float32(self.slope), dtype=np.float32)
-            data += np.float32(self.intercept)
+            data = np.multiply(data, np.float32(self.slope), dtype=np.float32) + np.float32(self.intercept)
         return Volume(source, data, self.grid, self.header())
 
 
@@ -136,7 +143,9 @@ def make_raw_phantom(
     return RawPhantom(raw_case_id(seed, index, settings), series, scene.grid, scene.brain, scene.labels, scene.tissue)
 
 
-def _moves(rng: np.random.Generator, settings: RawSettings) -> tuple[NDArray[np.float64], list[tuple[Matrix, ...]]]:
+def _moves(
+    rng: np.random.Generator, settings: RawSettings
+) -> tuple[NDArray[np.float64], list[tuple[Matrix, Matrix, Matrix]]]:
     """Where the middle of the brain lies in the scanner, and for each series the head's pose during the T1ce, its
     motion since, and the error of the header's frame."""
     middle = rng.uniform((-8, -25, -30), (8, 25, 30))
@@ -175,7 +184,7 @@ def _scan(
     )
     grid = Grid(taken.grid.shape, (turn @ taken.grid.affine).astype(np.float32).astype(np.float64))
     phantom_to_series = turn @ to_scanner
-    series_to_phantom = np.linalg.inv(phantom_to_series)
+    series_to_phantom = inverse(phantom_to_series)
 
     def sampled(image: Float3D, points: NDArray[np.float64]) -> Float3D:
         """The image on the series' grid, 0 away from the points of the scene where it is not 0."""
@@ -195,7 +204,7 @@ def _scan(
     brightness = float(np.exp(rng.uniform(*np.log(settings.phantom.scanner.brightness))))
     stored, slope, intercept = digitise(rng, signal, noise, brightness)
     brain, labels = _truth(scene, sampled)
-    inside = move(np.linalg.inv(grid.affine) @ phantom_to_series, scene.brain_points)
+    inside = move(inverse(grid.affine) @ phantom_to_series, scene.brain_points)
     covered = ((inside > -0.5) & (inside < np.array(grid.shape) - 0.5)).all(axis=1)
     return Series(
         stored=stored,

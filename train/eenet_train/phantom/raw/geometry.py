@@ -39,6 +39,11 @@ def random_displacement(rng: np.random.Generator, limits: Displacement, centre: 
     return about(centre, rotation, random_direction(rng) * rng.uniform(limits.mm.low, limits.mm.high))
 
 
+def inverse(matrix: Matrix) -> Matrix:
+    """The way back."""
+    return np.linalg.inv(matrix).astype(np.float64)
+
+
 def move(matrix: Matrix, points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Carry points, shape (..., 3), by a matrix."""
     return np.asarray(points @ matrix[:3, :3].T + matrix[:3, 3])

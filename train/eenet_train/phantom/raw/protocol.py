@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Final
@@ -39,8 +38,8 @@ PROTOCOLS: Final[dict[Modality, tuple[tuple[float, Orientation, bool], ...]]] = 
         (0.30, Orientation.SAGITTAL, True),
     ),
 }
-"""Chances of orientation and kind (True: 3D). Ours, after the kinds of series that glioma protocols ask for: at least one
-3D T1ce, often a 3D FLAIR, and 2D slices elsewhere."""
+"""Chances of orientation and kind (True: 3D). Our own, after what glioma protocols ask for: mostly a 3D T1ce, often a
+3D FLAIR, 2D slices elsewhere."""
 _AXES: Final = {
     # Columns: along the rows of a picture, along its columns, from slice to slice; RAS.
     Orientation.AXIAL: np.array([[-1.0, 0, 0], [0, -1, 0], [0, 0, 1]]).T,
@@ -153,17 +152,17 @@ def _settle(rng: np.random.Generator, modality: Modality, wanted: Plan, settings
     is_slab = rng.random() < settings.slab_chance
     slab = float(rng.uniform(settings.slab_mm.low, settings.slab_mm.high))
     is_3d = chosen[2] if wanted.is_3d is None else wanted.is_3d
-    if is_3d:
-        pixel = spacing = isotropic
-    else:
-        spacing = max(spacing, coarse)
-    drawn = Plan(chosen[1], pixel, spacing, None, tilt, slab if is_slab and modality in _SLABS else None, is_3d)
-    given = {key: value for key, value in dataclasses.asdict(wanted).items() if value is not None}
-    plan = dataclasses.replace(drawn, **given)
-    assert plan.orientation and plan.in_plane_mm and plan.spacing_mm and plan.tilt_degrees is not None
-    thickness = plan.thickness_mm or plan.spacing_mm * (1.0 if is_3d else 1.0 - gap)
+    pixel = wanted.in_plane_mm or (isotropic if is_3d else pixel)
+    spacing = wanted.spacing_mm or (isotropic if is_3d else max(spacing, coarse))
+    drawn_slab = slab if is_slab and modality in _SLABS else None
     return _Settled(
-        plan.orientation, is_3d, plan.in_plane_mm, plan.spacing_mm, thickness, plan.tilt_degrees, plan.slab_mm
+        orientation=wanted.orientation or chosen[1],
+        is_3d=is_3d,
+        in_plane_mm=pixel,
+        spacing_mm=spacing,
+        thickness_mm=wanted.thickness_mm or spacing * (1.0 if is_3d else 1.0 - gap),
+        tilt_degrees=tilt if wanted.tilt_degrees is None else wanted.tilt_degrees,
+        slab_mm=wanted.slab_mm or drawn_slab,
     )
 
 

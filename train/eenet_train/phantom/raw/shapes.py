@@ -20,7 +20,8 @@ def ellipsoid(points: Points, centre: Point, radii: Point) -> Float3D:
         scaled += step * step
         slope += (step * np.float32(1 / radius)) ** 2
     norm = np.sqrt(scaled)
-    return norm * (norm - np.float32(1)) / np.sqrt(np.maximum(slope, np.float32(1e-6)))
+    distance = norm * (norm - np.float32(1)) / np.sqrt(np.maximum(slope, np.float32(1e-6)))
+    return np.asarray(distance, dtype=np.float32)
 
 
 def capsule(points: Points, start: Point, end: Point, radius: float) -> Float3D:
@@ -45,14 +46,14 @@ def union(*bodies: Float3D) -> Float3D:
 def blend(first: Float3D, second: Float3D, width: float) -> Float3D:
     """Union with a rounded groove `width` mm wide (Quilez' polynomial smooth minimum)."""
     closeness = np.maximum(np.float32(width) - np.abs(first - second), np.float32(0)) / np.float32(width)
-    return np.minimum(first, second) - closeness * closeness * np.float32(width / 4)
+    return np.asarray(np.minimum(first, second) - closeness * closeness * np.float32(width / 4))
 
 
 def without(body: Float3D, other: Float3D) -> Float3D:
     """What lies in `body` and not in `other`."""
-    return np.maximum(body, -other)
+    return np.asarray(np.maximum(body, -other))
 
 
 def shell(body: Float3D, thickness: float) -> Float3D:
     """The layer of `thickness` mm under the surface."""
-    return np.maximum(body, -body - np.float32(thickness))
+    return np.asarray(np.maximum(body, -body - np.float32(thickness)))

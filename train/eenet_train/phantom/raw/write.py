@@ -46,7 +46,7 @@ def write_raw_phantoms(
         output: folder, made if missing.
         cases: how many, at least 1.
         seed: of the whole set, 0 or above.
-        workers: processes; each needs about 2 GB of memory at full size.
+        workers: processes; each needs about 1.3 GB of memory at full size.
         first_index: index of the first case.
         settings: kind of phantom. Two kinds that are both called `Own` need a folder each.
         progress: called in this process after each case.
