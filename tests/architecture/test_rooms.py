@@ -54,7 +54,7 @@ def test_the_picture_of_the_rooms_is_current() -> None:
 
 
 def test_a_folder_that_is_imported_by_its_neighbour_has_an_arrow_in_the_picture() -> None:
-    assert ("segmenter", "cases") in without_shortcuts(edges_between_folders("eenet_runtime"))
+    assert ("heads", "cases") in without_shortcuts(edges_between_folders("eenet_runtime"))
 
 
 def test_an_arrow_that_others_replace_is_not_drawn() -> None:
