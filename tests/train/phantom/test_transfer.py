@@ -110,7 +110,8 @@ def test_a_whole_phantom_is_shaped_like_a_brats_case() -> None:
     assert not (phantom.labels[~brain] > 0).any()
     assert 700_000 < brain.sum() < 2_200_000
     for image in phantom.images.values():
-        assert (image.shape, image.dtype) == ((240, 240, 155), np.int16)
+        assert image.shape == (240, 240, 155)
+        assert image.dtype == np.int16
         assert image.min() >= 0
         assert (image[0] == 0).all()
 
