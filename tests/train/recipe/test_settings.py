@@ -273,3 +273,15 @@ def test_steps_and_epochs_together_are_refused() -> None:
 def test_an_unknown_recipe_is_refused_with_the_known_ones() -> None:
     with pytest.raises(TrainingError, match="unknown recipe 'papper'; known: paper, eenet"):
         base_settings(FitOptions(recipe="papper"), None)
+
+
+def test_each_part_of_the_training_on_wide_phantoms_begins_with_the_part_before() -> None:
+    folder = Path(__file__).parents[3] / "docs" / "demo-model"
+    first, second = (read_settings(folder / f"transfer-{part}.yaml") for part in (1, 2))
+    assert (first.recipe.name, second.recipe.name) == ("transfer", "transfer")
+    assert first.initial_weights == "models/eenet-fast-phantom"
+    assert second.initial_weights == "transfer-run-1"
+    assert first.data != second.data
+    assert second.healthy_cases
+    assert first.recipe.frozen_batch_norms
+    assert second.preset == first.preset == EENET_FAST
