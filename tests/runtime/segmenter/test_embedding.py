@@ -62,6 +62,8 @@ def watched(original):
 for method in ("__getitem__", "__iter__"):
     setattr(os._Environ, method, watched(getattr(os._Environ, method)))
 sys.addaudithook(hook)
+# Where pydicom is installed nibabel takes it along, and with it packages that try a socket; a lean install has none.
+sys.modules["pydicom"] = None
 active = True
 
 from pathlib import Path
