@@ -116,6 +116,8 @@ class AlignedHead:
         reference: the T1ce's header and grid, on which the mask is written; its voxels are let go.
         brain: bool, the brain on the grid of `images`.
         native_brain: bool, the brain on the T1ce's own grid.
+        brain_mask: the same on its own grid of 1 mm, in the T1ce's world.
+        t1ce_to: float64 (4, 4) for each series, from the T1ce's world to its own.
         greys: the series on the grid of `images` before anything was taken away, uint8, for pictures.
         reference_to_pose: float64 (4, 4), from the T1ce's world to the world of `images`.
         findings: what speaks against the case.
@@ -126,6 +128,8 @@ class AlignedHead:
     reference: Volume
     brain: NDArray[np.bool_] = field(repr=False)
     native_brain: NDArray[np.bool_] = field(repr=False)
+    brain_mask: BrainMask = field(repr=False)
+    t1ce_to: Mapping[Modality, NDArray[np.float64]] = field(repr=False)
     greys: Mapping[Modality, NDArray[np.uint8]] = field(repr=False)
     reference_to_pose: NDArray[np.float64]
     findings: tuple[Finding, ...]
@@ -202,7 +206,7 @@ def lay_out(
     with hooks.stage("resample"):
         brain_mask, threads = examined.brain, chain.threads
         target = target_grid(brain_mask.mask, brain_mask.grid, examined.t1ce_to_pose, chain.spacing_mm, chain.margin_mm)
-        brain = _on(brain_mask, target, pose_to_t1ce, threads)
+        brain = brain_on(brain_mask, target, pose_to_t1ce, threads)
         greys, images = {}, {}
         for modality in (name for name in CHANNEL_ORDER if name in volumes):
             volume = volumes[modality]
@@ -211,12 +215,14 @@ def lay_out(
             data[~brain] = 0
             header = volume_of_array(np.broadcast_to(np.float32(0), target.shape), target.affine, volume.source).header
             images[modality] = replace(volume, data=data, grid=target, header=header)
-        native_brain = _on(brain_mask, t1ce.grid, np.eye(4), threads)
+        native_brain = brain_on(brain_mask, t1ce.grid, np.eye(4), threads)
     return AlignedHead(
         images=CaseImages(case_id, images),
         reference=replace(t1ce, data=np.broadcast_to(np.float32(0), t1ce.grid.shape)),
         brain=brain,
         native_brain=native_brain,
+        brain_mask=brain_mask,
+        t1ce_to=examined.aligned.t1ce_to,
         greys=greys,
         reference_to_pose=examined.t1ce_to_pose,
         findings=examined.findings,
@@ -224,7 +230,9 @@ def lay_out(
     )
 
 
-def _on(brain: BrainMask, target: Grid, target_to_t1ce: NDArray[np.float64], threads: int | None) -> NDArray[np.bool_]:
+def brain_on(
+    brain: BrainMask, target: Grid, target_to_t1ce: NDArray[np.float64], threads: int | None
+) -> NDArray[np.bool_]:
     """The mask on another grid: where at least half of a voxel is brain."""
     return np.asarray(resample_array(brain.mask, brain.grid, target, target_to_t1ce, threads=threads) >= 0.5)
 

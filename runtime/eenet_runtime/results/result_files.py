@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,8 @@ from typing import Final
 
 from eenet_runtime.bundle.manifest import Bundle
 from eenet_runtime.cases.case_files import CaseFiles
-from eenet_runtime.cases.preprocessing import CaseImages, read_label_like
+from eenet_runtime.cases.inputs import load_series
+from eenet_runtime.cases.preprocessing import read_label_like
 from eenet_runtime.errors import CaseError, OutputError, ResultPathError
 from eenet_runtime.files.atomic import (
     make_output_folder,
@@ -23,7 +24,7 @@ from eenet_runtime.files.atomic import (
     write_atomically,
 )
 from eenet_runtime.files.listing import look_at
-from eenet_runtime.files.nifti import image_to_bytes, labels_to_bytes, sha256_of_image
+from eenet_runtime.files.nifti import Volume, image_to_bytes, labels_to_bytes, sha256_of_image
 from eenet_runtime.results.mask_settings import MaskSettings
 from eenet_runtime.results.preview import render_preview
 from eenet_runtime.results.report import CaseReport, WrittenFile, make_report
@@ -52,7 +53,7 @@ class OutputSettings:
         scheme: label values of the mask; by default those of the input's layout.
         preview: whether to draw the picture.
         probabilities: whether to write probability maps.
-        aligned: whether to write the images as the network saw them: of a raw case registered and stripped.
+        aligned: whether to write the images, too: of a raw case registered, stripped and laid out as BraTS does.
     """
 
     scheme: LabelScheme | None = None
@@ -139,18 +140,31 @@ def aligned_paths(folder: Path, case_id: str) -> dict[Modality, Path]:
     return {modality: folder / f"{case_id}_{modality.value}.nii.gz" for modality in CHANNEL_ORDER}
 
 
-def write_aligned(images: CaseImages, paths: Mapping[Modality, Path]) -> dict[Modality, WrittenFile]:
-    """Write the images of a case on their common grid, voxel for voxel as they are.
+def write_aligned(
+    segmentation: Segmentation, files: CaseFiles, paths: Mapping[Modality, Path]
+) -> dict[Modality, WrittenFile]:
+    """Write the images of a case on one grid: of a raw case as BraTS lays them out, otherwise as they were given.
 
     Raises:
+        CaseError: a file has changed since it was segmented.
         OutputError: one cannot be written.
     """
     for folder in {path.parent for path in paths.values()}:
         make_output_folder(folder)
     return {
         modality: _written(paths[modality], image_to_bytes(volume.data, volume.grid))
-        for modality, volume in images.volumes.items()
+        for modality, volume in _aligned_images(segmentation, files)
     }
+
+
+def _aligned_images(segmentation: Segmentation, files: CaseFiles) -> Iterable[tuple[Modality, Volume]]:
+    if segmentation.head is None:
+        return segmentation.images.volumes.items()
+    from eenet_runtime.heads.brats_layout import brats_images
+
+    # The network's voxels may be larger than 1 mm, and the series on their own grids were let go.
+    series = load_series(files, None, frozenset(segmentation.images.missing))
+    return brats_images(segmentation.head, series.volumes)
 
 
 def case_of_result(name: str) -> str | None:
@@ -304,7 +318,7 @@ def _write(
             written[PROBABILITIES] = _written(paths.probabilities, maps)
     if outputs.aligned:
         with watch.stage(ALIGNED):
-            for modality, file in write_aligned(segmentation.images, paths.aligned).items():
+            for modality, file in write_aligned(segmentation, files, paths.aligned).items():
                 written[f"{ALIGNED}_{modality.value}"] = file
     segmentation.seconds.update(watch.seconds)
     label = _compare_with_own_label(segmentation, files)

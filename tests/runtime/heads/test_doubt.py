@@ -49,7 +49,8 @@ def test_a_good_head_leaves_no_doubt() -> None:
 @pytest.mark.parametrize(
     ("figures", "rule", "severity"),
     [
-        (_with_t2(consensus=3), "registration-starts", SURE),
+        (_with_t2(consensus=3, sharpness=0.0269), "registration-starts", SURE),
+        (_with_t2(consensus=1), "registration-starts", UNSURE),
         (_with_t2(consensus=4), "registration-starts", UNSURE),
         (_with_t2(sharpness=0.0119), "registration-peak", SURE),
         (_with_t2(sharpness=0.0121), "registration-peak", UNSURE),
