@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from nibabel.affines import apply_affine
 from typer.testing import CliRunner, Result
 
 from eenet_runtime.cli import app
@@ -64,10 +65,10 @@ def test_the_matrices_of_the_report_are_the_phantoms(
     found = json.loads((results[0] / f"{case}.json").read_text())["raw"]["t1ce_to_series"]
     truth = json.loads((phantoms[0] / "truth" / case / "truth.json").read_text())["series"]
     brain = nib.load(phantoms[0] / "truth" / case / f"{case}_t1ce_brain.nii.gz")
-    points = nib.affines.apply_affine(brain.affine, np.argwhere(np.asarray(brain.dataobj) > 0))
+    points = apply_affine(brain.affine, np.argwhere(np.asarray(brain.dataobj) > 0))
     for name in ("t1", "t2", "flair"):
-        there = nib.affines.apply_affine(np.array(truth[name]["t1ce_to_series"]), points)
-        here = nib.affines.apply_affine(np.array(found[name]), points)
+        there = apply_affine(np.array(truth[name]["t1ce_to_series"]), points)
+        here = apply_affine(np.array(found[name]), points)
         assert np.linalg.norm(here - there, axis=1).mean() < 1.0, name  # voxels of 4 mm
 
 

@@ -132,7 +132,7 @@ LIMITS: Final = (
     Limit(
         "registration-starts",
         # Sound pairs far apart, by 50 degrees or as slabs, were met by one start of twelve, with a sharp peak.
-        _of_pairs(lambda pair: float(pair.consensus), lambda pair: pair.sharpness < SHARP),
+        _of_pairs(lambda pair: float(pair.consensus) if pair.sharpness < SHARP else float(pair.starts)),
         certain=4,
         suspected=7,
         low=True,
@@ -195,7 +195,7 @@ LIMITS: Final = (
         "brain-shape",
         _brain("compactness"),
         certain=0.80,
-        suspected=1.0,
+        suspected=0.90,
         low=True,
         says="the brain mask has no brain's shape: no head, a part of one, or a failed strip",
     ),
@@ -203,7 +203,7 @@ LIMITS: Final = (
         "brain-border",
         _brain("border_share"),
         certain=0.05,
-        suspected=0.01,
+        suspected=0.003,
         low=False,
         says="the brain mask runs into the border of the image: a part of the head is missing",
     ),
@@ -218,8 +218,9 @@ LIMITS: Final = (
     Limit(
         "template",
         _pose("sharpness"),
-        certain=0.0015,
-        suspected=0.003,
+        # Right heads and heads upside down overlap in it: it never refuses alone.
+        certain=None,
+        suspected=0.0015,
         low=True,
         says="the brain does not lock into the template: no brain, upside down, or a failed strip",
     ),
