@@ -1,5 +1,5 @@
-// Linear interpolation of a volume on another grid, in any position: every coordinate is a whole number of 2^-32 voxels,
-// so that rows may be cut and shared out in any way and give the same bits.
+// Linear interpolation of a volume on another grid, in any position: every coordinate is a whole number of 2^-32
+// voxels, so that rows may be cut and shared out in any way and give the same bits.
 
 #pragma once
 

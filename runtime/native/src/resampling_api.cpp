@@ -21,12 +21,18 @@ EENET_API int eenet_resample(const void* values, int type, const int64_t* layout
             eenet::resample(typed, source_of(layout), {samples, bases, steps}, target, target_shape, threads);
         };
         switch (type) {
-            case 0: return resample_as(static_cast<const uint8_t*>(values));
-            case 1: return resample_as(static_cast<const int16_t*>(values));
-            case 2: return resample_as(static_cast<const uint16_t*>(values));
-            case 3: return resample_as(static_cast<const float*>(values));
-            case 4: return resample_as(static_cast<const double*>(values));
-            default: throw std::invalid_argument("no such type of voxels");
+            case 0:
+                return resample_as(static_cast<const uint8_t*>(values));
+            case 1:
+                return resample_as(static_cast<const int16_t*>(values));
+            case 2:
+                return resample_as(static_cast<const uint16_t*>(values));
+            case 3:
+                return resample_as(static_cast<const float*>(values));
+            case 4:
+                return resample_as(static_cast<const double*>(values));
+            default:
+                throw std::invalid_argument("no such type of voxels");
         }
     });
 }
