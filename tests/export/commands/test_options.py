@@ -15,6 +15,7 @@ from eenet_export.gate import verify
 from eenet_export.gate.parity import ParityLimits
 from eenet_export.gate.verify import Verification
 from eenet_runtime.bundle.manifest import ParityRow, PostprocessingSettings, open_bundle
+from eenet_runtime.volumes.pose import Pose
 
 
 def run(*arguments: object) -> str:
@@ -77,7 +78,7 @@ def test_an_export_gets_every_option(
     run(
         *(command, tmp_path, "--output", output, "--cases", cases, "--max-cases", 5, "--weights", "fp16"),
         *("--preset", "eenet-fast", "--name", "a name", "--note", "a note", "--min-tumour-ml", 0.5),
-        *("--min-enhancing-ml", 0.25, "--half-input", "--allow-unproven"),
+        *("--min-enhancing-ml", 0.25, "--half-input", "--allow-unproven", "--pose", "mni152"),
         *(["--precision", "int8"] if command == "onnx" else []),
     )
     settings = ExportSettings(
@@ -90,6 +91,7 @@ def test_an_export_gets_every_option(
         limits=ParityLimits(allow_unproven=True),
         postprocessing=PostprocessingSettings(0.5, 0.25),
         note="a note",
+        pose=Pose.MNI152,
     )
     assert asked == [((tmp_path, "eenet-fast"), output, cases, settings)]
     plain = ExportSettings()
