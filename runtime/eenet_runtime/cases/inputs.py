@@ -158,7 +158,8 @@ def _by_modality(
     """The images in channel order."""
     if not isinstance(case, Mapping):
         raise CaseError(
-            f"case {name}: a {type(case).__name__} found, expected CaseFiles, a Study or a mapping from modalities to images"
+            f"case {name}: a {type(case).__name__} found, expected CaseFiles, a Study or a mapping from modalities to "
+            "images"
         )
     found: dict[Modality, ImageInput] = {}
     for word, image in case.items():

@@ -120,8 +120,8 @@ def infer_dicom(
 ) -> None:
     """Segment DICOM studies; the results refer to the T1ce's own images.
 
-    Series are registered and stripped where they need it. A study in which a contrast is ambiguous or missing is refused
-    (exit code 3), its candidates named; the others go on.
+    Series are registered and stripped where they need it. A study in which a contrast is ambiguous or missing is
+    refused (exit code 3), its candidates named; the others go on.
     """
     call = None
     if from_env is not None:

@@ -59,7 +59,7 @@ def segment_studies(
     load: Callable[[], Segmenter],
     found: FoundStudies,
     output: Path,
-    outputs: StudyOutputs = StudyOutputs(),
+    outputs: StudyOutputs,
     allow_missing: frozenset[Modality] = frozenset(),
 ) -> Iterator[StudyOutcome]:
     """Segment studies.

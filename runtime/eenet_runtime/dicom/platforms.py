@@ -1,7 +1,7 @@
 """What other people's gateways ask of a program that they start: folders and settings in the environment.
 
 mercure (mercure-imaging.org, modules): `MERCURE_IN_DIR` holds the files of one study and `task.json`, whose
-`process.settings` are the site's; results go flat into `MERCURE_OUT_DIR`, and `result.json` there is kept with the task.
+`process.settings` are the site's; results go flat into `MERCURE_OUT_DIR`, and `result.json` there is kept.
 MONAI Application Package (and Holoscan's): `HOLOSCAN_INPUT_PATH` and `HOLOSCAN_OUTPUT_PATH`.
 Both take exit code 0 as success, so nothing else may end with 0.
 """

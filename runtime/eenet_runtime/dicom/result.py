@@ -204,7 +204,7 @@ def segment_study(
         cancel, time_limit_s, keep_probabilities: see `Segmenter.segment`.
 
     Raises:
-        CaseError: a contrast is ambiguous or missing, there is no T1ce, a series cannot be read, or the case is refused.
+        CaseError: a contrast is ambiguous or missing, there is no T1ce, a series is unreadable, or the case is refused.
         CaseTimeoutError, CaseCancelledError, BackendError: see `Segmenter.segment`.
     """
     chosen = study.chosen(segmenter.allow_missing)
