@@ -19,7 +19,6 @@ from eenet_runtime.dicom.quality import quality_of
 from eenet_runtime.dicom.roles import Decision
 from eenet_runtime.dicom.studies import Study
 from eenet_runtime.dicom.writing.identifiers import ResultIdentifiers, result_identifiers
-from eenet_runtime.dicom.writing.measurements import Measurements, measure
 from eenet_runtime.dicom.writing.model_identity import ModelIdentity, model_identity
 from eenet_runtime.dicom.writing.saving import save_dataset
 from eenet_runtime.dicom.writing.secondary_capture import overlay_objects, preview_object
@@ -35,6 +34,7 @@ from eenet_runtime.segmenter.segmentation import Segmentation
 from eenet_runtime.segmenter.segmenter import Segmenter
 from eenet_runtime.volumes.grid import to_stored_order
 from eenet_runtime.volumes.labels import Modality
+from eenet_runtime.volumes.measurements import Measurements, measure
 
 if TYPE_CHECKING:
     from eenet_runtime.segmenter.limits import Cancellation
@@ -111,10 +111,8 @@ class StudySegmentation:
         sources = {piece.instance.sop_uid for one in self.chosen.values() for piece in one.series.slices}
         settings = self.settings
         fixed = {
-            "eenet": settings.eenet_version,
+            **self.model.settings,
             "artifact": settings.artifact,
-            "precision": settings.precision,
-            "backend": settings.backend,
             "checks": settings.checks,
             "postprocessing": repr(sorted(settings.postprocessing.items())),
             "raw": repr(sorted((settings.raw or {}).items())),
@@ -155,7 +153,9 @@ class StudySegmentation:
             made[DicomObject.SEG.value] = seg
         if outputs.probabilities:
             maps = self._like_source(class_probabilities(self.segmentation))
-            made[DicomObject.PROBABILITIES.value] = fractional_object(maps, source, model, identifiers)
+            fractional = fractional_object(maps, source, model, identifiers)
+            if fractional is not None:
+                made[DicomObject.PROBABILITIES.value] = fractional
         warnings = self.segmentation.warnings
         made[DicomObject.REPORT.value] = report_object(
             self.measurements, source, seg, model, identifiers, self.quality, warnings
