@@ -101,7 +101,10 @@ class FlatLesion:
         return None
 
     def across(self, longest: Points) -> tuple[float, Points]:
-        """The longest line at right angles to a line, which it crosses, that stays inside and ends where it enhances."""
+        """The longest line at right angles to a line, which it crosses, that stays inside and ends where it enhances.
+
+        Of several as long, the one in their middle.
+        """
         start, stop = longest + 1.0
         to_indices = np.linalg.inv(self._mm)
         line_mm = self._mm @ (stop - start)
@@ -119,7 +122,8 @@ class FlatLesion:
         # A side without anything that enhances ends where the other begins: at no line at all, or in the line itself.
         there = np.isfinite(reach[0]) & np.isfinite(reach[1])
         lengths = np.where(there, reach[0] + reach[1], 0.0)
-        best = int(lengths.argmax())
+        longest_of_all = np.flatnonzero(lengths >= lengths.max() - 1e-9)
+        best = int(longest_of_all[len(longest_of_all) // 2])
         if not there.any():
             return 0.0, np.stack([feet[best], feet[best]]) - 1.0
         ends = feet[best] + np.outer([reach[0][best], -reach[1][best]], normal)
