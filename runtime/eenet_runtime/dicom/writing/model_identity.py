@@ -46,6 +46,16 @@ class ModelIdentity:
         return tuple(map(_long_string, (f"eenet {self.version}", f"bundle {self.bundle_id}", engine)))
 
     @property
+    def algorithm_version(self) -> str:
+        """Version of the algorithm where there is room for one: the bundle's identity, which says which weights."""
+        return _long_string(f"{self.bundle_id} (eenet {self.version})")
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """What the algorithm was run with."""
+        return {"engine": _long_string(self.engine), "precision": _long_string(self.precision)}
+
+    @property
     def settings(self) -> dict[str, str]:
         """What of it belongs among the settings of `result_identifiers`: objects quote it, so their bytes follow."""
         return {"name": self.name, "version": self.version, "engine": self.engine, "precision": self.precision}

@@ -15,6 +15,7 @@ from typing import Final
 
 import numpy as np
 from pydicom import dcmread
+from pydicom.charset import python_encoding
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DA, DT, TM
@@ -67,8 +68,8 @@ class SourceImages:
         datasets: one for each file, in order of the grid's slices, as evidence of what a result was derived from. They
             hold what is said of the patient, the study, the series and the scanner, and their own identifiers; of
             classical files also where the slice lies.
-        planes: one for each slice of the grid, in its order, each as if it were a classical file. The same objects as
-            `datasets` where the files are.
+        planes: one for each slice of the grid, in its order, each as if it were a classical file. The same tuple as
+            `datasets` where the files are; else with identifiers that stand in for the frames'.
         frames: for each plane the file that it lies in, as a place in `datasets`, and the number of its frame there,
             from 1; None for a classical file.
         grid: of the slices; its axes run along rows, against columns, along slices (`geometry.py`).
@@ -121,10 +122,13 @@ def source_images(series: Series) -> SourceImages:
         place = files.setdefault(id(piece.instance), len(files))
         several = len(piece.instance.frames) > 1 or piece.instance.sop_class != MR_IMAGE
         frames.append((place, piece.frame.index + 1 if several else None))
-    planes = [_plane(piece, common, orientation, spacing, geometry.grid) for piece in ordered]
-    classical = all(number is None for _, number in frames)
-    datasets = planes if classical else _files(ordered, common)
-    return SourceImages(tuple(datasets), tuple(planes), tuple(frames), geometry.grid, series)
+    planes = tuple(_plane(piece, common, orientation, spacing, geometry.grid) for piece in ordered)
+    datasets = planes
+    if any(number is not None for _, number in frames):
+        datasets = _files(ordered, common)
+        for place, plane in enumerate(planes, 1):
+            plane.SOPInstanceUID = f"2.25.{place}"
+    return SourceImages(datasets, planes, tuple(frames), geometry.grid, series)
 
 
 def silence_highdicom() -> None:
@@ -141,6 +145,8 @@ def _common(series: Series, ordered: Sequence[Slice]) -> Dataset:
         element = _element(header, keyword)
         if element is not None:
             common.add(element)
+    if not _known_character_sets(header):
+        common.SpecificCharacterSet = "ISO_IR 192"
     for keyword in _EXPECTED:
         if keyword not in common:
             setattr(common, keyword, None)
@@ -180,13 +186,21 @@ def _element(header: Dataset, keyword: str) -> DataElement | None:
         form = _TIMES.get(element.VR)
         if form is not None and element.value:
             form(element.value)
-        # Values are parsed when they are asked for; a sequence's are not looked at, and are written as they are read.
-        _ = str(element.value) if element.VR != "SQ" else ""
+        # Values are parsed when they are asked for, and raise then.
+        for nested in Dataset({element.tag: element}).iterall():
+            str(nested.value)
     except Exception:
         return None
     if keyword == "PatientSex" and element.value not in (*_SEXES, None):
         return None
     return element
+
+
+def _known_character_sets(header: Dataset) -> bool:
+    """Whether texts can be written in the character sets that the header names, as DICOM spells them."""
+    named = header.get("SpecificCharacterSet") or ""
+    words = [named] if isinstance(named, str) else list(named)
+    return all(word in python_encoding for word in words)
 
 
 def _plane(piece: Slice, common: Dataset, orientation: list[float], spacing: list[float], grid: Grid) -> Dataset:
@@ -206,7 +220,7 @@ def _plane(piece: Slice, common: Dataset, orientation: list[float], spacing: lis
     return plane
 
 
-def _files(ordered: Sequence[Slice], common: Dataset) -> list[Dataset]:
+def _files(ordered: Sequence[Slice], common: Dataset) -> tuple[Dataset, ...]:
     """Of files with many frames what identifies them."""
     files = []
     for instance in {id(piece.instance): piece.instance for piece in ordered}.values():
@@ -216,7 +230,7 @@ def _files(ordered: Sequence[Slice], common: Dataset) -> list[Dataset]:
         file.NumberOfFrames = len(instance.frames)
         file.Rows, file.Columns = instance.pixels.rows, instance.pixels.columns
         files.append(file)
-    return files
+    return tuple(files)
 
 
 def _copy(common: Dataset) -> Dataset:
