@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -124,7 +124,7 @@ def write_study(
         result.settings,
         scheme=scheme,
         written=written,
-        dicom={"measurements": asdict(result.measurements), "seg": outputs.dicom.seg.value},
+        dicom={"measurements": result.measurements.as_json(), "seg": outputs.dicom.seg.value},
     )
     write_atomically(folder / REPORT, report.to_json().encode())
     return report
