@@ -12,6 +12,8 @@ CREATOR: Final = "EENet^^"
 """Content Creator's Name, of family name only: without the carets it would look like a name written wrongly."""
 PURPOSE: Final = "research, not for diagnosis"
 """Stands in the description of every series that is written."""
+NOTICE: Final = "research use, not for diagnosis"
+"""Stands in what people read: in the report, and in the pixels of every picture."""
 _LONGEST: Final = 64
 """Characters of DICOM's LO."""
 
