@@ -132,7 +132,8 @@ def fractional_object(
 
 def segment_numbers(segmentation: Dataset, ids: ResultIdentifiers) -> dict[Label, int]:
     """The numbers of the segments in an object of this result, by class; absent classes are not there."""
-    by_uid = {str(segment.TrackingUID): int(segment.SegmentNumber) for segment in segmentation.SegmentSequence}
+    # A label map's background, which highdicom adds, is tracked by nothing.
+    by_uid = {str(one.get("TrackingUID", "")): int(one.SegmentNumber) for one in segmentation.SegmentSequence}
     named = {label: by_uid.get(tracking(ids, label).uid) for label in _CLASSES}
     return {label: number for label, number in named.items() if number is not None}
 
