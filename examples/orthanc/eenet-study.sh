@@ -3,11 +3,12 @@
 #   EENET_SPOOL    as for eenet.lua
 #   EENET_MODEL    a bundle
 #   EENET_RUN      the program (default: eenet-run)
-#   ORTHANC_URL    default: http://127.0.0.1:8042
+#   ORTHANC_URL    default: the text of $EENET_SPOOL/orthanc-url, else http://127.0.0.1:8042
 set -eu
 id=$1
 results=$EENET_SPOOL/$id.results
 archive=$EENET_SPOOL/$id.zip
+url=${ORTHANC_URL:-$(cat "$EENET_SPOOL/orthanc-url" 2>/dev/null || echo http://127.0.0.1:8042)}
 # One at a time: a study takes every processor and more than a gigabyte of memory.
 exec 9>"$EENET_SPOOL/lock"
 flock 9
@@ -21,6 +22,6 @@ fi
 [ -f "$results/report.json" ] || exit 3
 for object in "$results"/*.dcm; do
   curl --silent --show-error --fail --retry 5 --retry-connrefused --output /dev/null \
-    --data-binary "@$object" "${ORTHANC_URL:-http://127.0.0.1:8042}/instances"
+    --data-binary "@$object" "$url/instances"
 done
 echo "study $id: done"
