@@ -1,8 +1,11 @@
 """DICOM Structured Report: the numbers of a result in codes, each tied to its segment, and what a reader must know.
 
 A Comprehensive 3D SR after template TID 1500 (DICOM PS3.16), as IHE's AI Results profile asks for measurements: TID 1411
-for what a segment shows, TID 1501 for what none does (sums of segments, diameters, classes without a voxel), TID 4019
-for the algorithm, TID 1004 for the device.
+for what a segment shows, TID 1501 for what no single one does (sums of segments, each lesion's lines, classes without a
+voxel), TID 4019 for the algorithm, TID 1004 for the device.
+
+Groups of the two kinds stand in two containers. The standard would have both in "Imaging Measurements"; PixelMed's
+DicomSRValidator, by which hospitals judge reports, applies one kind to all groups of that container.
 """
 
 from __future__ import annotations
@@ -64,6 +67,7 @@ SUM_OF_PRODUCTS: Final = Code("SPD", SCHEME, "Sum of products of perpendicular d
 MEASURABLE: Final = Code("MEASURABLE", SCHEME, "Measurable lesion (RANO)")
 QUALITY_FIGURE: Final = Code("QUALITY", SCHEME, "Quality figure of the preparation")
 WARNING: Final = Code("WARNING", SCHEME, "Warning")
+WITHOUT_SEGMENT: Final = Code("NO_SEGMENT", SCHEME, "Measurements that no single segment shows")
 _QUALITATIVE: Final = Code("C0034375", "UMLS", "Qualitative Evaluations")
 _SUMMARY: Final = Code("111017", "DCM", "CAD Processing and Findings Summary")
 _MILLILITRE: Final = Code("ml", "UCUM", "milliliter")
@@ -105,23 +109,24 @@ def report_object(
     Returns:
         A Comprehensive 3D SR, complete, unverified and preliminary: nobody has looked at it.
     """
-    general = general_arguments(source, ids, "report", ResultSeries.REPORT, "measurements")
+    with_segment, without = _class_groups(measurements, source, seg, model, ids)
+    without += [*_sum_groups(measurements, model, ids), *_lesion_groups(measurements, source, model, ids)]
+    if not with_segment:
+        with_segment, without = without, []
     report = MeasurementReport(
         observation_context=ObservationContext(observer_device_context=_device(model)),
         procedure_reported=codes.LN.MRIUnspecifiedBodyRegion,
-        imaging_measurements=[
-            *_class_groups(measurements, source, seg, model, ids),
-            *_sum_groups(measurements, model, ids),
-            *_lesion_groups(measurements, source, model, ids),
-        ],
+        imaging_measurements=with_segment,
     )
-    report[0].ContentSequence.append(_evaluations(measurements, quality, warnings))
+    if without:
+        report[0].ContentSequence.append(_container(WITHOUT_SEGMENT, [item for group in without for item in group]))
+    report[0].ContentSequence.append(_container(_QUALITATIVE, _evaluations(measurements, quality, warnings)))
     dataset = Comprehensive3DSR(
         evidence=[*source.datasets, *([] if seg is None else [seg])],
         content=report[0],
         is_complete=True,
         coding_schemes=[CodingSchemeIdentificationItem(SCHEME, name="Codes of the EENet toolkit")],
-        **general,
+        **general_arguments(source, ids, "report", ResultSeries.REPORT, "measurements"),
     )
     finish(dataset, source, model)
     return dataset
@@ -155,14 +160,17 @@ def _class_groups(
     seg: Dataset | None,
     model: ModelIdentity,
     ids: ResultIdentifiers,
-) -> Iterator[Any]:
-    """A group for each class: with its segment, or, where the class has no voxel, with a volume of 0 and none."""
+) -> tuple[list[Any], list[Any]]:
+    """A group for each class: those with a segment, and those without, whose volume is 0."""
     numbers = {} if seg is None else segment_numbers(seg, ids)
+    with_segment, without = [], []
     for label, finding in FINDINGS.items():
-        volume = _volume(measurements.volumes_ml[label.name], codes.DCM.SumOfSegmentedVoxelMethodForVolume)
-        common = _common(tracking(ids, label), finding.code, model, [volume])
+        measured = [_volume(measurements.volumes_ml[label.name], codes.DCM.SumOfSegmentedVoxelMethodForVolume)]
+        if label is Label.ET:
+            measured += _of_all_lesions(measurements)
+        common = _common(tracking(ids, label), finding.code, model, measured)
         if seg is None or label not in numbers:
-            yield MeasurementsAndQualitativeEvaluations(**common)
+            without.append(MeasurementsAndQualitativeEvaluations(**common))
             continue
         segment = ReferencedSegment(
             sop_class_uid=seg.SOPClassUID,
@@ -170,7 +178,9 @@ def _class_groups(
             segment_number=numbers[label],
             source_series=SourceSeriesForSegmentation(source.series.uid),
         )
-        yield VolumetricROIMeasurementsAndQualitativeEvaluations(**common, referenced_segment=segment)
+        group = VolumetricROIMeasurementsAndQualitativeEvaluations(**common, referenced_segment=segment)
+        with_segment.append(group)
+    return with_segment, without
 
 
 def _sum_groups(measurements: Measurements, model: ModelIdentity, ids: ResultIdentifiers) -> Iterator[Any]:
@@ -180,22 +190,26 @@ def _sum_groups(measurements: Measurements, model: ModelIdentity, ids: ResultIde
         yield MeasurementsAndQualitativeEvaluations(**_common(tracking(ids, region), finding, model, [volume]))
 
 
+def _of_all_lesions(measurements: Measurements) -> list[Measurement]:
+    """What is said of enhancing tumour as a whole: the diameters of the largest lesion, and the sum of products."""
+    largest = measurements.largest
+    diameters = [] if largest is None else _diameters(largest, None)
+    return [*diameters, _number(SUM_OF_PRODUCTS, measurements.sum_of_products_mm2, _SQUARE_MILLIMETRE)]
+
+
 def _lesion_groups(
     measurements: Measurements, source: SourceImages, model: ModelIdentity, ids: ResultIdentifiers
 ) -> Iterator[Any]:
-    """A group for each lesion that was measured, the largest first, and one for what follows from all of them."""
-    finding = FINDINGS[Label.ET].code
+    """A group for each lesion that was measured, the largest first, with the lines where they lie in the patient."""
     frame = str(source.datasets[0].FrameOfReferenceUID)
     for number, lesion in enumerate(measurements.lesions, 1):
         name = Tracking(f"EENet ET lesion {number}", ids.uid(f"tracking-ET-lesion-{number}"))
+        product = _number(PRODUCT, lesion.product_mm2, _SQUARE_MILLIMETRE)
         answer = codes.SCT.Yes if lesion.measurable else codes.SCT.No
         yield MeasurementsAndQualitativeEvaluations(
-            **_common(name, finding, model, _diameters(lesion, frame)),
+            **_common(name, FINDINGS[Label.ET].code, model, [*_diameters(lesion, frame), product]),
             qualitative_evaluations=[QualitativeEvaluation(MEASURABLE, answer)],
         )
-    total = _number(SUM_OF_PRODUCTS, measurements.sum_of_products_mm2, _SQUARE_MILLIMETRE)
-    name = Tracking("EENet ET measurable lesions", ids.uid("tracking-ET-measurable"))
-    yield MeasurementsAndQualitativeEvaluations(**_common(name, finding, model, [total]))
 
 
 def _common(name: Tracking, finding: Code, model: ModelIdentity, measured: Sequence[Measurement]) -> dict[str, Any]:
@@ -213,20 +227,22 @@ def _volume(volume_ml: float, method: Code) -> Measurement:
     return Measurement(codes.SCT.Volume, round(volume_ml, _DIGITS), _MILLILITRE, method=method)
 
 
-def _diameters(lesion: Lesion, frame_of_reference: str) -> list[Measurement]:
-    lines = {codes.SCT.LongAxis: lesion.longest, codes.SCT.ShortAxis: lesion.perpendicular}
-    lengths = (lesion.longest_mm, lesion.perpendicular_mm)
-    measured = [
+def _diameters(lesion: Lesion, frame_of_reference: str | None) -> list[Measurement]:
+    """The two lengths, and the lines in a frame of reference if one is given."""
+    lines = {
+        codes.SCT.LongAxis: (lesion.longest_mm, lesion.longest),
+        codes.SCT.ShortAxis: (lesion.perpendicular_mm, lesion.perpendicular),
+    }
+    return [
         Measurement(
             name,
             round(length, _DIGITS),
             codes.UCUM.Millimeter,
             method=codes.NCIt.RANO,
-            referenced_coordinates=_line(ends, frame_of_reference),
+            referenced_coordinates=None if frame_of_reference is None else _line(ends, frame_of_reference),
         )
-        for (name, ends), length in zip(lines.items(), lengths, strict=True)
+        for name, (length, ends) in lines.items()
     ]
-    return [*measured, _number(PRODUCT, lesion.product_mm2, _SQUARE_MILLIMETRE)]
 
 
 def _number(name: Code, value: float, unit: Code) -> Measurement:
@@ -238,15 +254,17 @@ def _line(ends: tuple[Point, Point], frame_of_reference: str) -> list[Coordinate
     return [CoordinatesForMeasurement3D(GraphicTypeValues3D.POLYLINE, points, frame_of_reference)]
 
 
-def _evaluations(
-    measurements: Measurements, quality: Mapping[str, float | str], warnings: Sequence[str]
-) -> ContainerContentItem:
+def _container(name: Code, items: Sequence[Dataset]) -> ContainerContentItem:
+    container = ContainerContentItem(name=name, relationship_type=RelationshipTypeValues.CONTAINS)
+    container.ContentSequence = ContentSequence(items)
+    return container
+
+
+def _evaluations(measurements: Measurements, quality: Mapping[str, float | str], warnings: Sequence[str]) -> list[Any]:
     """What is no number: whether anything was found, what the result is for, quality, warnings, methods."""
-    container = ContainerContentItem(name=_QUALITATIVE, relationship_type=RelationshipTypeValues.CONTAINS)
     found = codes.DCM.AllAlgorithmsSucceededWithFindings
     if measurements.empty:
         found = codes.DCM.AllAlgorithmsSucceededWithoutFindings
-    summary = CodeContentItem(_SUMMARY, found, RelationshipTypeValues.CONTAINS)
     texts = [_text(codes.DCM.Comment, NOTICE)]
     if measurements.empty:
         texts.append(_text(codes.DCM.Finding, NO_TUMOUR))
@@ -256,8 +274,7 @@ def _evaluations(
     tilt = f"The plane of the diameters is tilted against the axial plane by {measurements.tilt_degrees:.1f} degrees."
     if measurements.lesions:
         texts.append(_text(codes.DCM.Comment, tilt))
-    container.ContentSequence = ContentSequence([summary, *texts])
-    return container
+    return [CodeContentItem(_SUMMARY, found, RelationshipTypeValues.CONTAINS), *texts]
 
 
 def _text(name: Code, text: str) -> TextContentItem:
