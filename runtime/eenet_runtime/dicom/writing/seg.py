@@ -200,6 +200,9 @@ def _refer_to_files(dataset: Dataset, source: SourceImages) -> None:
     places = {str(plane.SOPInstanceUID): frame for plane, frame in zip(source.planes, source.frames, strict=True)}
     for group in dataset.PerFrameFunctionalGroupsSequence:
         for item in group.DerivationImageSequence[0].SourceImageSequence:
+            # The segments of a slice share one item.
+            if "ReferencedFrameNumber" in item:
+                continue
             file, number = places[str(item.ReferencedSOPInstanceUID)]
             item.ReferencedSOPClassUID = source.datasets[file].SOPClassUID
             item.ReferencedSOPInstanceUID = source.datasets[file].SOPInstanceUID
