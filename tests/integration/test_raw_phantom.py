@@ -137,7 +137,7 @@ def test_a_study_from_the_scanner_gives_its_tumour_on_the_t1ces_own_frames(
     assert {name: entry["series"] for name, entry in report["inputs"].items()} == {
         "t1": "2", "t1ce": "6", "t2": "4", "flair": "3",
     }  # fmt: skip
-    assert report["raw"]["way"] == "raw"
+    assert report["raw"]["way"] == "registered and stripped"
 
 
 def test_what_orthanc_gives_back_is_the_mask_for_dcmqi_and_no_validator_finds_an_error(
