@@ -132,7 +132,8 @@ def fractional_object(
 
 def segment_numbers(segmentation: Dataset, ids: ResultIdentifiers) -> dict[Label, int]:
     """The numbers of the segments in an object of this result, by class; absent classes are not there."""
-    by_uid = {str(segment.TrackingUID): int(segment.SegmentNumber) for segment in segmentation.SegmentSequence}
+    # A label map's background, which highdicom adds, is tracked by nothing.
+    by_uid = {str(one.get("TrackingUID", "")): int(one.SegmentNumber) for one in segmentation.SegmentSequence}
     named = {label: by_uid.get(tracking(ids, label).uid) for label in _CLASSES}
     return {label: number for label, number in named.items() if number is not None}
 
@@ -199,6 +200,9 @@ def _refer_to_files(dataset: Dataset, source: SourceImages) -> None:
     places = {str(plane.SOPInstanceUID): frame for plane, frame in zip(source.planes, source.frames, strict=True)}
     for group in dataset.PerFrameFunctionalGroupsSequence:
         for item in group.DerivationImageSequence[0].SourceImageSequence:
+            # The segments of a slice share one item.
+            if "ReferencedFrameNumber" in item:
+                continue
             file, number = places[str(item.ReferencedSOPInstanceUID)]
             item.ReferencedSOPClassUID = source.datasets[file].SOPClassUID
             item.ReferencedSOPInstanceUID = source.datasets[file].SOPInstanceUID
