@@ -22,8 +22,10 @@ from eenet_runtime.volumes.grid import Grid, grid_in_network_axes, part_of_grid,
 _STEP_MM: Final = 2.0
 """Between slices, where the image's own are nearer to each other."""
 _MOST_PIXELS: Final = 320
-_LEAST_PIXELS: Final = 192
-"""Of the longest side, and of the width: the words must fit."""
+_LEAST_PIXELS: Final = 128
+"""Of the longest side."""
+_LEAST_WIDTH: Final = 192
+"""Of a picture: the words must fit."""
 _MARGIN_MM: Final = 6.0
 _STRIP: Final = 34
 _DASH: Final = 3
@@ -75,7 +77,7 @@ def draw_slices(
     box = _shown(head, bounding_box(mask), turned)
     part, spacing = part_of_grid(turned, box), turned.spacing_mm
     rows, columns = _size(part)
-    width = max(columns, _LEAST_PIXELS)
+    width = max(columns, _LEAST_WIDTH)
     left = (width - columns) // 2
     step = max(1, round(_STEP_MM / spacing[2]))
     levels = range(0, part.shape[2], step)
