@@ -1,8 +1,8 @@
 """DICOM Structured Report: the numbers of a result in codes, each tied to its segment, and what a reader must know.
 
-A Comprehensive 3D SR after template TID 1500 (DICOM PS3.16), as IHE's AI Results profile asks for measurements: TID 1411
-for what a segment shows, TID 1501 for what no single one does (sums of segments, each lesion's lines, classes without a
-voxel), TID 4019 for the algorithm, TID 1004 for the device.
+A Comprehensive 3D SR after template TID 1500 (DICOM PS3.16), as IHE's AI Results profile asks for measurements: TID
+1411 for what a segment shows, TID 1501 for what no single one does (sums of segments, each lesion's lines, classes
+without a voxel), TID 4019 for the algorithm, TID 1004 for the device.
 
 Groups of the two kinds stand in two containers. The standard would have both in "Imaging Measurements"; PixelMed's
 DicomSRValidator, by which hospitals judge reports, applies one kind to all groups of that container.
@@ -79,9 +79,9 @@ _METHODS: Final = (
     "segments of their own.",
     "Diameters: in the slice of the series' own voxels, nearest to axial, in which it is longest, the longest straight "
     "line between two points of the enhancing outline that stays in the lesion, and the longest at right angles that "
-    "crosses it. What the rim encloses counts, necrosis and cavities alike. A lesion is a connected piece of TC with ET "
-    "in it; it is measurable with both diameters of at least 10 mm, enhancing in two slices or more, and, where voxels "
-    "are longer than 5 mm, both twice as long (after Wen et al., J Clin Oncol 2010; 28:1963).",
+    "crosses it. What the rim encloses counts, necrosis and cavities alike. A lesion is a connected piece of TC with "
+    "ET in it; it is measurable with both diameters of at least 10 mm, enhancing in two slices or more, and, where "
+    "voxels are longer than 5 mm, both twice as long (after Wen et al., J Clin Oncol 2010; 28:1963).",
 )
 
 
