@@ -153,7 +153,7 @@ def _object(
         pixel_array=planes[filled],
         segment_descriptions=segments,
         manufacturer_model_name=model.model_name,
-        software_versions=model.software_versions,
+        software_versions=list(model.software_versions),
         device_serial_number=model.bundle_id,
         content_label=_CONTENT_LABEL,
         content_creator_name=CREATOR,
