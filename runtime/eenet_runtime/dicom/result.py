@@ -163,7 +163,7 @@ class StudySegmentation:
         if outputs.pictures:
             made[DicomObject.PREVIEW.value] = preview_object(self._preview(), source, model, identifiers)
             t1ce = read_series(self.chosen[Modality.T1CE].series)
-            slides = overlay_objects(t1ce.data, self.labels, source, model, identifiers)
+            slides = overlay_objects(t1ce.data, self.labels, source, model, identifiers, self._brain())
             made |= {f"{DicomObject.OVERLAY}_{number}": slide for number, slide in enumerate(slides, 1)}
         return made
 
@@ -171,6 +171,10 @@ class StudySegmentation:
     def quality(self) -> dict[str, float | str]:
         """Figures of the steps before the network, by name, as far as there were such steps."""
         return quality_of(self.segmentation.raw)
+
+    def _brain(self) -> NDArray[np.bool_] | None:
+        head = self.segmentation.head
+        return None if head is None else self._like_source(head.native_brain)
 
     def _preview(self) -> NDArray[np.uint8]:
         png = render_preview(self.segmentation)
