@@ -70,7 +70,8 @@ def without_segment(report: Dataset) -> list[Dataset]:
 
 def own_equipment(dataset: Dataset) -> Dataset | None:
     """The item of the processing algorithm in Contributing Equipment Sequence."""
-    for item in dataset.get("ContributingEquipmentSequence", []):
+    items: list[Dataset] = list(dataset.get("ContributingEquipmentSequence", []))
+    for item in items:
         purpose = item.get("PurposeOfReferenceCodeSequence", [Dataset()])[0]
         if purpose.get("CodeValue") == "109102":
             return item

@@ -121,7 +121,7 @@ def report_object(
     if without:
         report[0].ContentSequence.append(_container(WITHOUT_SEGMENT, [item for group in without for item in group]))
     report[0].ContentSequence.append(_container(_QUALITATIVE, _evaluations(measurements, quality, warnings)))
-    dataset = Comprehensive3DSR(
+    dataset: Dataset = Comprehensive3DSR(
         evidence=[*source.datasets, *([] if seg is None else [seg])],
         content=report[0],
         is_complete=True,

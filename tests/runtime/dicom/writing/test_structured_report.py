@@ -38,7 +38,10 @@ from tests.report_oracles import (
     without_segment,
 )
 
-QUALITY: Final = {"peak of registration t1": 0.0531234, "strip": "strip-deepbet 0011223344556677"}
+QUALITY: Final[dict[str, float | str]] = {
+    "peak of registration t1": 0.0531234,
+    "strip": "strip-deepbet 0011223344556677",
+}
 WARNINGS: Final = ("thick slices: 5.5 mm", "the FLAIR may be turned")
 
 
@@ -103,9 +106,9 @@ def test_highdicom_reads_the_numbers_that_were_measured(series: FakeSeries, tmp_
         assert group.tracking_identifier == name.identifier
     (largest,) = content.get_volumetric_roi_measurement_groups(tracking_uid=tracking(inputs.ids, Label.ET).uid)
     lesion = expected["lesions"][0]
-    for axis, name in ((codes.SCT.LongAxis, "longest_mm"), (codes.SCT.ShortAxis, "perpendicular_mm")):
+    for axis, length in ((codes.SCT.LongAxis, "longest_mm"), (codes.SCT.ShortAxis, "perpendicular_mm")):
         (found,) = largest.get_measurements(name=axis)
-        assert (found.value, found.unit.value, found.method) == (lesion[name], "mm", codes.NCIt.RANO)
+        assert (found.value, found.unit.value, found.method) == (lesion[length], "mm", codes.NCIt.RANO)
 
 
 def test_sums_are_measurements_without_a_segment_that_say_how_they_were_made(tmp_path: Path) -> None:
