@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom import dcmread
+from pydicom.uid import UID
 
 from eenet_runtime.dicom.studies import find_studies
 from eenet_runtime.dicom.writing.saving import dataset_bytes, save_dataset
@@ -56,7 +57,7 @@ def test_a_segmentation_comes_back_voxel_by_voxel_in_the_patients_study(
     dataset = segmentation_object(inputs.labels, inputs.source, MODEL, inputs.ids, kind)
     assert dataset is not None
     # Both kinds have one identifier, for they are one result: a PACS of a test's own would keep the first.
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = inputs.ids.uid(f"test-{kind}")
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID(inputs.ids.uid(f"test-{kind}"))
     answer = pacs.post("/instances", dataset_bytes(dataset))
     assert answer["Status"] == "Success"
     (tmp_path / "back.dcm").write_bytes(pacs.get_bytes(f"/instances/{answer['ID']}/file"))

@@ -224,7 +224,7 @@ def _plane(piece: Slice, common: Dataset, orientation: list[float], spacing: lis
     plane.ImageOrientationPatient = orientation
     plane.PixelSpacing = spacing
     between = _plain(grid.spacing_mm[2])
-    plane.SliceThickness = frame.slice_thickness or between
+    plane.SliceThickness = frame.slice_thickness if (frame.slice_thickness or 0) > 0 else between
     plane.SpacingBetweenSlices = between
     return plane
 
