@@ -9,9 +9,10 @@ from highdicom import AlgorithmIdentificationSequence, ContributingEquipment
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
+from eenet_runtime.dicom.guarded_reader import silence_pydicom
 from eenet_runtime.dicom.writing.identifiers import ResultIdentifiers, device_uid
 from eenet_runtime.dicom.writing.model_identity import MANUFACTURER, PURPOSE, ModelIdentity
-from eenet_runtime.dicom.writing.source_images import SourceImages
+from eenet_runtime.dicom.writing.source_images import SourceImages, silence_highdicom
 
 
 class ResultSeries(IntEnum):
@@ -27,7 +28,7 @@ class ResultSeries(IntEnum):
 def general_arguments(
     source: SourceImages, ids: ResultIdentifiers, role: str, number: ResultSeries, what: str, instance: int = 1
 ) -> dict[str, Any]:
-    """Arguments that every class of highdicom for an object takes.
+    """Arguments that every class of highdicom for an object takes; from here on neither library says anything.
 
     Args:
         source: the images that the object is derived from.
@@ -37,6 +38,8 @@ def general_arguments(
         what: the object in words; the series' description begins with it and ends with `PURPOSE`.
         instance: its number in the series; the second and later ones have it at the end of their role.
     """
+    silence_pydicom()
+    silence_highdicom()
     date, time = source.content_moment
     return {
         "series_instance_uid": ids.uid(f"{role}-series"),

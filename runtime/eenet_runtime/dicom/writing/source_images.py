@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from pydicom import dcmread
+from pydicom import config, dcmread
 from pydicom.charset import python_encoding
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.valuerep import DA, DT, TM
+from pydicom.multival import MultiValue
+from pydicom.valuerep import DA, DT, TM, validate_value
 
 from eenet_runtime.dicom.guarded_reader import GuardedReader, silence_pydicom
 from eenet_runtime.dicom.instance import MR_IMAGE
@@ -56,6 +57,9 @@ _EXPECTED: Final = (
 """Attributes that must be there, empty or not (type 2)."""
 _SEXES: Final = ("M", "F", "O", "")
 _TIMES: Final[dict[str, type]] = {"DA": DA, "TM": TM, "DT": DT}
+_TEXTS: Final = frozenset({"AE", "AS", "CS", "DS", "IS", "LO", "LT", "PN", "SH", "ST", "UC", "UI", "UR", "UT"})
+_IDENTIFYING: Final = ("PatientName", "PatientID", "StudyID", "AccessionNumber")
+"""By these a PACS finds the patient and the study: longer than DICOM allows is better than none."""
 _NO_MOMENT: Final = ("19000101", "000000")
 _TO_LPS: Final = np.array([-1.0, -1.0, 1.0])
 
@@ -178,22 +182,27 @@ def _header(series: Series) -> Dataset:
 
 
 def _element(header: Dataset, keyword: str) -> DataElement | None:
-    """An attribute, if it holds what DICOM allows."""
+    """An attribute, if it holds what DICOM allows; one that identifies the patient or the study if it can be read."""
     try:
         if keyword not in header:
             return None
         element = header[keyword]
-        form = _TIMES.get(element.VR)
-        if form is not None and element.value:
-            form(element.value)
         # Values are parsed when they are asked for, and raise then.
         for nested in Dataset({element.tag: element}).iterall():
-            str(nested.value)
+            for value in nested.value if isinstance(nested.value, MultiValue) else [nested.value]:
+                _check(nested.VR, str(value or ""), strictly=keyword not in _IDENTIFYING)
     except Exception:
         return None
     if keyword == "PatientSex" and element.value not in (*_SEXES, None):
         return None
     return element
+
+
+def _check(form: str, text: str, *, strictly: bool) -> None:
+    if text and form in _TIMES:
+        _TIMES[form](text)
+    elif text and strictly and form in _TEXTS:
+        validate_value(form, text, config.RAISE)
 
 
 def _known_character_sets(header: Dataset) -> bool:
@@ -215,7 +224,7 @@ def _plane(piece: Slice, common: Dataset, orientation: list[float], spacing: lis
     plane.ImageOrientationPatient = orientation
     plane.PixelSpacing = spacing
     between = _plain(grid.spacing_mm[2])
-    plane.SliceThickness = frame.slice_thickness or between
+    plane.SliceThickness = frame.slice_thickness if (frame.slice_thickness or 0) > 0 else between
     plane.SpacingBetweenSlices = between
     return plane
 
