@@ -268,7 +268,7 @@ def _evaluations(measurements: Measurements, quality: Mapping[str, float | str],
     texts = [_text(codes.DCM.Comment, NOTICE)]
     if measurements.empty:
         texts.append(_text(codes.DCM.Finding, NO_TUMOUR))
-    texts += [_text(WARNING, warning) for warning in warnings]
+    texts += [_text(WARNING, warning) for warning in warnings if warning.strip()]
     texts += [_text(QUALITY_FIGURE, f"{name} = {_shown(value)}") for name, value in quality.items()]
     texts += [_text(codes.DCM.Comment, method) for method in _METHODS]
     tilt = f"The plane of the diameters is tilted against the axial plane by {measurements.tilt_degrees:.1f} degrees."
