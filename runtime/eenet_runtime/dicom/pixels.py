@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -67,8 +68,8 @@ def _read_file(wanted: list[tuple[int, Slice]], data: NDArray[Any], source: str)
     try:
         with instance.source.open() as raw:
             content = raw.read(_WHOLE_FILE.header_bytes + 1)
-            raw.seek(0)
-            frames = _decode(GuardedReader(raw, _WHOLE_FILE), instance, [piece.frame.index for _, piece in wanted])
+        reader = GuardedReader(io.BytesIO(content), _WHOLE_FILE)
+        frames = _decode(reader, instance, [piece.frame.index for _, piece in wanted])
     except ImportError as error:
         raise CaseError(f"{source}: {error.msg}") from error
     except OSError as error:

@@ -176,9 +176,13 @@ class StudySegmentation:
         head = self.segmentation.head
         return None if head is None else self._like_source(head.native_brain)
 
+    @cached_property
+    def preview(self) -> bytes:
+        """The picture, as the bytes of a PNG. It names no case: a study's number is another one in another tree."""
+        return render_preview(self.segmentation)
+
     def _preview(self) -> NDArray[np.uint8]:
-        png = render_preview(self.segmentation)
-        return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+        return np.asarray(Image.open(io.BytesIO(self.preview)).convert("RGB"))
 
     def _like_source(self, volume: NDArray[Any]) -> NDArray[Any]:
         """A volume on the grid of `reference`, which may be the T1's, in the order of the T1ce's series."""

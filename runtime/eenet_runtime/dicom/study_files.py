@@ -14,7 +14,6 @@ from eenet_runtime.dicom.studies import Study
 from eenet_runtime.errors import OutputError, ResultPathError
 from eenet_runtime.files.atomic import make_output_folder, remove_leftovers, sha256_of_file, write_atomically
 from eenet_runtime.files.nifti import labels_to_bytes
-from eenet_runtime.results.preview import render_preview
 from eenet_runtime.results.report import CaseReport, WrittenFile, make_report
 from eenet_runtime.segmenter.probability_maps import probability_maps_to_bytes
 from eenet_runtime.segmenter.segmentation import Stopwatch
@@ -108,7 +107,7 @@ def write_study(
         written["mask"] = _write(folder / MASK, content)
     if outputs.preview:
         with watch.stage("preview"):
-            written["preview"] = _write(folder / PREVIEW, render_preview(segmentation, case_id=segmentation.case_id))
+            written["preview"] = _write(folder / PREVIEW, result.preview)
     if outputs.dicom.probabilities and segmentation.probabilities is not None:
         with watch.stage("probabilities"):
             maps = probability_maps_to_bytes(segmentation.probabilities, segmentation.reference)

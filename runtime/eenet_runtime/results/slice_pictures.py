@@ -105,11 +105,13 @@ def _strip(width: int, notice: str) -> NDArray[np.uint8]:
     strip = Image.new("RGB", (width, _STRIP))
     draw = ImageDraw.Draw(strip)
     font = ImageFont.load_default(size=11)
+    grey = (_TEXT, _TEXT, _TEXT)
     x = 4.0
     for region in reversed(REGIONS):
-        draw.text((x, 2), region.value, fill=REGION_COLOURS_ON_GREY[region], font=font)
-        x += font.getlength(region.value) + 10
-    draw.text((4, 18), notice, fill=(_TEXT, _TEXT, _TEXT), font=font)
+        draw.rectangle((x, 4, x + 8, 12), fill=REGION_COLOURS_ON_GREY[region])
+        draw.text((x + 13, 2), region.value, fill=grey, font=font)
+        x += font.getlength(region.value) + 25
+    draw.text((4, 18), notice, fill=grey, font=font)
     return np.asarray(strip)
 
 
@@ -140,7 +142,7 @@ def _pixel_grid(part: Grid, rows: int, columns: int, left: int, step: int, shape
 
 def _shown(head: Box, lesion: Box, turned: Grid) -> Box:
     """The head and the lesion with a margin."""
-    box = union([part for part in (head, lesion) if not is_empty(part)] or [whole(turned.shape)])
+    box = union([part for part in (head, lesion) if not is_empty(part)])
     margins = [round(_MARGIN_MM / size) for size in turned.spacing_mm[:2]] + [0]
     first, second, third = (
         slice(max(0, part.start - margin), min(length, part.stop + margin))
@@ -150,12 +152,17 @@ def _shown(head: Box, lesion: Box, turned: Grid) -> Box:
 
 
 def _head_box(image: NDArray[np.generic]) -> Box:
-    """The box of what is brighter than the mean: in a stripped image the brain, else the head, in air or in noise."""
+    """The box of what is brighter than the mean: in a stripped image the brain, else the head, in air or in noise.
+
+    The whole image where nothing is.
+    """
     steps = [max(1, min(_SAMPLE, size // 16)) for size in image.shape]
     sample = image[tuple(slice(None, None, step) for step in steps)].astype(np.float32)
     found = bounding_box(sample > sample.mean())
+    if is_empty(found):
+        return whole(image.shape)
     first, second, third = (
-        slice(max(0, (part.start - 1) * step + 1), min(size, part.stop * step)) if part.stop else part
+        slice(max(0, (part.start - 1) * step + 1), min(size, part.stop * step))
         for part, step, size in zip(found, steps, image.shape, strict=True)
     )
     return first, second, third
