@@ -13,8 +13,9 @@ import warnings
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-_ITEM, _ITEM_BIG: Final = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
-"""An item of a sequence, (FFFE,E000), in both byte orders."""
+_ITEM: Final = b"\xfe\xff\x00\xe0"
+"""An item of a sequence, (FFFE,E000), in the usual byte order, and in the other one."""
+_ITEM_BIG: Final = b"\xff\xfe\xe0\x00"
 
 
 @dataclass(frozen=True)
