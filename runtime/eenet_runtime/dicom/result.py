@@ -105,13 +105,13 @@ class StudySegmentation:
         """What computed it."""
         return model_identity(self.segmentation.provenance)
 
-    @cached_property
-    def identifiers(self) -> ResultIdentifiers:
-        """Unique identifiers that follow from the inputs, the model and the settings, and from nothing else."""
+    def identifiers(self, kind: SegKind = SegKind.BINARY) -> ResultIdentifiers:
+        """Unique identifiers that follow from the inputs, the model, the settings and the kind alone."""
         sources = {piece.instance.sop_uid for one in self.chosen.values() for piece in one.series.slices}
         settings = self.settings
         fixed = {
             **self.model.settings,
+            "seg": kind.value,
             "artifact": settings.artifact,
             "checks": settings.checks,
             "postprocessing": repr(sorted(settings.postprocessing.items())),
@@ -146,7 +146,7 @@ class StudySegmentation:
 
     def objects(self, outputs: DicomOutputs = DicomOutputs()) -> dict[str, Any]:
         """The DICOM objects as pydicom data sets, by name; see `save_dicom`."""
-        source, model, identifiers = self.source, self.model, self.identifiers
+        source, model, identifiers = self.source, self.model, self.identifiers(outputs.seg)
         made: dict[str, Any] = {}
         seg = segmentation_object(self.labels, source, model, identifiers, outputs.seg)
         if seg is not None:
