@@ -11,6 +11,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Final
 
 import numpy as np
@@ -230,8 +231,7 @@ def _is_written_alike(common: Dataset) -> bool:
         named = common.get("SpecificCharacterSet") or ""
         known = all(word in python_encoding for word in ([named] if isinstance(named, str) else named))
         write_dataset(stream, trial)
-        stream.seek(0)
-        again = read_dataset(stream, is_implicit_VR=False, is_little_endian=True)
+        again = read_dataset(BytesIO(stream.getvalue()), is_implicit_VR=False, is_little_endian=True)
         return known and _texts(trial) == _texts(again)
     except Exception:
         return False
