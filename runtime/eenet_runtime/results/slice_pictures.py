@@ -94,9 +94,11 @@ def draw_slices(
 def _slice_picture(grey: NDArray[np.uint8], classes: NDArray[np.generic], size: tuple[int, int]) -> NDArray[np.uint8]:
     picture = enlarged(grey, size)
     draw_letters(picture, PLANES[0].letters, size=12, margins=(2, 2), colour=_TEXT)
+    shown = np.asarray(picture)[..., None].repeat(3, axis=2)
+    if not classes.any():
+        return shown
     lines = region_lines(enlarged_classes(classes, size), 1, _DASH)
     colours = np.array([(0, 0, 0), *(REGION_COLOURS_ON_GREY[region] for region in REGIONS)], np.uint8)
-    shown = np.asarray(picture)[..., None].repeat(3, axis=2)
     return np.where(lines[..., None] > 0, colours[lines], shown)
 
 

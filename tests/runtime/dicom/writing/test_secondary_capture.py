@@ -54,6 +54,12 @@ def places_of_colour(dataset: Dataset, rows: int) -> NDArray[np.float64]:
     )
 
 
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> ResultInputs:
+    """A tumour on an axial series."""
+    return result_inputs(tmp_path_factory.mktemp("inputs") / "in")
+
+
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_the_slices_validate_and_hold_the_pixels_that_were_drawn(name: str, tmp_path: Path) -> None:
     inputs = result_inputs(tmp_path / "in", GEOMETRIES[name])
@@ -100,17 +106,15 @@ def test_slices_are_numbered_upwards_in_one_series_and_one_frame_of_reference(tm
     np.testing.assert_allclose(np.linalg.norm(steps, axis=1), objects[0].SpacingBetweenSlices, rtol=1e-5)
 
 
-def test_an_empty_mask_has_slices_without_a_colour(tmp_path: Path) -> None:
-    inputs = result_inputs(tmp_path / "in")
-    labels = np.zeros_like(inputs.labels)
-    rows = draw_slices(values_of(inputs), labels, inputs.source.grid, "").image[0].stop
-    for dataset in overlay_objects(values_of(inputs), labels, inputs.source, MODEL, inputs.ids):
+def test_an_empty_mask_has_slices_without_a_colour(usual: ResultInputs) -> None:
+    labels = np.zeros_like(usual.labels)
+    rows = draw_slices(values_of(usual), labels, usual.source.grid, "").image[0].stop
+    for dataset in overlay_objects(values_of(usual), labels, usual.source, MODEL, usual.ids):
         assert len(places_of_colour(dataset, rows)) == 0
 
 
-def test_the_preview_holds_the_pictures_pixels_and_validates(tmp_path: Path) -> None:
-    inputs = result_inputs(tmp_path / "in")
-    save_dataset(preview_object(picture(), inputs.source, MODEL, inputs.ids), tmp_path / "preview.dcm")
+def test_the_preview_holds_the_pictures_pixels_and_validates(usual: ResultInputs, tmp_path: Path) -> None:
+    save_dataset(preview_object(picture(), usual.source, MODEL, usual.ids), tmp_path / "preview.dcm")
     found = dcmread(tmp_path / "preview.dcm")
     np.testing.assert_array_equal(found.pixel_array, picture())
     assert errors_of(tmp_path / "preview.dcm") == []
@@ -119,9 +123,8 @@ def test_the_preview_holds_the_pictures_pixels_and_validates(tmp_path: Path) -> 
     assert "ImagePositionPatient" not in found
 
 
-def test_pictures_say_who_made_them_of_what_and_what_they_are_not_for(tmp_path: Path) -> None:
-    inputs = result_inputs(tmp_path / "in")
-    for dataset in (preview_object(picture(), inputs.source, MODEL, inputs.ids), overlay(inputs)[-1]):
+def test_pictures_say_who_made_them_of_what_and_what_they_are_not_for(usual: ResultInputs) -> None:
+    for dataset in (preview_object(picture(), usual.source, MODEL, usual.ids), overlay(usual)[-1]):
         assert dataset.BodyPartExamined == "BRAIN"
         assert dataset.Modality == "OT"
         assert "research use, not for diagnosis" in dataset.DerivationDescription
@@ -131,8 +134,8 @@ def test_pictures_say_who_made_them_of_what_and_what_they_are_not_for(tmp_path: 
         own = own_equipment(dataset)
         assert own is not None
         assert own.DeviceUID == device_uid(MODEL.bundle_id)
-        assert dataset.PatientName == inputs.source.datasets[0].PatientName
-        assert dataset.StudyInstanceUID == inputs.source.datasets[0].StudyInstanceUID
+        assert dataset.PatientName == usual.source.datasets[0].PatientName
+        assert dataset.StudyInstanceUID == usual.source.datasets[0].StudyInstanceUID
 
 
 def test_pictures_of_images_that_lost_something_say_so(tmp_path: Path) -> None:
@@ -145,8 +148,8 @@ def test_pictures_of_images_that_lost_something_say_so(tmp_path: Path) -> None:
     assert overlay(inputs)[0].LossyImageCompression == "01"
 
 
-def test_the_same_input_gives_the_same_bytes_and_the_clock_takes_no_part(tmp_path: Path) -> None:
-    first, again = result_inputs(tmp_path / "first"), result_inputs(tmp_path / "again")
+def test_the_same_input_gives_the_same_bytes_and_the_clock_takes_no_part(usual: ResultInputs, tmp_path: Path) -> None:
+    first, again = usual, result_inputs(tmp_path / "again")
     assert list(map(dataset_bytes, overlay(first))) == list(map(dataset_bytes, overlay(again)))
     one, other = (preview_object(picture(), inputs.source, MODEL, inputs.ids) for inputs in (first, again))
     assert dataset_bytes(one) == dataset_bytes(other)

@@ -81,6 +81,20 @@ def texts(report: Dataset) -> list[str]:
     return [str(item.TextValue) for item in below(report) if item.ValueType == "TEXT"]
 
 
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> ResultInputs:
+    """A tumour of three classes on an axial series."""
+    return result_inputs(tmp_path_factory.mktemp("inputs") / "in")
+
+
+@pytest.fixture(scope="module")
+def usual(inputs: ResultInputs) -> tuple[Dataset, Dataset, Measurements]:
+    """Its report, the Segmentation and what was measured; tests that change one read it from `written`."""
+    report, seg, measured = made(inputs)
+    assert seg is not None
+    return report, seg, measured
+
+
 @pytest.mark.parametrize(
     "series",
     [
@@ -111,8 +125,10 @@ def test_highdicom_reads_the_numbers_that_were_measured(series: FakeSeries, tmp_
         assert (found.value, found.unit.value, found.method) == (lesion[length], "mm", codes.NCIt.RANO)
 
 
-def test_sums_are_measurements_without_a_segment_that_say_how_they_were_made(tmp_path: Path) -> None:
-    report, _, measured = made(result_inputs(tmp_path / "in"))
+def test_sums_are_measurements_without_a_segment_that_say_how_they_were_made(
+    usual: tuple[Dataset, Dataset, Measurements],
+) -> None:
+    report, _, measured = usual
     for region, method in ((Region.TC, "NCR/NET and ET"), (Region.WT, "NCR/NET, ED and ET")):
         group = group_called(report, f"EENet {region}")
         assert not named(group, "121191")
@@ -155,8 +171,8 @@ def test_a_lesion_that_is_too_small_to_follow_is_said_to_be(tmp_path: Path) -> N
     assert value_of(group_called(report, "EENet ET"), "SPD") == 0
 
 
-def test_a_class_without_a_voxel_has_a_volume_of_0_and_no_segment(tmp_path: Path) -> None:
-    report, seg = report_and_seg(with_classes(result_inputs(tmp_path / "in"), 2, 3))
+def test_a_class_without_a_voxel_has_a_volume_of_0_and_no_segment(inputs: ResultInputs) -> None:
+    report, seg = report_and_seg(with_classes(inputs, 2, 3))
     assert len(seg.SegmentSequence) == len(segment_groups(report)) == 2
     group = group_called(report, "EENet NCR")
     assert value_of(group, "118565006") == 0
@@ -164,8 +180,9 @@ def test_a_class_without_a_voxel_has_a_volume_of_0_and_no_segment(tmp_path: Path
     assert air_problems(report, seg) == []
 
 
-def test_an_empty_mask_is_reported_with_zeros_in_words_and_without_a_segment(tmp_path: Path) -> None:
-    inputs = result_inputs(tmp_path / "in")
+def test_an_empty_mask_is_reported_with_zeros_in_words_and_without_a_segment(
+    inputs: ResultInputs, tmp_path: Path
+) -> None:
     report, seg, _ = made(replace(inputs, labels=np.zeros_like(inputs.labels)))
     assert seg is None
     assert segment_groups(report) == []
@@ -182,23 +199,25 @@ def test_an_empty_mask_is_reported_with_zeros_in_words_and_without_a_segment(tmp
     )
 
 
-def test_a_report_with_a_tumour_does_not_say_that_there_is_none(tmp_path: Path) -> None:
-    report, _, _ = made(result_inputs(tmp_path / "in"))
+def test_a_report_with_a_tumour_does_not_say_that_there_is_none(usual: tuple[Dataset, Dataset, Measurements]) -> None:
+    report, _, _ = usual
     assert NO_TUMOUR not in texts(report)
     (summary,) = (item for item in below(report) if code_of(item) == "111017")
     assert summary.ConceptCodeSequence[0].CodeMeaning == "All algorithms succeeded; with findings"
 
 
-def test_it_says_what_it_is_not_for_how_good_the_images_were_and_what_to_look_into(tmp_path: Path) -> None:
-    said = texts(made(result_inputs(tmp_path / "in"))[0])
+def test_it_says_what_it_is_not_for_how_good_the_images_were_and_what_to_look_into(
+    usual: tuple[Dataset, Dataset, Measurements],
+) -> None:
+    said = texts(usual[0])
     assert "research use, not for diagnosis" in said
     assert "peak of registration t1 = 0.053123" in said
     assert "strip = strip-deepbet 0011223344556677" in said
     assert set(WARNINGS) <= set(said)
 
 
-def test_it_names_the_model_its_hash_and_the_engine(tmp_path: Path) -> None:
-    report, _, _ = made(result_inputs(tmp_path / "in"))
+def test_it_names_the_model_its_hash_and_the_engine(usual: tuple[Dataset, Dataset, Measurements]) -> None:
+    report, _, _ = usual
     said = texts(report)
     for text in ("EENet eenet-demo", "0123456789abcdef", "engine=openvino 2026.1", "precision=int8"):
         assert text in said
@@ -208,16 +227,15 @@ def test_it_names_the_model_its_hash_and_the_engine(tmp_path: Path) -> None:
     assert report.ManufacturerModelName == "EENet eenet-demo"
 
 
-def test_nobody_has_looked_at_it_and_it_says_so(tmp_path: Path) -> None:
-    report, _, _ = made(result_inputs(tmp_path / "in"))
+def test_nobody_has_looked_at_it_and_it_says_so(usual: tuple[Dataset, Dataset, Measurements]) -> None:
+    report, _, _ = usual
     assert (report.VerificationFlag, report.PreliminaryFlag) == ("UNVERIFIED", "PRELIMINARY")
     assert report.CompletionFlag == "COMPLETE"
     assert (report.SeriesNumber, report.Modality) == (901, "SR")
     assert report.SeriesDescription == "EENet measurements (research, not for diagnosis)"
 
 
-def test_another_model_is_another_device_and_another_report(tmp_path: Path) -> None:
-    inputs = result_inputs(tmp_path / "in")
+def test_another_model_is_another_device_and_another_report(inputs: ResultInputs) -> None:
     other = replace(MODEL, bundle_id="fedcba9876543210")
     others = replace(inputs, ids=identifiers(inputs.source, other.bundle_id))
     first, second = made(inputs)[0], made(others, other)[0]
@@ -227,8 +245,10 @@ def test_another_model_is_another_device_and_another_report(tmp_path: Path) -> N
     assert len({one.DeviceUID for one in devices if one is not None}) == 2
 
 
-def test_the_same_input_gives_the_same_bytes_and_dates_are_the_images_own(tmp_path: Path) -> None:
-    first, again = made(result_inputs(tmp_path / "first"))[0], made(result_inputs(tmp_path / "again"))[0]
+def test_the_same_input_gives_the_same_bytes_and_dates_are_the_images_own(
+    usual: tuple[Dataset, Dataset, Measurements], tmp_path: Path
+) -> None:
+    first, again = usual[0], made(result_inputs(tmp_path / "again"))[0]
     assert dataset_bytes(first) == dataset_bytes(again)
     assert (str(first.ContentDate), str(first.ContentTime)) == ("20260102", "100000")
     assert "InstanceCreationDate" not in first
@@ -277,14 +297,16 @@ def test_dciodvfy_and_dsrdump_find_nothing_wrong(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("classes", [(2, 3), ()], ids=["without necrosis", "empty"])
-def test_pixelmeds_validator_of_templates_finds_no_error(classes: tuple[int, ...], tmp_path: Path) -> None:
-    report, _, _ = made(with_classes(result_inputs(tmp_path / "in"), *classes))
+def test_pixelmeds_validator_of_templates_finds_no_error(
+    classes: tuple[int, ...], inputs: ResultInputs, tmp_path: Path
+) -> None:
+    report, _, _ = made(with_classes(inputs, *classes))
     save_dataset(report, tmp_path / "report.dcm")
     assert template_errors(tmp_path / "report.dcm") == []
 
 
-def test_every_field_of_the_profile_is_there(tmp_path: Path) -> None:
-    assert air_problems(*report_and_seg(result_inputs(tmp_path / "in"))) == []
+def test_every_field_of_the_profile_is_there(usual: tuple[Dataset, Dataset, Measurements]) -> None:
+    assert air_problems(*usual[:2]) == []
 
 
 def without(code: str) -> Callable[[Dataset], None]:
@@ -379,12 +401,16 @@ def test_there_is_a_mutation_for_every_field() -> None:
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def written(
+    usual: tuple[Dataset, Dataset, Measurements], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """The report and the Segmentation as files, to be read and changed."""
     folder = tmp_path_factory.mktemp("air")
-    report, seg = report_and_seg(result_inputs(folder / "in"))
-    save_dataset(report, folder / "report.dcm")
-    save_dataset(seg, folder / "seg.dcm")
-    return folder / "report.dcm", folder / "seg.dcm"
+    paths = folder / "report.dcm", folder / "seg.dcm"
+    for dataset, path in zip(usual, paths, strict=False):
+        assert isinstance(dataset, Dataset)
+        save_dataset(dataset, path)
+    return paths
 
 
 @pytest.mark.parametrize("field", MUTATIONS)
