@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -69,7 +69,8 @@ def segment_study_to_files(
         ResultPathError: the folder is the study's own.
         OutputError: something could not be written; no result is left in the folder.
     """
-    clear(study, folder)
+    clear([study], folder)
+    make_output_folder(folder)
     try:
         result = segment_study(segmenter, study, keep_probabilities=outputs.dicom.probabilities)
         return write_study(segmenter, result, folder, outputs)
@@ -78,17 +79,18 @@ def segment_study_to_files(
         raise
 
 
-def clear(study: Study, folder: Path) -> None:
-    """Make the folder and remove what an earlier run left in it.
+def clear(studies: Iterable[Study], folder: Path) -> None:
+    """Remove from a folder what an earlier run left in it; nothing where there is no such folder.
 
     Raises:
-        ResultPathError: a file of the study lies in it, which a result might replace.
-        OutputError: it cannot be made or written, or an earlier result cannot be removed.
+        ResultPathError: a file of a study lies in it, which a result might replace.
+        OutputError: an earlier result cannot be removed.
     """
     place = folder.resolve()
-    if any(path.resolve().parent == place for path in _files_of(study)):
-        raise ResultPathError(f"{folder}: files of the study lie here, expected another folder for its results")
-    make_output_folder(folder)
+    if any(path.resolve().parent == place for study in studies for path in _files_of(study)):
+        raise ResultPathError(f"{folder}: files of a study lie here, expected another folder for results")
+    if not folder.is_dir():
+        return
     remove_leftovers(folder, is_result)
     if left := _remove(folder):
         raise OutputError(left[0])
