@@ -141,12 +141,14 @@ def _show_plan(
     raw: RawOptions,
     settings: FolderSettings,
 ) -> None:
+    from eenet_runtime.codes import in_brackets
     from eenet_runtime.folders.folder import plan_folder
     from eenet_runtime.printable import printable
 
     mask_settings = model.planned(engine, model.opened(), raw.settings())
     for case in plan_folder(folder, output, settings, mask_settings, model.missing()):
-        typer.echo(printable(f"{case.action} {case.case_id}{f': {case.why}' if case.why else ''}"))
+        why = f": {case.why}" if case.why else ""
+        typer.echo(printable(f"{case.action} {case.case_id}{why}{in_brackets(case.code)}"))
 
 
 @infer.command("case")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR
 
+from eenet_runtime.codes import Reason
 from eenet_runtime.errors import DatasetError
 from eenet_runtime.files.input_file import obstacle_of_error, obstacle_of_kind
 from eenet_runtime.files.nifti import is_nifti_name
@@ -30,7 +31,7 @@ class FoundFile:
     """
 
     path: Path
-    obstacle: str | None = None
+    obstacle: Reason | None = None
     is_folder: bool = False
     leads_out: bool = False
 
@@ -111,7 +112,7 @@ def look_at(path: Path, boundary: Path | None = None, expected: str = "a regular
         obstacle, is_folder = obstacle_of_error(path, error, expected), False
     outside = boundary is not None and leads_out(path, boundary)
     if outside:
-        obstacle = f"a link that leads out of {boundary}, expected the file itself or a copy"
+        obstacle = Reason("link-out", f"a link that leads out of {boundary}, expected the file itself or a copy")
     return FoundFile(path, obstacle, is_folder, outside)
 
 
@@ -140,15 +141,18 @@ def leads_out(path: Path, folder: Path) -> bool:
     return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
-def in_words(files: Iterable[FoundFile]) -> list[str]:
+def in_words(files: Iterable[FoundFile]) -> list[Reason]:
     """What stands in the way of files of one folder: one line for each obstacle, which names all that have it."""
-    by_obstacle: dict[str, list[Path]] = {}
+    by_obstacle: dict[Reason, list[Path]] = {}
     for file in files:
         if file.obstacle is not None:
             by_obstacle.setdefault(file.obstacle, []).append(file.path)
     return [
-        f"{paths[0]}: {obstacle}"
-        if len(paths) == 1
-        else f"{paths[0].parent}: {', '.join(path.name for path in paths)}: {obstacle}"
+        Reason(
+            obstacle.code,
+            f"{paths[0]}: {obstacle}"
+            if len(paths) == 1
+            else f"{paths[0].parent}: {', '.join(path.name for path in paths)}: {obstacle}",
+        )
         for obstacle, paths in by_obstacle.items()
     ]

@@ -71,11 +71,13 @@ class PlannedCase:
         case_id: the case's name.
         action: `compute`, `keep` (it is done) or `refuse`.
         why: the reason, in one line; None for a case that is kept.
+        code: of the reason to refuse it; empty for any other.
     """
 
     case_id: str
     action: str
     why: str | None = None
+    code: str = ""
 
 
 @dataclass
@@ -101,8 +103,8 @@ class _Job:
     def begin(case: CaseFiles | RefusedCase) -> _Job:
         """A case as it was found."""
         match _admitted(case):
-            case RefusedCase(case_id, reason):
-                return _Job(case_id, None, CaseOutcome(case_id, reason=reason))
+            case RefusedCase(case_id, reason, code):
+                return _Job(case_id, None, CaseOutcome(case_id, reason=reason, code=code))
             case CaseFiles() as files:
                 return _Job(files.case_id, files)
 
@@ -214,8 +216,8 @@ def plan_folder(
         if not settings.shard.holds(case.case_id):
             continue
         match _admitted(case):
-            case RefusedCase(case_id, reason):
-                yield PlannedCase(case_id, "refuse", reason)
+            case RefusedCase(case_id, reason, code):
+                yield PlannedCase(case_id, "refuse", reason, code)
             case CaseFiles() as files:
                 yield _planned(files, output, settings, mask_settings)
 
@@ -226,7 +228,7 @@ def _planned(files: CaseFiles, output: Path, settings: FolderSettings, mask_sett
     if standing.report is not None and not settings.overwrite:
         return PlannedCase(files.case_id, "keep")
     if obstacle := paths.obstacle(settings.outputs):
-        return PlannedCase(files.case_id, "refuse", obstacle)
+        return PlannedCase(files.case_id, "refuse", obstacle, ResultPathError.code)
     return PlannedCase(files.case_id, "compute", standing.why or "--overwrite")
 
 
@@ -293,7 +295,7 @@ def _own_errors(job: _Job) -> Iterator[None]:
     try:
         yield
     except (CaseError, BackendError, ResultPathError) as error:
-        job.outcome = CaseOutcome(job.case_id, reason=str(error))
+        job.outcome = CaseOutcome(job.case_id, reason=str(error), code=error.code)
     except CaseCancelledError:
         pass
 
@@ -309,7 +311,8 @@ def _admitted(case: CaseFiles | RefusedCase) -> CaseFiles | RefusedCase:
     purpose = kept_for(case.case_id)
     if purpose is None or isinstance(case, RefusedCase):
         return case
-    return RefusedCase(case.case_id, f"the name {case.case_id} is kept for {purpose}; rename the case")
+    reason = f"the name {case.case_id} is kept for {purpose}; rename the case"
+    return RefusedCase(case.case_id, reason, "reserved-name")
 
 
 def _is_ours(name: str, shard: Shard) -> bool:

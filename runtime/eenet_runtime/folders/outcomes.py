@@ -31,12 +31,14 @@ class CaseOutcome:
         case_id: the case's name.
         report: of the mask, None where there is none.
         reason: why there is none.
+        code: the same in one word, a key of `eenet_runtime.codes.CODES`; empty where there is a report.
         before: whether an earlier run did the work.
     """
 
     case_id: str
     report: CaseReport | None = None
     reason: str = ""
+    code: str = ""
     before: bool = False
 
     @property

@@ -87,14 +87,17 @@ def gather_summary(output: Path) -> FolderRun:
         mask = output / str(report.mask.get("file"))
         outcome = CaseOutcome(report.case_id, report)
         if not _is_whole(mask, str(report.mask.get("sha256"))):
-            outcome = CaseOutcome(report.case_id, reason=f"{mask}: not the file that its report describes")
+            reason = f"{mask}: not the file that its report describes"
+            outcome = CaseOutcome(report.case_id, reason=reason, code="result-changed")
         outcomes[report.case_id] = outcome
     summaries = _read_summaries(output)
     for content in summaries:
         for entry in content["cases"]:
             if entry.get("status") == Status.REFUSED and str(entry.get("case_id")) not in outcomes:
                 name = str(entry["case_id"])
-                outcomes[name] = CaseOutcome(name, reason=str(entry.get("reason", "")))
+                # A summary of an earlier release has no codes.
+                code = str(entry.get("code", "unknown"))
+                outcomes[name] = CaseOutcome(name, reason=str(entry.get("reason", "")), code=code)
     if not outcomes and not summaries:
         raise DatasetError(f"{output}: no report and no summary found, expected the output folder of a run")
     ignored = dict.fromkeys(Path(str(path)) for content in summaries for path in content.get("ignored_files", ()))
@@ -148,7 +151,8 @@ def _content(run: FolderRun, settings: MaskSettings | None, bundle_name: str) ->
 
 def _entry(outcome: CaseOutcome) -> dict[str, Any]:
     if outcome.report is None:
-        return {"case_id": outcome.case_id, "status": outcome.status.value, "reason": outcome.reason}
+        refusal = {"code": outcome.code, "reason": outcome.reason}
+        return {"case_id": outcome.case_id, "status": outcome.status.value, **refusal}
     report = outcome.report
     return {
         "case_id": outcome.case_id,
@@ -158,6 +162,7 @@ def _entry(outcome: CaseOutcome) -> dict[str, Any]:
         "dice": report.dice,
         "seconds": report.seconds,
         "warnings": list(report.warnings),
+        "warning_codes": list(report.warning_codes),
         "suspicions": list(report.suspicions),
     }
 
@@ -167,18 +172,19 @@ def _to_csv(outcomes: Sequence[CaseOutcome]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     columns = [f"{region}_ml" for region in regions] + [f"dice_{region}" for region in regions]
-    writer.writerow(["case_id", "status", *columns, "seconds", "warnings", "reason"])
+    writer.writerow(["case_id", "status", *columns, "seconds", "warnings", "reason", "codes"])
     for outcome in outcomes:
         name, reason = spreadsheet_text(outcome.case_id), spreadsheet_text(outcome.reason)
         if outcome.report is None:
-            writer.writerow([name, outcome.status.value, *[""] * (2 * len(regions) + 2), reason])
+            writer.writerow([name, outcome.status.value, *[""] * (2 * len(regions) + 2), reason, outcome.code])
             continue
         report = outcome.report
         dice = [report.dice[region] if report.dice else "" for region in regions]
         volumes = [report.volumes_ml[region] for region in regions]
         seconds = round(sum(report.seconds.values()), 3)
         warnings = spreadsheet_text("; ".join(report.warnings))
-        writer.writerow([name, outcome.status.value, *volumes, *dice, seconds, warnings, ""])
+        codes = " ".join(report.warning_codes)
+        writer.writerow([name, outcome.status.value, *volumes, *dice, seconds, warnings, "", codes])
     return stream.getvalue()
 
 

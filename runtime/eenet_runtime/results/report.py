@@ -6,12 +6,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
 from eenet_runtime._version import __version__
 from eenet_runtime.bundle.manifest import Bundle
 from eenet_runtime.cases.case_files import CaseFiles
+from eenet_runtime.codes import Reason, in_brackets
 from eenet_runtime.results.mask_settings import MaskSettings
 from eenet_runtime.segmenter.segmentation import Segmentation
 from eenet_runtime.volumes.labels import CHANNEL_ORDER, LabelScheme
@@ -25,10 +27,12 @@ class Remark:
 
     Attributes:
         text: a plain sentence.
+        code: the same in one word, a key of `eenet_runtime.codes.CODES`; empty in a report of an earlier release.
         is_suspicion: whether somebody should look into it before the mask is used.
     """
 
     text: str
+    code: str
     is_suspicion: bool
 
     @property
@@ -37,7 +41,7 @@ class Remark:
         return "suspicion" if self.is_suspicion else "notice"
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.text}"
+        return f"{self.kind}: {self.text}{in_brackets(self.code)}"
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class CaseReport:
         seconds: time by stage. In a folder the stages of neighbouring cases overlap, so that their sum is more than
             the time that the case added.
         dice: Dice against the case's own label, where it has one.
+        warning_codes: the code of each of the warnings, in their order; empty in a report of an earlier release.
         raw: of a raw case how it was brought to the network: matrices, figures, where its brain mask comes from; None
             where heads come ready.
         eenet_version, created: which toolkit, when (UTC).
@@ -87,11 +92,13 @@ class CaseReport:
     eenet_version: str
     created: str
     raw: dict[str, Any] | None = None
+    warning_codes: tuple[str, ...] = ()
 
     @property
     def remarks(self) -> list[Remark]:
         """The warnings, suspicions first."""
-        found = [Remark(str(warning), warning in self.suspicions) for warning in self.warnings]
+        coded = zip_longest(self.warnings, self.warning_codes[: len(self.warnings)], fillvalue="")
+        found = [Remark(str(warning), str(code), warning in self.suspicions) for warning, code in coded]
         return sorted(found, key=lambda remark: not remark.is_suspicion)
 
     def to_json(self) -> str:
@@ -123,9 +130,9 @@ _JSON_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     **dict.fromkeys(("volumes_ml", "cleaning", "seconds"), (dict,)),
     **dict.fromkeys(("components", "head_voxels_outside"), (int,)),
     **dict.fromkeys(("label", "dice", "raw"), (dict, type(None))),
-    **dict.fromkeys(("warnings", "suspicions"), (list,)),
+    **dict.fromkeys(("warnings", "suspicions", "warning_codes"), (list,)),
 }
-_ADDED_LATER: Final[Mapping[str, Any]] = {"suspicions": []}
+_ADDED_LATER: Final[Mapping[str, Any]] = {"suspicions": [], "warning_codes": []}
 """What a report of this schema that was written before a field came in says by being silent."""
 
 
@@ -160,7 +167,7 @@ def make_report(
     written: Mapping[str, WrittenFile],
     label_sha256: str | None,
     dice: dict[str, float] | None,
-    more_warnings: tuple[str, ...] = (),
+    more_warnings: tuple[Reason, ...] = (),
 ) -> CaseReport:
     """Gather the report of a finished case.
 
@@ -176,6 +183,7 @@ def make_report(
         more_warnings: on top of those of the result.
     """
     made_by = segmentation.provenance
+    notes = segmentation.notes + more_warnings
     outputs = {name: {"file": file.path.name, "sha256": file.sha256} for name, file in written.items()}
     return CaseReport(
         case_id=segmentation.case_id,
@@ -206,7 +214,8 @@ def make_report(
         components=segmentation.components,
         cleaning=asdict(segmentation.cleaning),
         head_voxels_outside=segmentation.head_voxels_outside,
-        warnings=segmentation.warnings + more_warnings,
+        warnings=tuple(note.text for note in notes),
+        warning_codes=tuple(note.code for note in notes),
         suspicions=segmentation.suspicions,
         seconds={stage: round(seconds, 4) for stage, seconds in segmentation.seconds.items()},
         dice=dice,

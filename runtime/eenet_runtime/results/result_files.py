@@ -15,6 +15,7 @@ from eenet_runtime.bundle.manifest import Bundle
 from eenet_runtime.cases.case_files import CaseFiles
 from eenet_runtime.cases.inputs import load_series
 from eenet_runtime.cases.preprocessing import read_label_like
+from eenet_runtime.codes import Reason
 from eenet_runtime.errors import CaseError, OutputError, ResultPathError
 from eenet_runtime.files.atomic import (
     make_output_folder,
@@ -354,7 +355,7 @@ class OwnLabel:
 
     dice: dict[str, float] | None = None
     sha256: str | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Reason, ...] = ()
 
 
 def _compare_with_own_label(segmentation: Segmentation, files: CaseFiles) -> OwnLabel:
@@ -364,11 +365,11 @@ def _compare_with_own_label(segmentation: Segmentation, files: CaseFiles) -> Own
     try:
         sha256 = sha256_of_image(files.label)
     except CaseError as error:
-        return OwnLabel(warnings=(f"no Dice: {error}",))
+        return OwnLabel(warnings=(Reason("no-dice", f"no Dice: {error}"),))
     try:
         reference_of = Modality.T1 if segmentation.head is None else Modality.T1CE
         truth = read_label_like(files, segmentation.reference, reference_of)
     except CaseError as error:
-        return OwnLabel(sha256=sha256, warnings=(f"no Dice: {error}",))
+        return OwnLabel(sha256=sha256, warnings=(Reason("no-dice", f"no Dice: {error}"),))
     by_region = dice_by_region(segmentation.labels, truth)
     return OwnLabel({region.value: round(value, 5) for region, value in by_region.items()}, sha256)
