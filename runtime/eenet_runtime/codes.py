@@ -230,6 +230,10 @@ SECTIONS: Final[Mapping[str, Mapping[str, Meaning]]] = {
         "result-changed": _refuses(
             "The mask is not the file that its report describes.", "Run the same command again: it makes it anew."
         ),
+        "not-run": _refuses("No run dealt with the case.", "Run its part of the folder, or the folder."),
+        "unfinished": _refuses(
+            "A run began with the case's part of the folder and did not come to its end.", "Run the same command again."
+        ),
         "unknown": _refuses("An earlier release wrote no code.", "Read the reason; a new run gives one."),
     },
     "Warnings about results": {

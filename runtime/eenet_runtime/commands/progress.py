@@ -63,8 +63,10 @@ def tell_warnings(report: CaseReport) -> None:
 
 
 def tell_refusal(outcome: CaseOutcome) -> None:
-    """One line on stderr for a case that was refused."""
-    typer.echo(printable(f"refused {outcome.case_id}: {outcome.reason}{in_brackets(outcome.code)}"), err=True)
+    """One line on stderr for a case without a mask."""
+    typer.echo(
+        printable(f"{outcome.status.value} {outcome.case_id}: {outcome.reason}{in_brackets(outcome.code)}"), err=True
+    )
 
 
 def _in_short(outcome: CaseOutcome) -> str:

@@ -218,11 +218,8 @@ def clear_the_way(files: CaseFiles, paths: ResultPaths, outputs: OutputSettings)
         ResultPathError: a result would replace an input, and nothing was removed; or a name is too long, a folder has
             it, or an earlier result cannot be removed.
     """
-    inputs = [source.path for source in files.images.values()]
-    if files.label is not None:
-        inputs.append(files.label)
     for path in paths.all:
-        if any(_is_one_file(path, other) for other in inputs):
+        if any(_is_one_file(path, other) for other in files.paths):
             raise ResultPathError(
                 f"{path}: the result would replace an input of case {files.case_id}; choose another name"
             )
