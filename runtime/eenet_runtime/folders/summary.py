@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from eenet_runtime.errors import DatasetError
 from eenet_runtime.files.atomic import is_leftover, sha256_of_file, write_atomically
 from eenet_runtime.files.listing import require_folder
 from eenet_runtime.folders.outcomes import CaseOutcome, FolderRun, Status
 from eenet_runtime.folders.shards import Shard
+from eenet_runtime.folders.summary_file import CaseDone, CaseEntry, CaseWithoutMask, ModelName, SummaryFile, WithoutMask
 from eenet_runtime.printable import printable
 from eenet_runtime.results.mask_settings import MaskSettings
 from eenet_runtime.results.report import CaseReport, read_report
@@ -146,50 +147,53 @@ def _is_whole(path: Path, sha256: str) -> bool:
 
 def summary_json(run: FolderRun, settings: MaskSettings | None, bundle_name: str) -> str:
     """The text of `summary.json`: one line for each case."""
-    head = json.dumps(_content(run, settings, bundle_name), indent=2).removesuffix("\n}")
+    content = _content(run, settings, bundle_name)
+    head = json.dumps(asdict(replace(content, cases=())) | {"cases": None}, indent=2)
+    head = head.removesuffix('"cases": null\n}')
     # Not `indent` for the cases: with it Python's slow encoder works, which takes a second for ten thousand.
-    cases = ",\n".join(f"    {json.dumps(_entry(outcome))}" for outcome in run.outcomes)
-    return f'{head},\n  "cases": [\n{cases}\n  ]\n}}\n'
+    cases = ",\n".join(f"    {json.dumps(vars(entry))}" for entry in content.cases)
+    return f'{head}"cases": [\n{cases}\n  ]\n}}\n'
 
 
-def _content(run: FolderRun, settings: MaskSettings | None, bundle_name: str) -> dict[str, Any]:
+def _content(run: FolderRun, settings: MaskSettings | None, bundle_name: str) -> SummaryFile:
     counts = {status: sum(outcome.status is status for outcome in run.outcomes) for status in Status}
-    return {
-        "schema_version": SUMMARY_SCHEMA_VERSION,
-        "bundle": {"id": settings.bundle_id, "name": bundle_name} if settings else None,
-        "settings": asdict(settings) if settings else None,
-        "shard": str(run.shard),
-        "finished": run.finished,
-        "stopped": run.stopped,
-        "done": counts[Status.DONE] + counts[Status.DONE_BEFORE],
-        "done_before": counts[Status.DONE_BEFORE],
-        "refused": counts[Status.REFUSED],
-        "unfinished": counts[Status.UNFINISHED],
-        "missing": counts[Status.MISSING],
-        "expected": asdict(run.expected) if run.expected else None,
-        "left": run.left,
-        "seconds": round(run.seconds, 3),
-        "written": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "ignored_files": [str(path) for path in run.ignored],
-    }
+    return SummaryFile(
+        schema_version=SUMMARY_SCHEMA_VERSION,
+        bundle=ModelName(settings.bundle_id, bundle_name) if settings else None,
+        settings=settings,
+        shard=str(run.shard),
+        finished=run.finished,
+        stopped=run.stopped,
+        done=counts[Status.DONE] + counts[Status.DONE_BEFORE],
+        done_before=counts[Status.DONE_BEFORE],
+        refused=counts[Status.REFUSED],
+        unfinished=counts[Status.UNFINISHED],
+        missing=counts[Status.MISSING],
+        expected=run.expected,
+        left=run.left,
+        seconds=round(run.seconds, 3),
+        written=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        ignored_files=tuple(str(path) for path in run.ignored),
+        cases=tuple(_entry(outcome) for outcome in run.outcomes),
+    )
 
 
-def _entry(outcome: CaseOutcome) -> dict[str, Any]:
-    if outcome.report is None:
-        refusal = {"code": outcome.code, "reason": outcome.reason}
-        return {"case_id": outcome.case_id, "status": outcome.status.value, **refusal}
+def _entry(outcome: CaseOutcome) -> CaseEntry:
     report = outcome.report
-    return {
-        "case_id": outcome.case_id,
-        "status": outcome.status.value,
-        "mask": report.mask["file"],
-        "volumes_ml": report.volumes_ml,
-        "dice": report.dice,
-        "seconds": report.seconds,
-        "warnings": list(report.warnings),
-        "warning_codes": list(report.warning_codes),
-        "suspicions": list(report.suspicions),
-    }
+    if report is None:
+        status = cast(WithoutMask, outcome.without.value)
+        return CaseWithoutMask(outcome.case_id, status, outcome.code, outcome.reason)
+    return CaseDone(
+        case_id=outcome.case_id,
+        status="done before" if outcome.before else "done",
+        mask=report.mask["file"],
+        volumes_ml=report.volumes_ml,
+        dice=report.dice,
+        seconds=report.seconds,
+        warnings=report.warnings,
+        warning_codes=report.warning_codes,
+        suspicions=report.suspicions,
+    )
 
 
 def _to_csv(outcomes: Sequence[CaseOutcome]) -> str:

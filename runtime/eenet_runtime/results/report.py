@@ -8,13 +8,22 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from eenet_runtime._version import __version__
 from eenet_runtime.bundle.manifest import Bundle
 from eenet_runtime.cases.case_files import CaseFiles
 from eenet_runtime.codes import Reason, in_brackets
 from eenet_runtime.results.mask_settings import MaskSettings
+from eenet_runtime.results.report_entries import (
+    BundleEntry,
+    EngineEntry,
+    InputEntry,
+    LabelEntry,
+    MaskEntry,
+    OutputEntry,
+)
+from eenet_runtime.segmenter.postprocessing import Cleaning
 from eenet_runtime.segmenter.segmentation import Segmentation
 from eenet_runtime.volumes.labels import CHANNEL_ORDER, LabelScheme
 
@@ -74,16 +83,16 @@ class CaseReport:
     """
 
     case_id: str
-    inputs: dict[str, dict[str, Any]]
-    label: dict[str, Any] | None
-    bundle: dict[str, Any]
-    engine: dict[str, Any]
-    settings: dict[str, Any]
-    outputs: dict[str, dict[str, str]]
-    mask: dict[str, Any]
+    inputs: dict[str, Annotated[dict[str, Any], InputEntry]]
+    label: Annotated[dict[str, Any], LabelEntry] | None
+    bundle: Annotated[dict[str, Any], BundleEntry]
+    engine: Annotated[dict[str, Any], EngineEntry]
+    settings: Annotated[dict[str, Any], MaskSettings]
+    outputs: dict[str, Annotated[dict[str, str], OutputEntry]]
+    mask: Annotated[dict[str, Any], MaskEntry]
     volumes_ml: dict[str, float]
     components: int
-    cleaning: dict[str, Any]
+    cleaning: Annotated[dict[str, Any], Cleaning]
     head_voxels_outside: int
     warnings: tuple[str, ...]
     suspicions: tuple[str, ...]
@@ -184,32 +193,36 @@ def make_report(
     """
     made_by = segmentation.provenance
     notes = segmentation.notes + more_warnings
-    outputs = {name: {"file": file.path.name, "sha256": file.sha256} for name, file in written.items()}
+    outputs = {name: asdict(OutputEntry(file.path.name, file.sha256)) for name, file in written.items()}
     return CaseReport(
         case_id=segmentation.case_id,
         inputs=_inputs(segmentation, files),
-        label=None if files.label is None else {"file": str(files.label), "sha256": label_sha256},
-        bundle={
-            "id": bundle.bundle_id,
-            "name": bundle.manifest.name,
-            "preset": bundle.manifest.preset.name,
-            "signature": bundle.signature,
-            "provenance": dict(bundle.manifest.provenance),
-        },
-        engine={
-            "backend": made_by.backend,
-            "version": made_by.backend_version,
-            "device": made_by.device,
-            "artifact": made_by.artifact,
-            "precision": made_by.precision,
-            "why": made_by.why,
-            "weights_precision": made_by.weights_precision,
-            "self_test": made_by.self_test,
-            "versions": dict(made_by.versions),
-        },
+        label=None if files.label is None else asdict(LabelEntry(str(files.label), label_sha256)),
+        bundle=asdict(
+            BundleEntry(
+                id=bundle.bundle_id,
+                name=bundle.manifest.name,
+                preset=bundle.manifest.preset.name,
+                signature=bundle.signature,
+                provenance=dict(bundle.manifest.provenance),
+            )
+        ),
+        engine=asdict(
+            EngineEntry(
+                backend=made_by.backend,
+                version=made_by.backend_version,
+                device=made_by.device,
+                artifact=made_by.artifact,
+                precision=made_by.precision,
+                why=made_by.why,
+                weights_precision=made_by.weights_precision,
+                self_test=made_by.self_test,
+                versions=dict(made_by.versions),
+            )
+        ),
         settings=asdict(settings),
         outputs=outputs,
-        mask={**outputs["mask"], "scheme": scheme.name, "values": scheme.values_by_name},
+        mask=asdict(MaskEntry(**outputs["mask"], scheme=scheme.name, values=scheme.values_by_name)),
         volumes_ml={region.value: round(volume, 3) for region, volume in segmentation.volumes_ml.items()},
         components=segmentation.components,
         cleaning=asdict(segmentation.cleaning),
@@ -228,11 +241,9 @@ def make_report(
 def _inputs(segmentation: Segmentation, files: CaseFiles) -> dict[str, dict[str, Any]]:
     volumes = segmentation.images.volumes
     return {
-        modality.value: {
-            "file": str(files.images[modality].path),
-            "channel": files.images[modality].channel,
-            "sha256": volumes[modality].sha256,
-        }
+        modality.value: asdict(
+            InputEntry(str(files.images[modality].path), files.images[modality].channel, volumes[modality].sha256)
+        )
         for modality in CHANNEL_ORDER
         if modality in files.images
     }

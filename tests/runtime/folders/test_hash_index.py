@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from eenet_runtime.folders import hash_index
+from eenet_runtime.files.nifti import sha256_of_image
 from eenet_runtime.folders.folder import FolderSettings, segment_folder
 from eenet_runtime.folders.hash_index import HashIndex
 from eenet_runtime.folders.outcomes import FolderRun, Status
@@ -25,13 +25,13 @@ WHOLE = Shard()
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that a run hashes to find out whether a case is finished."""
     names: list[str] = []
-    really = hash_index.sha256_of_image
+    really = sha256_of_image
 
     def noted(path: Path) -> str:
         names.append(path.name)
         return really(path)
 
-    monkeypatch.setattr(hash_index, "sha256_of_image", noted)
+    monkeypatch.setattr("eenet_runtime.folders.hash_index.sha256_of_image", noted)
     return names
 
 
