@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 from eenet_runtime.segmenter.segmenter import Segmenter
+from tests.schema_checks import validated_files
 from tests.synthetic import TINY, TINY_2MM, Head, make_head, write_bundle
 
 # No deadline: a busy machine is not a wrong result. Derandomised: the same commit gives the same verdict.
@@ -44,6 +45,13 @@ def _has_gpu() -> bool:
         return False
     count = ctypes.c_int(0)
     return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _files_follow_their_schemas() -> Iterator[None]:
+    """Hold every report, summary and manifest that a test writes in this process against its JSON Schema."""
+    with validated_files():
+        yield
 
 
 @pytest.fixture(scope="session")

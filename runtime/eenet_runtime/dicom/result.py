@@ -191,7 +191,8 @@ class StudySegmentation:
             name = self.chosen[Modality.T1CE].series.source
             raise CaseError(
                 f"{name}: its grid ({self.source.grid.describe()}) is not the mask's ({grid.describe()}), "
-                "expected files that have not changed"
+                "expected files that have not changed",
+                code="changed-file",
             )
         return turned
 
@@ -217,7 +218,9 @@ def segment_study(
     """
     chosen = study.chosen(segmenter.allow_missing)
     if Modality.T1CE not in chosen:
-        raise CaseError(f"study {study.number}: no t1ce found, expected one: results refer to its images")
+        raise CaseError(
+            f"study {study.number}: no t1ce found, expected one: results refer to its images", code="missing-modality"
+        )
     segmentation = segmenter.segment(
         study, cancel=cancel, time_limit_s=time_limit_s, keep_probabilities=keep_probabilities
     )

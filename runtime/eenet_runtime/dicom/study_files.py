@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from eenet_runtime.errors import OutputError, ResultPathError
 from eenet_runtime.files.atomic import make_output_folder, remove_leftovers, sha256_of_file, write_atomically
 from eenet_runtime.files.nifti import labels_to_bytes
 from eenet_runtime.results.report import CaseReport, WrittenFile, make_report
+from eenet_runtime.results.report_entries import SeriesEntry
 from eenet_runtime.segmenter.probability_maps import probability_maps_to_bytes
 from eenet_runtime.segmenter.segmentation import Stopwatch
 from eenet_runtime.segmenter.segmenter import Segmenter
@@ -140,14 +141,16 @@ def _inputs(result: StudySegmentation) -> dict[str, dict[str, Any]]:
     """The series that were used and why; by number, for their names and identifiers are the patient's."""
     volumes = result.segmentation.images.volumes
     return {
-        modality.value: {
-            "series": decision.series.label,
-            "slices": len(decision.series.slices),
-            "confidence": str(decision.confidence),
-            "reasons": [str(reason) for reason in decision.reasons],
-            "chosen": _why(result, modality),
-            "sha256": volumes[modality].sha256,
-        }
+        modality.value: asdict(
+            SeriesEntry(
+                series=decision.series.label,
+                slices=len(decision.series.slices),
+                confidence=str(decision.confidence),
+                reasons=tuple(str(reason) for reason in decision.reasons),
+                chosen=_why(result, modality),
+                sha256=volumes[modality].sha256,
+            )
+        )
         for modality, decision in _in_order(result.chosen)
     }
 

@@ -122,14 +122,21 @@ def check_affine(affine: NDArray[np.float64], source: str) -> None:
         CaseError: an entry is not finite or absurdly large, or the three axes do not span space.
     """
     if not np.isfinite(affine).all():
-        raise CaseError(f"{source}: the affine holds NaN or infinity, expected a finite 4 x 4 matrix")
+        raise CaseError(
+            f"{source}: the affine holds NaN or infinity, expected a finite 4 x 4 matrix", code="bad-affine"
+        )
     if (largest := float(np.abs(affine).max())) > _FARTHEST_MM:
-        raise CaseError(f"{source}: the affine holds {largest:.3g}, expected millimetres around a scanner's centre")
+        raise CaseError(
+            f"{source}: the affine holds {largest:.3g}, expected millimetres around a scanner's centre",
+            code="bad-affine",
+        )
     columns = affine[:3, :3]
     lengths = np.linalg.norm(columns, axis=0)
     # The determinant of unit columns is 1 for a right box and 0 for axes in one plane.
     if (lengths < 1e-6).any() or abs(np.linalg.det(columns / lengths)) < 1e-3:
-        raise CaseError(f"{source}: the affine is singular, so the orientation of the head is unknown")
+        raise CaseError(
+            f"{source}: the affine is singular, so the orientation of the head is unknown", code="bad-affine"
+        )
 
 
 def to_network_axes(volume: NDArray[_ScalarT], grid: Grid) -> NDArray[_ScalarT]:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from eenet_runtime.cases.content_checks import RULES, CheckPolicy, Finding, Severity, find_problems, judge
 from eenet_runtime.cases.preprocessing import CaseImages, prepare, read_case
+from eenet_runtime.codes import Reason
 from eenet_runtime.errors import CaseError
 from eenet_runtime.volumes.labels import CHANNEL_ORDER, Modality
 from eenet_runtime.volumes.presets import EENET_144
@@ -473,9 +474,10 @@ SUSPECTED = Finding("coverage", Severity.SUSPECTED, "b.nii: half a head")
 
 
 def test_by_default_certain_findings_refuse_and_suspicions_warn() -> None:
-    assert judge([SUSPECTED], CheckPolicy.DEFAULT, "A") == ("b.nii: half a head",)
-    with pytest.raises(CaseError, match=r"^case A: a\.nii: a label volume$"):
+    assert judge([SUSPECTED], CheckPolicy.DEFAULT, "A") == (Reason("coverage", "b.nii: half a head"),)
+    with pytest.raises(CaseError, match=r"^case A: a\.nii: a label volume$") as refused:
         judge([CERTAIN, SUSPECTED], CheckPolicy.DEFAULT, "A")
+    assert refused.value.code == "label-volume"
 
 
 def test_strict_refuses_for_every_finding_and_names_them_all() -> None:
@@ -486,12 +488,13 @@ def test_strict_refuses_for_every_finding_and_names_them_all() -> None:
 
 
 def test_warn_refuses_nothing() -> None:
-    assert judge([CERTAIN, SUSPECTED], CheckPolicy.WARN, "A") == (CERTAIN.message, SUSPECTED.message)
+    judged = judge([CERTAIN, SUSPECTED], CheckPolicy.WARN, "A")
+    assert judged == tuple(Reason(finding.rule, finding.message) for finding in (CERTAIN, SUSPECTED))
 
 
 def test_a_warning_is_one_line_whatever_a_file_is_called() -> None:
     named = Finding("coverage", Severity.SUSPECTED, "a\n\x1b[2J.nii: half a head")
-    assert judge([named], CheckPolicy.DEFAULT, "A") == ("a\\n\\x1b[2J.nii: half a head",)
+    assert [str(warning) for warning in judge([named], CheckPolicy.DEFAULT, "A")] == ["a\\n\\x1b[2J.nii: half a head"]
 
 
 @pytest.mark.parametrize("policy", CheckPolicy)

@@ -157,7 +157,10 @@ def _common(series: Series, ordered: Sequence[Slice]) -> Dataset:
             common.add(element)
         elif keyword in _IDENTIFYING and keyword in header:
             name = f"{series.source}: {series.slices[0].name}"
-            raise CaseError(f"{name} has a {keyword} that is not one readable value, expected whose image it is")
+            raise CaseError(
+                f"{name} has a {keyword} that is not one readable value, expected whose image it is",
+                code="unclear-identity",
+            )
     if not _is_written_alike(common):
         common.SpecificCharacterSet = "ISO_IR 192"
     for keyword in _EXPECTED:
@@ -168,7 +171,10 @@ def _common(series: Series, ordered: Sequence[Slice]) -> Dataset:
     references = {piece.instance.frame_of_reference for piece in ordered}
     if len(references) > 1:
         odd = next(one for one in ordered if one.instance.frame_of_reference != series.first.frame_of_reference)
-        raise CaseError(f"{series.source}: {odd.name} has another frame of reference, expected one for all slices")
+        raise CaseError(
+            f"{series.source}: {odd.name} has another frame of reference, expected one for all slices",
+            code="irregular-slices",
+        )
     common.FrameOfReferenceUID = references.pop() or frame_of_reference_uid(series.uid)
     return common
 
@@ -181,12 +187,14 @@ def _header(series: Series) -> Dataset:
             header = dcmread(GuardedReader(raw), stop_before_pixels=True, specific_tags=wanted)
         found = str(header.get("SOPInstanceUID", ""))
     except OSError as error:
-        raise CaseError(f"{series.source}: {name} cannot be read ({error.strerror or 'input error'})") from error
+        raise CaseError(
+            f"{series.source}: {name} cannot be read ({error.strerror or 'input error'})", code="unreadable-file"
+        ) from error
     # As in `instance.py`: what pydicom raises on damaged bytes is not documented.
     except Exception as error:
-        raise CaseError(f"{series.source}: {name} has a damaged header") from error
+        raise CaseError(f"{series.source}: {name} has a damaged header", code="unreadable-file") from error
     if found != instance.sop_uid:
-        raise CaseError(f"{series.source}: {name} is another file than when the study was scanned")
+        raise CaseError(f"{series.source}: {name} is another file than when the study was scanned", code="changed-file")
     return header
 
 
