@@ -102,9 +102,10 @@ class Study:
             elif answer.answer is Answer.AMBIGUOUS or answer.role not in allow_missing:
                 lacking.append(answer.in_words)
         if lacking:
-            ambiguous = any(answer.answer is Answer.AMBIGUOUS for answer in self.answers)
-            code = "ambiguous-series" if ambiguous else "missing-modality"
-            raise CaseError(f"study {self.number}: {'; '.join(lacking)}", code=code)
+            words = f"study {self.number}: {'; '.join(lacking)}"
+            if any(answer.answer is Answer.AMBIGUOUS for answer in self.answers):
+                raise CaseError(words, code="ambiguous-series")
+            raise CaseError(words, code="missing-modality")
         return found
 
     def read_volumes(

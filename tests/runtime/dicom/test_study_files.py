@@ -211,7 +211,7 @@ def test_an_error_while_writing_leaves_no_result(
     from eenet_runtime.dicom import result
 
     def broken(*_: object, **__: object) -> None:
-        raise CaseError("made to fail")
+        raise CaseError("made to fail", code="bad-input")
 
     monkeypatch.setattr(result, "report_object", broken)
     (found,) = find_studies(study).studies
