@@ -21,7 +21,9 @@ from eenet_runtime.volumes.grid import Grid, grid_in_network_axes, part_of_grid,
 
 _STEP_MM: Final = 2.0
 """Between slices, where the image's own are nearer to each other."""
-_MOST_PIXELS: Final = 320
+_MOST_SLICES: Final = 96
+"""More than a head has at that distance; a neck may."""
+_MOST_PIXELS: Final = 256
 _LEAST_PIXELS: Final = 128
 """Of the longest side."""
 _LEAST_WIDTH: Final = 192
@@ -79,7 +81,7 @@ def draw_slices(
     rows, columns = _size(part)
     width = max(columns, _LEAST_WIDTH)
     left = (width - columns) // 2
-    step = max(1, round(_STEP_MM / spacing[2]))
+    step = max(1, round(_STEP_MM / spacing[2]), -(-part.shape[2] // _MOST_SLICES))
     levels = range(0, part.shape[2], step)
     strip = _strip(width, notice)
     pixels = np.zeros((len(levels), rows + _STRIP, width, 3), np.uint8)

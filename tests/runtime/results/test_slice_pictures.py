@@ -119,13 +119,13 @@ def test_columns_run_to_the_left_rows_to_the_back_and_slices_upwards() -> None:
         np.testing.assert_allclose(np.sign(np.diag(directions)), [-1, -1, 1])
 
 
-def test_pixels_are_square_and_a_slice_is_at_most_320_pixels_long() -> None:
+def test_pixels_are_square_and_a_slice_is_at_most_256_pixels_long() -> None:
     image = np.full((500, 300, 4), 100, np.int16)
     image[1::2] = 50
     affine = np.diag([-0.5, -0.9, 4.0, 1])
     pictures = draw_slices(image, np.zeros(image.shape, np.uint8), Grid((500, 300, 4), affine), NOTICE)
     rows, columns = (part.stop - part.start for part in pictures.image)
-    assert max(rows, columns) == 320
+    assert max(rows, columns) == 256
     assert rows / columns == pytest.approx(270 / 250, rel=0.01)
     across, down, between = pictures.grid.spacing_mm
     assert across == pytest.approx(down, rel=0.01)
@@ -137,6 +137,14 @@ def test_slices_are_2_mm_apart_or_as_far_as_the_images_own() -> None:
     assert thin.grid.spacing_mm[2] == pytest.approx(2)
     assert thick.grid.spacing_mm[2] == pytest.approx(3)
     assert 10 <= len(thick.pixels) <= 12
+
+
+def test_there_are_at_most_96_slices_however_far_the_image_reaches() -> None:
+    image = np.full((40, 40, 400), 100, np.int16)
+    image[::2] = 50
+    pictures = draw(image, np.zeros(image.shape, np.uint8))
+    assert pictures.grid.spacing_mm[2] == pytest.approx(5)
+    assert len(pictures.pixels) == 80
 
 
 def test_grey_levels_follow_the_brain_not_the_skulls_fat_and_not_the_airs_noise() -> None:

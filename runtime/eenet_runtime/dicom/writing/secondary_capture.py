@@ -2,7 +2,7 @@
 
 One object for each slice, not one with many frames: viewers have long scrolled series, and still trip over colour
 objects of many frames. Uncompressed: no codec is needed to show them, and no peer refuses them; a slice is cropped to
-the head and at most 320 pixels wide or high, so that a study's pictures stay below 20 MB.
+the head and at most 256 pixels wide or high, and there are at most 96, so that a study's pictures stay below 22 MB.
 """
 
 from __future__ import annotations

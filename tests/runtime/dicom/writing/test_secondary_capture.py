@@ -184,4 +184,4 @@ def test_pictures_of_a_whole_head_are_few_megabytes(tmp_path: Path) -> None:
     labels = np.zeros_like(inputs.labels)
     labels[100:200, 100:200, 1:3] = Label.ED
     objects = overlay_objects(values_of(inputs), labels, inputs.source, MODEL, inputs.ids)
-    assert max(len(one.PixelData) for one in objects) < 3 * 320 * 360
+    assert max(len(one.PixelData) for one in objects) < 3 * 256 * 290
