@@ -6,7 +6,7 @@ World coordinates are NIfTI's: millimetres, RAS+ (x to the right, y to the front
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final, TypeVar
 
 import nibabel as nib
@@ -214,8 +214,16 @@ def _turn(grid: Grid) -> NDArray[np.float64]:
 
 
 def _orientation(grid: Grid) -> NDArray[np.float64]:
-    """For each stored axis the nearest of the patient's axes and its direction, as nibabel has it."""
-    return np.asarray(nib.io_orientation(_NUDGE @ grid.affine))
+    """For each stored axis the nearest of the patient's axes and its direction, as nibabel has it; read-only."""
+    return _orientation_of(np.asarray(grid.affine, dtype=np.float64).tobytes())
+
+
+@lru_cache(maxsize=64)
+def _orientation_of(affine: bytes) -> NDArray[np.float64]:
+    """Asked many times for one case, and images of one data set share their affines."""
+    found = np.asarray(nib.io_orientation(_NUDGE @ np.frombuffer(affine, dtype=np.float64).reshape(4, 4)))
+    found.setflags(write=False)
+    return found
 
 
 def _corners(shape: tuple[int, int, int]) -> NDArray[np.float64]:

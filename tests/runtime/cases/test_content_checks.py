@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eenet_runtime.cases.content_checks import RULES, CheckPolicy, Finding, Severity, find_problems, judge
+from eenet_runtime.cases.content_checks import RULES, CheckPolicy, Finding, Severity, alignment, find_problems, judge
+from eenet_runtime.cases.content_checks.sample import take_sample
 from eenet_runtime.cases.preprocessing import CaseImages, prepare, read_case
 from eenet_runtime.codes import Reason
 from eenet_runtime.errors import CaseError
@@ -261,6 +262,19 @@ def test_an_image_that_lies_off_is_suspected_and_told_where_to_go(
     assert (finding.rule, finding.severity) == ("misaligned", Severity.SUSPECTED)
     assert f"case_{modality.value}.nii.gz" in finding.message
     assert f"moved about {3 * abs(voxels_too_far)} mm {where};" in finding.message
+
+
+@pytest.mark.parametrize("voxels_too_far", [0, 1, -2])
+def test_the_first_look_at_a_fifth_of_the_places_decides_as_all_places_do(
+    brain: CaseImages, monkeypatch: pytest.MonkeyPatch, voxels_too_far: int
+) -> None:
+    images = with_data(brain, FLAIR, np.roll(voxels(brain, FLAIR), voxels_too_far, 1))
+    sample = take_sample(images)
+    assert np.count_nonzero(sample.inside) > 5 * alignment.FIRST_LOOK
+    quick = alignment.find_misalignment(images, sample)
+    monkeypatch.setattr(alignment, "FIRST_LOOK", 10**9)
+    assert quick == alignment.find_misalignment(images, sample)
+    assert bool(quick) is bool(voxels_too_far)
 
 
 @pytest.mark.parametrize(
