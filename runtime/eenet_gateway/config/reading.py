@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,9 +49,19 @@ def _read(path: Path) -> tuple[list[str], Settings | None]:
     try:
         settings = _ADAPTER.validate_python(table)
     except ValidationError as error:
-        return [f"{path}: {_line(one)}" for one in error.errors()], None
+        return [f"{path}: {_line(one)}" for one in _first_causes(error.errors())], None
     problems = [f"{path}: {problem}" for problem in settings.problems()]
     return (problems, None) if problems else ([], _with_absolute_paths(settings, path.absolute().parent))
+
+
+def _first_causes(mistakes: Sequence[Any]) -> list[Any]:
+    """Without those of a table or list that only follow from a mistake inside it."""
+    places = [mistake["loc"] for mistake in mistakes]
+    return [
+        one
+        for one in mistakes
+        if not any(len(place) > len(one["loc"]) and place[: len(one["loc"])] == one["loc"] for place in places)
+    ]
 
 
 def _line(mistake: Any) -> str:

@@ -62,15 +62,16 @@ class Database:
     def transaction(self) -> Iterator[Self]:
         """All or nothing, and on the disk when it ends. Threads take turns; it may be nested and is then one."""
         with self._lock:
-            if self._connection.in_transaction:
-                yield self
-                return
-            self._connection.execute("BEGIN IMMEDIATE")
+            outer = self._connection.in_transaction
+            if not outer:
+                self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self
-                self._connection.execute("COMMIT")
+                if not outer:
+                    self._connection.execute("COMMIT")
             except BaseException:
-                if self._connection.in_transaction:
+                # An error of the disk may have ended it already.
+                if not outer and self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
 

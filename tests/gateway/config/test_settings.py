@@ -10,7 +10,7 @@ import pytest
 
 from eenet_gateway.config.example import example_configuration
 from eenet_gateway.config.reading import mistakes_in, read_settings
-from eenet_gateway.config.settings import Settings
+from eenet_gateway.config.settings import Delivery, Disk, Page, Readiness, Settings, Worker
 from eenet_runtime.errors import GatewayError
 
 LEAST = """
@@ -42,10 +42,8 @@ def test_the_example_names_every_setting_with_its_default(tmp_path: Path) -> Non
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             missing += [f.name for f in dataclasses.fields(value) if f"{f.name} = " not in text and f.name != "tls"]
     assert missing == ["precision"]
-    assert settings.readiness == Settings.__dataclass_fields__["readiness"].default_factory()  # type: ignore[misc]
-    assert settings.worker == Settings.__dataclass_fields__["worker"].default_factory()  # type: ignore[misc]
-    assert settings.delivery == Settings.__dataclass_fields__["delivery"].default_factory()  # type: ignore[misc]
-    assert settings.disk == Settings.__dataclass_fields__["disk"].default_factory()  # type: ignore[misc]
+    parts = (settings.readiness, settings.worker, settings.delivery, settings.disk, settings.page)
+    assert parts == (Readiness(), Worker(), Delivery(), Disk(), Page())
 
 
 def test_relative_paths_lie_below_the_files_folder(tmp_path: Path) -> None:
