@@ -55,6 +55,7 @@ class DeliveryRow:
     syntax: str
     kind: str
     file: str
+    sha256: str
     destination: str
     attempts: int
     first_try: float | None
@@ -120,9 +121,9 @@ def next_delivery(db: Database, destination: str, now: float) -> list[DeliveryRo
     if row is None:
         return []
     rows = db.rows(
-        "SELECT d.study, d.generation, d.sop_uid, r.sop_class, r.syntax, r.kind, r.file, d.destination, d.attempts, "
-        "d.first_try FROM delivery AS d JOIN result AS r ON r.study = d.study AND r.generation = d.generation AND "
-        "r.sop_uid = d.sop_uid JOIN study AS s ON s.key = d.study AND s.generation = d.generation "
+        "SELECT d.study, d.generation, d.sop_uid, r.sop_class, r.syntax, r.kind, r.file, r.sha256, d.destination, "
+        "d.attempts, d.first_try FROM delivery AS d "
+        "JOIN result AS r ON r.study = d.study AND r.generation = d.generation AND r.sop_uid = d.sop_uid JOIN study AS s ON s.key = d.study AND s.generation = d.generation "
         "WHERE d.destination = ? AND d.state = 'pending' AND d.study = ? ORDER BY r.place",
         *(destination, row["study"]),
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
-from pydicom.filereader import read_partial
+from pydicom.filereader import _read_file_meta_info, read_partial
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
@@ -68,6 +69,31 @@ def read_identity(content: bytes, syntax: str, limits: HeaderLimits = DEFAULT_HE
         if not UID(text).is_valid:
             raise NotReadableError(f"no valid {keyword}")
     return Identity(*found)
+
+
+def read_file_identity(path: Path, limits: HeaderLimits = DEFAULT_HEADER_LIMITS) -> tuple[Identity, str]:
+    """Read the identifiers of a DICOM file, and its transfer syntax.
+
+    Raises:
+        NotReadableError: as for `read_identity`, or it is no DICOM file.
+        OSError: it cannot be read.
+    """
+    content = path.read_bytes()
+    if content[128:132] != b"DICM":
+        raise NotReadableError("no DICOM file")
+    syntax = transfer_syntax_of(content)
+    return read_identity(content, syntax, limits), syntax
+
+
+def transfer_syntax_of(content: bytes) -> str:
+    """The transfer syntax that a DICOM file in memory names; "" where it names none."""
+    stream = io.BytesIO(content)
+    stream.seek(132)
+    try:
+        return HeaderValues(_read_file_meta_info(stream)).text("TransferSyntaxUID")
+    # As above: what pydicom raises on damaged bytes is not documented.
+    except Exception as error:
+        raise NotReadableError("damaged header") from error
 
 
 def _behind_the_last(tag: BaseTag, _representation: str | None, _length: int) -> bool:
