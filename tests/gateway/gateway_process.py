@@ -6,22 +6,24 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+from pydicom.dataset import FileDataset
 
 from eenet_gateway.process.faults import VARIABLE
 from eenet_gateway.store.database import Database
 from eenet_gateway.store.folders import Folders
 from eenet_gateway.store.states import State
 from eenet_gateway.store.studies import StudyRow, counts_by_state, studies_in
-from tests.dicom_studies import SIX_SERIES, FakeSeries
+from tests.dicom_studies import SIX_SERIES, FakeSeries, enhanced
 from tests.gateway.places import free_port, wait_for
 from tests.orthanc_server import die_with_parent
 from tests.places import ROOT
 
-FOUR_SERIES = tuple(series.changed(shape=(20, 4, 4), spacing=(5.0, 30.0, 30.0)) for series in SIX_SERIES[1:4]) + (
-    SIX_SERIES[5].changed(shape=(20, 4, 4), spacing=(5.0, 30.0, 30.0)),
+FOUR_SERIES = tuple(
+    series.changed(shape=(20, 4, 4), spacing=(5.0, 30.0, 30.0)) for series in (*SIX_SERIES[1:4], SIX_SERIES[5])
 )
 """T1, FLAIR, T2 and T1ce, as small as a head can be."""
 
@@ -49,9 +51,14 @@ timeout_s = 5
 """
 
 
-def small_study(number: int, series: Sequence[FakeSeries] = FOUR_SERIES) -> list[FakeSeries]:
+def small_study(number: int) -> list[FakeSeries]:
     """The four series as a study of its own UID."""
-    return [one.changed(study=number) for one in series]
+    return [one.changed(study=number) for one in FOUR_SERIES]
+
+
+def small_files(number: int) -> list[FileDataset]:
+    """The same as Enhanced MR, one file for each series: the quickest study there is."""
+    return [enhanced(one) for one in small_study(number)]
 
 
 class GatewayProcess:

@@ -74,7 +74,9 @@ class Sender:
             for one in rows:
                 self._conclude(one, Verdict.DEAD, str(error))
         except (NoAssociationError, GatewayError) as error:
-            self._conclude(rows[0], Verdict.LATER, str(error))
+            # All of them were tried: their time to be given up runs for all.
+            for one in rows:
+                self._conclude(one, Verdict.LATER, str(error))
         if settle_delivery(self._db, rows[0].study, self._clock()):
             fault_point("after-done")
         return True

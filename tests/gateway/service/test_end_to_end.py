@@ -12,7 +12,7 @@ from pydicom.dataset import FileDataset
 
 from eenet_gateway.store.states import State
 from tests.dicom_studies import FakeSeries, datasets
-from tests.gateway.gateway_process import FOUR_SERIES, GatewayProcess, pause, running, small_study
+from tests.gateway.gateway_process import FOUR_SERIES, GatewayProcess, pause, running, small_files, small_study
 from tests.gateway.places import send
 from tests.orthanc_server import OrthancServer
 
@@ -57,10 +57,11 @@ def test_a_study_comes_back_as_one_segmentation_one_report_and_one_capture_and_s
 def test_an_image_that_comes_late_leads_to_a_second_result_only_if_its_series_is_used(
     tmp_path: Path, pacs: OrthancServer
 ) -> None:
-    first, *others = small_study(1)
+    first = small_study(1)[0]
+    others = small_files(1)[1:]
     with running(GatewayProcess(tmp_path / "gateway", {"pacs": pacs.dicom_port})) as gateway:
         late = datasets(first.changed(shape=(21, 4, 4)))[20]
-        send(gateway.port, images_of([first, *others]))
+        send(gateway.port, [*datasets(first), *others])
         gateway.wait_for_state(State.DONE)
         unused = FakeSeries(9, "localizer", shape=(3, 4, 4), image_type=("ORIGINAL", "PRIMARY", "M", "LOCALIZER"))
         send(gateway.port, datasets(unused))
@@ -75,13 +76,13 @@ def test_an_image_that_comes_late_leads_to_a_second_result_only_if_its_series_is
 
 
 def test_two_studies_at_once_and_a_slow_sender_are_neither_mixed_nor_split(tmp_path: Path, pacs: OrthancServer) -> None:
-    one, two = images_of(small_study(1)), images_of(small_study(2))
+    one, two = small_files(1), small_files(2)
     mixed = [image for pair in zip(one, two, strict=True) for image in pair]
-    gateway = GatewayProcess(tmp_path / "gateway", {"pacs": pacs.dicom_port}, quiet=1.0, study_quiet=3)
+    gateway = GatewayProcess(tmp_path / "gateway", {"pacs": pacs.dicom_port}, quiet=1.5, study_quiet=4)
     with running(gateway):
-        for start in range(0, len(mixed), 40):
-            send(gateway.port, mixed[start : start + 40])
-            pause(0.5)
+        for start in range(0, len(mixed), 2):
+            send(gateway.port, mixed[start : start + 2])
+            pause(0.7)
         gateway.wait_for_state(State.DONE, 2)
         assert gateway.counter("studies computed") == 2
         assert len({result.StudyInstanceUID for result in held_by(pacs, "SEG")}) == 2
@@ -90,12 +91,12 @@ def test_two_studies_at_once_and_a_slow_sender_are_neither_mixed_nor_split(tmp_p
 def test_what_is_incomplete_is_held_with_the_reason_and_goes_on_when_the_rest_comes(
     tmp_path: Path, pacs: OrthancServer
 ) -> None:
-    *three, flair = [*small_study(1)[:1], *small_study(1)[2:], small_study(1)[1]]
+    t1, flair, t2, t1ce = small_files(1)
     with running(GatewayProcess(tmp_path / "gateway", {"pacs": pacs.dicom_port})) as gateway:
-        send(gateway.port, images_of(three))
+        send(gateway.port, [t1, t2, t1ce])
         gateway.wait_for_state(State.HELD)
         assert gateway.studies()[0].reason == "flair: missing (no series looks like it)"
-        send(gateway.port, datasets(flair))
+        send(gateway.port, [flair])
         gateway.wait_for_state(State.DONE)
         assert len(held_by(pacs, "SEG")) == 1
 
@@ -107,14 +108,20 @@ def test_what_is_no_brain_study_is_ignored(tmp_path: Path) -> None:
         gateway.wait_for_state(State.IGNORED)
 
 
-def test_no_name_and_no_number_of_a_patient_leaves_the_images(tmp_path: Path, pacs: OrthancServer) -> None:
+def test_one_poisoned_study_holds_nobody_up_and_no_name_of_a_patient_leaves_the_images(
+    tmp_path: Path, pacs: OrthancServer
+) -> None:
     gateway = GatewayProcess(tmp_path / "gateway", {"pacs": pacs.dicom_port}, job="poisoned")
     with running(gateway):
-        for number in (1, 13, 14, 15):
-            send(gateway.port, images_of(small_study(number)))
+        for number in (13, 14, 15, 1, 2):
+            send(gateway.port, small_files(number))
+        gateway.wait_for_state(State.DONE, 2)
         gateway.wait_for_state(State.FAILED, 2)
         gateway.wait_for_state(State.HELD)
-        gateway.wait_for_state(State.DONE)
+        rows = {row.uid.rpartition(".")[2]: row for row in gateway.studies()}
+        assert rows["13"].reason == "3 attempts; the last one: its process was killed by signal 9"
+        assert rows["14"].reason == "series 5: a skull where there should be none"
+        assert rows["15"].reason.startswith("3 attempts; the last one: ValueError at stand_in_job.py:")
     written = [path for path in gateway.folder.rglob("*") if path.is_file() and path.suffix != ".dcm"]
     assert gateway.folders.database in written
     for path in written:
@@ -122,20 +129,6 @@ def test_no_name_and_no_number_of_a_patient_leaves_the_images(tmp_path: Path, pa
         for canary in (b"Canary", b"Patience", b"CANARY"):
             assert canary not in content, path
     assert "1.2.826.0.1.3680043" not in gateway.log
-
-
-def test_one_poisoned_study_holds_nobody_up(tmp_path: Path, pacs: OrthancServer) -> None:
-    gateway = GatewayProcess(tmp_path / "gateway", {"pacs": pacs.dicom_port}, job="poisoned")
-    with running(gateway):
-        for number in (13, 14, 15, 1, 2):
-            send(gateway.port, images_of(small_study(number)))
-        gateway.wait_for_state(State.DONE, 2)
-        gateway.wait_for_state(State.FAILED, 2)
-        rows = {row.uid.rpartition(".")[2]: row for row in gateway.studies()}
-        assert rows["13"].reason == "3 attempts; the last one: its process was killed by signal 9"
-        assert rows["14"].reason == "series 5: a skull where there should be none"
-        assert rows["14"].state is State.HELD
-        assert rows["15"].reason.startswith("3 attempts; the last one: ValueError at stand_in_job.py:")
 
 
 def test_the_series_are_as_small_as_they_may_be() -> None:
