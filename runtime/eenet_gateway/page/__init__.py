@@ -1,4 +1,4 @@
-"""The status page, `/healthz` and `/metrics`, on loopback, and the disk's housekeeping figures.
+"""The status page, `/healthz` and `/metrics`, on loopback.
 
 Only reads the store; names and identifiers of patients never come here.
 """

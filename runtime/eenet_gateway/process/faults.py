@@ -18,7 +18,7 @@ FAULT_POINTS: Final = (
     "before-decision-commit",
     "after-decision-commit",
     "after-snapshot",
-    "after-job-start",
+    "mid-job",
     "in-job",
     "after-result-folder",
     "before-result-commit",

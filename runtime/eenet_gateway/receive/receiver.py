@@ -110,6 +110,11 @@ class ReceivingPort:
         for association in server.active_associations:
             association.abort()
 
+    @property
+    def listening(self) -> bool:
+        """Whether the port is open."""
+        return self._server is not None
+
     def studies_being_received(self) -> set[str]:
         """Keys of studies of which an open association has sent something."""
         with self._sending_lock:

@@ -14,6 +14,7 @@ from typing import Final
 from eenet_gateway.config.settings import Destination, Settings
 from eenet_gateway.decide.decider import MEMORY_MB, Decider
 from eenet_gateway.decide.looking import Look, LookRequest, look
+from eenet_gateway.page.server import PageServer, application
 from eenet_gateway.process.child import Child
 from eenet_gateway.process.logs import LOGGER, describe
 from eenet_gateway.receive.receiver import ReceivingPort
@@ -23,6 +24,7 @@ from eenet_gateway.service.recovery import recover
 from eenet_gateway.service.retention import tidy
 from eenet_gateway.store.database import Database
 from eenet_gateway.store.folders import Folders
+from eenet_gateway.store.report import Report, report
 from eenet_gateway.store.results import ResultFile
 from eenet_gateway.store.studies import StudyRow
 from eenet_gateway.work.job import segment
@@ -69,6 +71,8 @@ class Gateway:
         self._threads = [
             threading.Thread(target=work, name=name, daemon=True) for name, work in self._work(job).items()
         ]
+        page = settings.page.port
+        self._page = None if page == 0 else PageServer(application(self.report, self.problems), page)
 
     def start(self) -> None:
         """Begin to receive, decide, compute and deliver.
@@ -79,6 +83,8 @@ class Gateway:
         self.port.start()
         for thread in self._threads:
             thread.start()
+        if self._page is not None:
+            self._page.start()
         where = self.settings.receiver
         LOGGER.info("receiving as %s at %s:%d", where.ae_title, where.host, where.port)
 
@@ -86,12 +92,32 @@ class Gateway:
         """End in good order: what is being computed is computed again after the next start."""
         self.stop_event.set()
         self.port.stop()
+        if self._page is not None:
+            self._page.stop()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(self.settings.delivery.timeout_s)
         self.db.close()
         os.close(self._lock)
         LOGGER.info("stopped")
+
+    def report(self) -> Report:
+        """The gateway at this moment."""
+        names = [destination.name for destination in self.settings.destinations]
+        return report(self.db, self.folders, names, time.time())
+
+    def problems(self) -> list[str]:
+        """What is wrong with the gateway itself; nothing where it does its work."""
+        found = [f"the thread '{thread.name}' has ended" for thread in self._threads if not thread.is_alive()]
+        if not self.port.listening:
+            found.append("the DICOM port is closed")
+        try:
+            if self.folders.free_bytes() < self.settings.disk.least_free_mb << 20:
+                found.append("the disk is full: images are refused")
+            self.db.value("SELECT count(*) FROM study")
+        except (OSError, sqlite3.Error) as error:
+            found.append(f"the data cannot be read: {describe(error)}")
+        return found
 
     def _work(self, job: Job) -> dict[str, Callable[[], None]]:
         settings, stop = self.settings, self.stop_event

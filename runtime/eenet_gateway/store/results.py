@@ -121,10 +121,15 @@ def next_delivery(db: Database, destination: str, now: float) -> list[DeliveryRo
     if row is None:
         return []
     rows = db.rows(
-        "SELECT d.study, d.generation, d.sop_uid, r.sop_class, r.syntax, r.kind, r.file, r.sha256, d.destination, "
-        "d.attempts, d.first_try FROM delivery AS d "
-        "JOIN result AS r ON r.study = d.study AND r.generation = d.generation AND r.sop_uid = d.sop_uid JOIN study AS s ON s.key = d.study AND s.generation = d.generation "
-        "WHERE d.destination = ? AND d.state = 'pending' AND d.study = ? ORDER BY r.place",
+        """
+        SELECT d.study, d.generation, d.sop_uid, r.sop_class, r.syntax, r.kind, r.file, r.sha256, d.destination,
+            d.attempts, d.first_try
+        FROM delivery AS d
+        JOIN result AS r ON r.study = d.study AND r.generation = d.generation AND r.sop_uid = d.sop_uid
+        JOIN study AS s ON s.key = d.study AND s.generation = d.generation
+        WHERE d.destination = ? AND d.state = 'pending' AND d.study = ?
+        ORDER BY r.place
+        """,
         *(destination, row["study"]),
     )
     return [DeliveryRow(*one) for one in rows]

@@ -88,7 +88,7 @@ class WorkerThread:
         try:
             request = self._prepared(row)
             fault_point("after-snapshot")
-            results = self._child.call(JobCall(self._job, request), self._settings.time_limit_s, self._stop.is_set)
+            results = self._child.call(JobCall(self._job, request), self._settings.time_limit_s, self._stopped)
             self._finish(row, request, results)
             LOGGER.info("study %s: computed in %.1f s, %d results", key, self._clock() - start, len(results))
         except StoppedError:
@@ -100,6 +100,10 @@ class WorkerThread:
         except (OSError, sqlite3.Error) as error:
             self._failed(row, Happening.STUMBLED, describe(error))
         shutil.rmtree(self._folders.work / key, ignore_errors=True)
+
+    def _stopped(self) -> bool:
+        fault_point("mid-job")
+        return self._stop.is_set()
 
     def _prepared(self, row: StudyRow) -> JobRequest:
         """A folder with links to the study's images as they are now: what comes later does not disturb the job."""
