@@ -14,9 +14,14 @@ from typer.testing import CliRunner, Result
 
 from eenet_runtime.cli import app
 from eenet_runtime.volumes.dice import dice
+from eenet_runtime.volumes.grid import Grid
 from eenet_runtime.volumes.labels import BRATS2020
 from eenet_train.phantom.raw import SMALL
 from eenet_train.phantom.raw.write import write_raw_phantoms
+from tests.dicom_oracles import errors_of, segments_by_dcmqi, segments_by_highdicom
+from tests.dicom_studies import write_study
+from tests.dicom_study import study_of_case
+from tests.orthanc_server import OrthancServer
 from tests.places import DEMO_BUNDLE
 
 pytestmark = pytest.mark.slow
@@ -108,3 +113,48 @@ def test_a_finished_raw_case_is_kept_and_one_without_raw_is_made_anew(
     assert (mask.stat().st_mtime_ns, mask.read_bytes()) == before
     assert again.exit_code == results[1].exit_code
     assert BRATS2020.name in (results[0] / f"{case}.json").read_text()
+
+
+@pytest.fixture(scope="module")
+def study_results(phantoms: tuple[Path, list[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first head as a study from a scanner, among a localizer and a diffusion map, through `infer dicom`."""
+    case, output = phantoms[0] / "cases" / phantoms[1][0], tmp_path_factory.mktemp("dicom")
+    write_study(output / "study", study_of_case(case))
+    command = ["infer", "dicom", str(output / "study"), str(output / "results"), "--model", str(DEMO_BUNDLE)]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    return output
+
+
+def test_a_study_from_the_scanner_gives_its_tumour_on_the_t1ces_own_frames(
+    phantoms: tuple[Path, list[str]], study_results: Path
+) -> None:
+    truth = nib.load(phantoms[0] / "truth" / phantoms[1][0] / f"{phantoms[1][0]}_t1ce_seg.nii.gz")
+    grid = Grid((truth.shape[0], truth.shape[1], truth.shape[2]), truth.affine)
+    found = segments_by_highdicom(study_results / "results" / "seg.dcm", grid)
+    assert dice(found > 0, np.asarray(truth.dataobj) > 0) > 0.88
+    report = json.loads((study_results / "results" / "report.json").read_text())
+    assert {name: entry["series"] for name, entry in report["inputs"].items()} == {
+        "t1": "2", "t1ce": "6", "t2": "4", "flair": "3",
+    }  # fmt: skip
+    assert report["raw"]["way"] == "registered and stripped"
+
+
+def test_what_orthanc_gives_back_is_the_mask_for_dcmqi_and_no_validator_finds_an_error(
+    study_results: Path, tmp_path: Path
+) -> None:
+    results = study_results / "results"
+    with OrthancServer(tmp_path) as pacs:
+        pacs.store(study_results / "study" / "S6")
+        for path in results.glob("*.dcm"):
+            pacs.store(path)
+        (seg,) = pacs.files(Modality="SEG")
+        assert len(pacs.get("/studies")) == 1
+    (tmp_path / "seg.dcm").write_bytes(seg)
+    mask = nib.load(results / "mask.nii.gz")
+    grid = Grid((mask.shape[0], mask.shape[1], mask.shape[2]), mask.affine)
+    numbers = segments_by_dcmqi(tmp_path / "seg.dcm", tmp_path / "dcmqi", grid)
+    # Segments are numbered in the order of the classes: here all three are there.
+    np.testing.assert_array_equal(numbers, np.asarray(mask.dataobj))
+    for path in sorted(results.glob("*.dcm")):
+        assert errors_of(path) == [], path.name

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import nibabel as nib
 import numpy as np
@@ -38,12 +38,30 @@ class ImageArray:
     affine: NDArray[np.float64]
 
 
+@runtime_checkable
+class CaseSource(Protocol):
+    """Something else that a case can be read from, such as a DICOM study."""
+
+    @property
+    def case_id(self) -> str:
+        """The case's name."""
+
+    def read_volumes(
+        self, allow_missing: frozenset[Modality] = frozenset(), threads: int | None = None
+    ) -> Mapping[Modality, Volume]:
+        """Its images, each on its own grid.
+
+        Raises:
+            CaseError: one is unreadable, or missing and not allowed to be.
+        """
+
+
 ImageInput: TypeAlias = Path | str | ImageArray | SpatialImage
 """One image: a NIfTI file, an array with its affine, or a nibabel image."""
 
-CaseInput: TypeAlias = CaseFiles | Mapping[str, ImageInput]
-"""One case: `CaseFiles`, or an image for each modality under any name of `MODALITY_WORDS` (`t1`, `t1ce` or `t1c`,
-`t2`, `flair`, ...; a `Modality` is such a name)."""
+CaseInput: TypeAlias = CaseFiles | CaseSource | Mapping[str, ImageInput]
+"""One case: `CaseFiles`, a DICOM `Study`, or an image for each modality under any name of `MODALITY_WORDS` (`t1`,
+`t1ce` or `t1c`, `t2`, `flair`, ...; a `Modality` is such a name)."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +94,7 @@ class LoadedCase:
 
 def name_of(case: CaseInput, case_id: str | None) -> str:
     """The case's name: as given, else that of its files, else `case`."""
-    return case_id or (case.case_id if isinstance(case, CaseFiles) else _DEFAULT_ID)
+    return case_id or (case.case_id if isinstance(case, CaseFiles | CaseSource) else _DEFAULT_ID)
 
 
 def load_case(
@@ -122,6 +140,10 @@ def load_series(
         require_modalities(named.case_id, named.images, allow_missing)
         return LoadedSeries(named.case_id, read_series(named, threads), case.scheme)
     name = name_of(case, case_id)
+    if isinstance(case, CaseSource):
+        volumes = case.read_volumes(allow_missing, threads)
+        require_modalities(name, volumes, allow_missing)
+        return LoadedSeries(name, {each: volumes[each] for each in CHANNEL_ORDER if each in volumes}, BRATS2023)
     images = _by_modality(name, case, allow_missing)
     paths = {modality: Path(image) for modality, image in images.items() if isinstance(image, Path | str)}
     if len(paths) == len(images):
@@ -136,7 +158,8 @@ def _by_modality(
     """The images in channel order."""
     if not isinstance(case, Mapping):
         raise CaseError(
-            f"case {name}: a {type(case).__name__} found, expected CaseFiles or a mapping from modalities to images"
+            f"case {name}: a {type(case).__name__} found, expected CaseFiles, a Study or a mapping from modalities to "
+            "images"
         )
     found: dict[Modality, ImageInput] = {}
     for word, image in case.items():

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import groupby
 from pathlib import Path
 
+from eenet_runtime.dicom.pixels import read_series
 from eenet_runtime.dicom.role_rules import RoleRules, load_rules
 from eenet_runtime.dicom.roles import Decision, Verdict, decide
 from eenet_runtime.dicom.scanning import DEFAULT_SCAN_LIMITS, ScanLimits, scan
 from eenet_runtime.dicom.series import series_of
-from eenet_runtime.errors import DatasetError
+from eenet_runtime.errors import CaseError, DatasetError
+from eenet_runtime.files.nifti import Volume
 from eenet_runtime.volumes.labels import Modality
 
 
@@ -41,6 +43,12 @@ class RoleAnswer:
     candidates: tuple[Decision, ...]
     why: str
 
+    @property
+    def in_words(self) -> str:
+        """One that was not found, in one line that names no patient: `flair ambiguous (why); candidates: series 3`."""
+        named = ", ".join(f"series {one.series.label}" for one in self.candidates)
+        return f"{self.role} {self.answer} ({self.why}){f'; candidates: {named}' if named else ''}"
+
 
 @dataclass(frozen=True)
 class Study:
@@ -64,6 +72,49 @@ class Study:
     def complete(self) -> bool:
         """Whether all four contrasts were found."""
         return not self.problem and all(answer.answer is Answer.FOUND for answer in self.answers)
+
+    @property
+    def case_id(self) -> str:
+        """Its name as a case: a number, for its own name and identifiers are the patient's."""
+        return f"study-{self.number}"
+
+    def settled(self, choices: Mapping[Modality, str]) -> Study:
+        """The study with what somebody chose by hand; see `settle`."""
+        return replace(self, answers=settle(self, choices))
+
+    def chosen(self, allow_missing: frozenset[Modality] = frozenset()) -> dict[Modality, Decision]:
+        """The series to use.
+
+        Args:
+            allow_missing: contrasts that may have no series; one that is ambiguous is refused all the same, for it may
+                be there.
+
+        Raises:
+            CaseError: the study as a whole is refused, or a contrast is ambiguous or missing; every such contrast is
+                named, with its candidates.
+        """
+        if self.problem:
+            raise CaseError(f"study {self.number}: {self.problem}")
+        found, lacking = {}, []
+        for answer in self.answers:
+            if answer.chosen is not None:
+                found[answer.role] = answer.chosen
+            elif answer.answer is Answer.AMBIGUOUS or answer.role not in allow_missing:
+                lacking.append(answer.in_words)
+        if lacking:
+            raise CaseError(f"study {self.number}: {'; '.join(lacking)}")
+        return found
+
+    def read_volumes(
+        self, allow_missing: frozenset[Modality] = frozenset(), threads: int | None = None
+    ) -> dict[Modality, Volume]:
+        """The volumes of the series to use, each on its own grid; their files are opened again.
+
+        Raises:
+            CaseError: see `chosen` and `read_series`.
+        """
+        chosen = self.chosen(allow_missing)
+        return {modality: read_series(decision.series, threads) for modality, decision in chosen.items()}
 
 
 @dataclass(frozen=True)
@@ -123,7 +174,7 @@ def answers_of(decisions: Sequence[Decision], rules: RoleRules) -> tuple[RoleAns
     return tuple(_answer(role, decisions, rules) for role in Modality)
 
 
-def settle(study: Study, choices: dict[Modality, str]) -> tuple[RoleAnswer, ...]:
+def settle(study: Study, choices: Mapping[Modality, str]) -> tuple[RoleAnswer, ...]:
     """The answers with what somebody chose by hand: contrast -> Series Instance UID, or `Series.label`.
 
     Raises:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from eenet_runtime.cases.missing_modality import missing_warnings
 from eenet_runtime.pictures.panels import PLANES, Plane, border, enlarged, enlarged_classes, grey_levels
-from eenet_runtime.results.preview_sheet import BRAIN_LINE, REGIONS, Cell, SheetText, compose
+from eenet_runtime.pictures.region_lines import region_lines
+from eenet_runtime.results.preview_sheet import BRAIN_LINE, Cell, SheetText, compose
 from eenet_runtime.segmenter.segmentation import Segmentation
 from eenet_runtime.volumes.boxes import Box, bounding_box, is_empty, union, whole
 from eenet_runtime.volumes.grid import Grid, network_spacing_mm, to_network_axes
@@ -269,22 +270,11 @@ def _cell(
     grey = np.zeros((rows, columns), np.uint8)
     if image is not None:
         grey = grey_levels(plane.slice_of(image[view.box], index), window)
-    lines = _lines(enlarged_classes(labels, size))
+    lines = region_lines(enlarged_classes(labels, size), _LINE_WIDTH, _DASH)
     if brain is not None:
         edge = border(enlarged_classes(plane.slice_of(brain[view.box], index), size) > 0)
         lines[edge & (lines == 0)] = BRAIN_LINE
     return Cell(np.asarray(enlarged(grey, size)), lines, plane.letters)
-
-
-def _lines(classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """For each pixel 1 + the index of the region whose line it belongs to, or 0."""
-    drawn = np.stack([border(region.mask(classes), _LINE_WIDTH) for region in REGIONS])
-    together = drawn.sum(axis=0, dtype=np.uint8)
-    turn = np.add.outer(np.arange(classes.shape[0]), np.arange(classes.shape[1])) // _DASH % np.maximum(together, 1)
-    lines = np.zeros(classes.shape, np.uint8)
-    for region, (mine, place) in enumerate(zip(drawn, drawn.cumsum(axis=0, dtype=np.uint8), strict=True), start=1):
-        lines[mine & (place - 1 == turn)] = region
-    return lines
 
 
 def _orientation(grid: Grid, centre: Triple, to_world: NDArray[np.float64]) -> list[str]:

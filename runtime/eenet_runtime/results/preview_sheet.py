@@ -15,11 +15,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from eenet_runtime.pictures.colours import REGION_COLOURS_ON_GREY
 from eenet_runtime.pictures.panels import draw_letters
+from eenet_runtime.pictures.region_lines import REGIONS
 from eenet_runtime.printable import printable
 from eenet_runtime.volumes.labels import Region
-
-REGIONS: Final = (Region.WT, Region.TC, Region.ET)
-"""The outlined regions, from the outer to the inner one."""
 
 _NAMES: Final = {Region.ET: "enhancing tumour", Region.TC: "tumour core", Region.WT: "whole tumour"}
 _AMBER: Final = (255, 190, 60)

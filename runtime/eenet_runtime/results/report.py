@@ -46,7 +46,8 @@ class CaseReport:
 
     Attributes:
         case_id: the case's name.
-        inputs: for each modality that was there its file, channel and SHA-256.
+        inputs: for each modality that was there its file, channel and SHA-256; of a DICOM study its series by number,
+            why it was taken, and the SHA-256 of its files' own.
         label: file and SHA-256 of the case's own label, where it has one.
         bundle: identity and provenance of the model, and which key it was signed with.
         engine: what computed, in which precision, on which device, why that one, and whether it was tested there.
@@ -66,6 +67,7 @@ class CaseReport:
         raw: of a raw case how it was brought to the network: matrices, figures, where its brain mask comes from; None
             where heads come ready.
         eenet_version, created: which toolkit, when (UTC).
+        dicom: of a DICOM study which objects were written, and what measures were put into them; None for files.
     """
 
     case_id: str
@@ -87,6 +89,7 @@ class CaseReport:
     eenet_version: str
     created: str
     raw: dict[str, Any] | None = None
+    dicom: dict[str, Any] | None = None
 
     @property
     def remarks(self) -> list[Remark]:
@@ -122,7 +125,7 @@ _JSON_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     **dict.fromkeys(("inputs", "bundle", "engine", "settings", "outputs", "mask"), (dict,)),
     **dict.fromkeys(("volumes_ml", "cleaning", "seconds"), (dict,)),
     **dict.fromkeys(("components", "head_voxels_outside"), (int,)),
-    **dict.fromkeys(("label", "dice", "raw"), (dict, type(None))),
+    **dict.fromkeys(("label", "dice", "raw", "dicom"), (dict, type(None))),
     **dict.fromkeys(("warnings", "suspicions"), (list,)),
 }
 _ADDED_LATER: Final[Mapping[str, Any]] = {"suspicions": []}
@@ -152,35 +155,37 @@ class WrittenFile:
 
 def make_report(
     segmentation: Segmentation,
-    files: CaseFiles,
+    inputs: dict[str, dict[str, Any]],
     bundle: Bundle,
     settings: MaskSettings,
     *,
     scheme: LabelScheme,
     written: Mapping[str, WrittenFile],
-    label_sha256: str | None,
-    dice: dict[str, float] | None,
+    label: dict[str, Any] | None = None,
+    dice: dict[str, float] | None = None,
+    dicom: dict[str, Any] | None = None,
     more_warnings: tuple[str, ...] = (),
 ) -> CaseReport:
     """Gather the report of a finished case.
 
     Args:
         segmentation: the result.
-        files: what it was made from.
+        inputs: what it was made from, see `CaseReport`.
         bundle: the model.
         settings: what it was made with.
         scheme: label values of the mask.
         written: the results on disk, `mask` among them.
-        label_sha256: hash of the case's own label, None where there is none or it cannot be read.
+        label: the case's own label, where it has one.
         dice: agreement with that label.
+        dicom: of a DICOM study what `CaseReport` says.
         more_warnings: on top of those of the result.
     """
     made_by = segmentation.provenance
     outputs = {name: {"file": file.path.name, "sha256": file.sha256} for name, file in written.items()}
     return CaseReport(
         case_id=segmentation.case_id,
-        inputs=_inputs(segmentation, files),
-        label=None if files.label is None else {"file": str(files.label), "sha256": label_sha256},
+        inputs=inputs,
+        label=label,
         bundle={
             "id": bundle.bundle_id,
             "name": bundle.manifest.name,
@@ -213,10 +218,12 @@ def make_report(
         eenet_version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         raw=segmentation.raw,
+        dicom=dicom,
     )
 
 
-def _inputs(segmentation: Segmentation, files: CaseFiles) -> dict[str, dict[str, Any]]:
+def inputs_of_files(segmentation: Segmentation, files: CaseFiles) -> dict[str, dict[str, Any]]:
+    """What a report says of the files that a case was made from."""
     volumes = segmentation.images.volumes
     return {
         modality.value: {

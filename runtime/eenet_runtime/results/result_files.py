@@ -27,7 +27,7 @@ from eenet_runtime.files.listing import look_at
 from eenet_runtime.files.nifti import Volume, image_to_bytes, labels_to_bytes, sha256_of_image
 from eenet_runtime.results.mask_settings import MaskSettings
 from eenet_runtime.results.preview import render_preview
-from eenet_runtime.results.report import CaseReport, WrittenFile, make_report
+from eenet_runtime.results.report import CaseReport, WrittenFile, inputs_of_files, make_report
 from eenet_runtime.segmenter.probability_maps import MAPS_SUFFIX, probability_maps_to_bytes
 from eenet_runtime.segmenter.segmentation import Segmentation, Stopwatch
 from eenet_runtime.segmenter.segmenter import Segmenter
@@ -324,12 +324,12 @@ def _write(
     label = _compare_with_own_label(segmentation, files)
     report = make_report(
         segmentation,
-        files,
+        inputs_of_files(segmentation, files),
         bundle,
         settings,
         scheme=scheme,
         written=written,
-        label_sha256=label.sha256,
+        label=None if files.label is None else {"file": str(files.label), "sha256": label.sha256},
         dice=label.dice,
         more_warnings=label.warnings,
     )

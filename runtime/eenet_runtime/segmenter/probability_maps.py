@@ -7,15 +7,15 @@ values the mask has, and what the three leave to 1 is background.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
 from eenet_runtime.files.nifti import FASTEST_LEVEL, Volume, header_like
-from eenet_runtime.segmenter.segmentation import NetworkProbabilities
-from eenet_runtime.volumes.grid import to_network_axes
+from eenet_runtime.segmenter.segmentation import NetworkProbabilities, Segmentation
+from eenet_runtime.volumes.grid import Grid, to_network_axes
 from eenet_runtime.volumes.labels import NUM_CLASSES, Label
 
 MAP_LABELS: Final = (Label.NCR, Label.ED, Label.ET)
@@ -65,21 +65,56 @@ def probability_maps_to_bytes(probabilities: NetworkProbabilities, like: Volume)
     return b"".join(pieces)
 
 
+def class_probabilities(segmentation: Segmentation) -> NDArray[np.float32]:
+    """The probability of every class on the patient's grid, for what is no NIfTI file.
+
+    Returns:
+        float32 (X, Y, Z, classes) in the stored axis order of `segmentation.reference`, 0 to 1; outside the network's
+        box background has probability 1.
+
+    Raises:
+        ValueError: the probabilities were not kept.
+    """
+    if segmentation.probabilities is None:
+        raise ValueError("probabilities were asked for, but they were not kept")
+    grid = segmentation.reference.grid
+    values = np.zeros((*grid.shape, NUM_CLASSES), np.float32)
+    for label in MAP_LABELS:
+        _lay(
+            np.clip(_on_grid(segmentation.probabilities, label), 0, 1),
+            segmentation.probabilities,
+            grid,
+            values[..., label],
+        )
+    values[..., Label.BACKGROUND] = np.clip(1 - values.sum(axis=-1), 0, 1)
+    return values
+
+
 def _map(probabilities: NetworkProbabilities, label: Label, like: Volume) -> NDArray[np.uint16]:
     """One class as it is stored: uint16 (X, Y, Z), in the file's byte order, the first axis the fastest in memory."""
-    placement, way_back = probabilities.placement, probabilities.way_back
-    class_values = probabilities.values[..., label]
-    values = placement.values_from_network(class_values) if way_back is None else way_back.values(class_values)
+    values = _on_grid(probabilities, label)
     # In place: float32 on the patient's grid is the largest array here.
     values *= SCALE
     np.rint(values, out=values)
     np.clip(values, 0, SCALE, out=values)
     stored = np.zeros(like.grid.shape, np.dtype(np.uint16).newbyteorder(like.header.endianness), order="F")
-    if way_back is None:
-        to_network_axes(stored, like.grid)[placement.covered] = values
-    else:
-        stored[...] = values
+    _lay(values, probabilities, like.grid, stored)
     return stored
+
+
+def _on_grid(probabilities: NetworkProbabilities, label: Label) -> NDArray[np.float32]:
+    """One class at the patient's voxels: network axes of the box's part of the head, of a raw case the whole grid."""
+    class_values = probabilities.values[..., label]
+    if probabilities.way_back is None:
+        return probabilities.placement.values_from_network(class_values)
+    return probabilities.way_back.values(class_values)
+
+
+def _lay(values: NDArray[np.float32], probabilities: NetworkProbabilities, grid: Grid, into: NDArray[Any]) -> None:
+    if probabilities.way_back is None:
+        to_network_axes(into, grid)[probabilities.placement.covered] = values
+    else:
+        into[...] = values
 
 
 def _header(like: Volume) -> bytes:

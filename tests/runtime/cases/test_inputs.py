@@ -201,7 +201,9 @@ def test_a_trailing_axis_of_one_is_ignored(segmenter: Segmenter, head: Head) -> 
 
 @pytest.mark.parametrize("case", [[1, 2], (), "A_t1.nii.gz", Path("A"), None, 7, np.zeros((4, 4, 4))], ids=repr)
 def test_what_is_no_case_is_refused_in_words(segmenter: Segmenter, case: Any) -> None:
-    with pytest.raises(CaseError, match=rf"^case case: a {type(case).__name__} found, expected CaseFiles or a mapping"):
+    with pytest.raises(
+        CaseError, match=rf"^case case: a {type(case).__name__} found, expected CaseFiles, a Study or a mapping"
+    ):
         segmenter.segment(case)
 
 

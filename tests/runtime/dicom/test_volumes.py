@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from eenet_runtime.dicom.scanning import scan
 from eenet_runtime.dicom.series import Series, series_of
 from eenet_runtime.errors import CaseError, DatasetError
 from eenet_runtime.files.nifti import Volume
+from tests.dicom_oracles import by_dcm2niix
 from tests.dicom_studies import (
     AXIAL,
     CORONAL,
@@ -40,17 +39,8 @@ def canonical(data: Any, affine: Any) -> tuple[Any, Any]:
     return np.asarray(image.dataobj), image.affine
 
 
-def dcm2niix(folder: Path, output: Path) -> list[Any]:
-    """Their volumes."""
-    output.mkdir()
-    program = Path(sys.executable).with_name("dcm2niix")
-    command: list[str | Path] = [program, "-z", "n", "-b", "n", "-o", output, folder]
-    subprocess.run(command, check=True, capture_output=True)
-    return [nib.load(path) for path in sorted(output.glob("*.nii"))]
-
-
 def assert_equals_dcm2niix(volume: Volume, folder: Path, output: Path) -> None:
-    (theirs,) = dcm2niix(folder, output)
+    (theirs,) = by_dcm2niix(folder, output)
     expected, affine = canonical(theirs.get_fdata(), theirs.affine)
     found, own_affine = canonical(volume.data, volume.grid.affine)
     np.testing.assert_allclose(found, expected, rtol=1e-6)

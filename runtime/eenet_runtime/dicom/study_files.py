@@ -1,0 +1,176 @@
+"""Writing the results of a study: DICOM objects, mask, picture and report, all of them or none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from eenet_runtime.dicom.instance import FileSource
+from eenet_runtime.dicom.result import DicomOutputs, StudySegmentation, segment_study
+from eenet_runtime.dicom.studies import Study
+from eenet_runtime.errors import OutputError, ResultPathError
+from eenet_runtime.files.atomic import make_output_folder, remove_leftovers, sha256_of_file, write_atomically
+from eenet_runtime.files.nifti import labels_to_bytes
+from eenet_runtime.results.preview import render_preview
+from eenet_runtime.results.report import CaseReport, WrittenFile, make_report
+from eenet_runtime.segmenter.probability_maps import probability_maps_to_bytes
+from eenet_runtime.segmenter.segmentation import Stopwatch
+from eenet_runtime.segmenter.segmenter import Segmenter
+from eenet_runtime.volumes.labels import LabelScheme
+
+MASK: Final = "mask.nii.gz"
+PREVIEW: Final = "preview.png"
+PROBABILITIES: Final = "probabilities.nii.gz"
+REPORT: Final = "report.json"
+_OURS: Final = re.compile(
+    r"mask\.nii\.gz|preview\.png|probabilities\.nii\.gz|report\.json|(seg|probabilities|report|preview|overlay_\d+)\.dcm"
+)
+"""Every name that a result may have."""
+
+
+@dataclass(frozen=True)
+class StudyOutputs:
+    """What to write for a study besides its report.
+
+    Attributes:
+        dicom: which objects.
+        scheme: label values of the NIfTI mask; by default those of BraTS 2023.
+        preview: whether to draw the PNG.
+    """
+
+    dicom: DicomOutputs = field(default_factory=DicomOutputs)
+    scheme: LabelScheme | None = None
+    preview: bool = True
+
+
+def is_result(name: str) -> bool:
+    """Whether a file of this name in a folder of results is one."""
+    return _OURS.fullmatch(name) is not None
+
+
+def segment_study_to_files(
+    segmenter: Segmenter, study: Study, folder: Path, outputs: StudyOutputs = StudyOutputs()
+) -> CaseReport:
+    """Segment one study and write its results into a folder of its own.
+
+    The report, `report.json`, is written last: where it is, the others are whole. Results of an earlier run are removed
+    first, so that a refused study never leaves an old mask that looks like its own.
+
+    Args:
+        segmenter: the loaded model.
+        study: what to segment, settled.
+        folder: made if it is not there.
+        outputs: what to write.
+
+    Raises:
+        CaseError, BackendError: the study is refused; no result is left in the folder.
+        ResultPathError: the folder is the study's own.
+        OutputError: something could not be written; no result is left in the folder.
+    """
+    clear(study, folder)
+    try:
+        result = segment_study(segmenter, study, keep_probabilities=outputs.dicom.probabilities)
+        return write_study(segmenter, result, folder, outputs)
+    except BaseException:
+        _remove(folder)
+        raise
+
+
+def clear(study: Study, folder: Path) -> None:
+    """Make the folder and remove what an earlier run left in it.
+
+    Raises:
+        ResultPathError: a file of the study lies in it, which a result might replace.
+        OutputError: it cannot be made or written, or an earlier result cannot be removed.
+    """
+    place = folder.resolve()
+    if any(path.resolve().parent == place for path in _files_of(study)):
+        raise ResultPathError(f"{folder}: files of the study lie here, expected another folder for its results")
+    make_output_folder(folder)
+    remove_leftovers(folder, is_result)
+    if left := _remove(folder):
+        raise OutputError(left[0])
+
+
+def write_study(
+    segmenter: Segmenter, result: StudySegmentation, folder: Path, outputs: StudyOutputs = StudyOutputs()
+) -> CaseReport:
+    """Write what was asked for, then the report; see `segment_study_to_files`."""
+    segmentation = result.segmentation
+    scheme = outputs.scheme or segmentation.scheme
+    watch = Stopwatch()
+    written: dict[str, WrittenFile] = {}
+    with watch.stage("write"):
+        content = labels_to_bytes(scheme.to_file(segmentation.labels), segmentation.reference)
+        written["mask"] = _write(folder / MASK, content)
+    if outputs.preview:
+        with watch.stage("preview"):
+            written["preview"] = _write(folder / PREVIEW, render_preview(segmentation, case_id=segmentation.case_id))
+    if outputs.dicom.probabilities and segmentation.probabilities is not None:
+        with watch.stage("probabilities"):
+            maps = probability_maps_to_bytes(segmentation.probabilities, segmentation.reference)
+            written["probabilities"] = _write(folder / PROBABILITIES, maps)
+    with watch.stage("dicom"):
+        for name, path in result.save_dicom(folder, outputs.dicom).items():
+            written[f"{name}.dcm"] = WrittenFile(path, sha256_of_file(path))
+    segmentation.seconds.update(watch.seconds)
+    report = make_report(
+        segmentation,
+        _inputs(result),
+        segmenter.bundle,
+        result.settings,
+        scheme=scheme,
+        written=written,
+        dicom={"measurements": result.measurements.as_json(), "seg": outputs.dicom.seg.value},
+    )
+    write_atomically(folder / REPORT, report.to_json().encode())
+    return report
+
+
+def _write(path: Path, content: bytes) -> WrittenFile:
+    write_atomically(path, content)
+    return WrittenFile(path, sha256_of_file(path))
+
+
+def _inputs(result: StudySegmentation) -> dict[str, dict[str, Any]]:
+    """The series that were used and why; by number, for their names and identifiers are the patient's."""
+    volumes = result.segmentation.images.volumes
+    return {
+        modality.value: {
+            "series": decision.series.label,
+            "slices": len(decision.series.slices),
+            "confidence": str(decision.confidence),
+            "reasons": [str(reason) for reason in decision.reasons],
+            "chosen": _why(result, modality),
+            "sha256": volumes[modality].sha256,
+        }
+        for modality, decision in _in_order(result.chosen)
+    }
+
+
+def _why(result: StudySegmentation, modality: Any) -> str:
+    return next(answer.why for answer in result.study.answers if answer.role is modality)
+
+
+def _in_order(chosen: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
+    yield from sorted(chosen.items())
+
+
+def _files_of(study: Study) -> set[Path]:
+    sources = {piece.instance.source for one in study.decisions for piece in one.series.slices}
+    return {source.path for source in sources if isinstance(source, FileSource)}
+
+
+def _remove(folder: Path) -> list[str]:
+    """Take every result away; one line for each that the system does not let go."""
+    left = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if is_result(path.name):
+            try:
+                path.unlink()
+            except OSError as error:
+                left.append(f"{path}: of an earlier run, cannot be removed ({error.strerror or error})")
+    return left
