@@ -29,7 +29,7 @@ FOUR_SERIES = tuple(
 
 _CONFIG = """
 data = "data"
-model.bundle = "model"
+model.bundle = "{model}"
 log = "text"
 destinations = [{destinations}]
 peers = [{{ae_title = "PACS", addresses = ["127.0.0.1"]}}, {{ae_title = "TESTPACS", addresses = ["127.0.0.1"]}}]
@@ -42,7 +42,7 @@ series_quiet_s = {quiet}
 study_quiet_s = {study_quiet}
 [worker]
 retry_s = 0.2
-time_limit_s = 10
+time_limit_s = 300
 [delivery]
 first_retry_s = 0.2
 longest_retry_s = 0.5
@@ -72,6 +72,7 @@ class GatewayProcess:
         quiet: float = 0.4,
         study_quiet: float = 1.5,
         more: str = "",
+        model: Path = Path("model"),
     ) -> None:
         """Write its configuration.
 
@@ -81,6 +82,7 @@ class GatewayProcess:
             job: of `stand_in_job`.
             quiet, study_quiet: seconds (`Readiness`).
             more: further TOML.
+            model: the bundle that the job `segment` uses.
         """
         self.folder, self.job, self.port = folder, job, free_port()
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +92,9 @@ class GatewayProcess:
         )
         self.config = folder / "gateway.toml"
         self.config.write_text(
-            _CONFIG.format(destinations=told, port=self.port, quiet=quiet, study_quiet=study_quiet, more=more)
+            _CONFIG.format(
+                destinations=told, port=self.port, quiet=quiet, study_quiet=study_quiet, more=more, model=model
+            )
         )
         self.process: subprocess.Popen[bytes] | None = None
 

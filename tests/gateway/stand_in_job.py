@@ -12,9 +12,11 @@ from typing import Final
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from eenet_gateway.work.job import JobFile, JobRequest
+from eenet_gateway.work.job import JobFile, JobRequest, segment
 from eenet_runtime.dicom.studies import find_studies
 from eenet_runtime.errors import CaseError
+
+__all__ = ["CLASSES", "greedy", "poisoned", "quick", "segment", "slow"]
 
 CLASSES: Final = {
     "seg": "1.2.840.10008.5.1.4.1.1.66.4",

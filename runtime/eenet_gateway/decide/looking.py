@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from eenet_runtime.dicom.studies import Answer, FoundStudies, RoleAnswer, Study, find_studies, settle
 from eenet_runtime.errors import DatasetError
-from eenet_runtime.volumes.labels import Modality
+
+if TYPE_CHECKING:
+    from eenet_runtime.dicom.studies import FoundStudies
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,10 @@ def look(request: LookRequest) -> Look:
     Raises:
         DatasetError: the site's rules are unusable.
     """
+    # The process that receives imports this module, too, and shall stay small.
+    from eenet_runtime.dicom.studies import Answer, find_studies
+    from eenet_runtime.volumes.labels import Modality
+
     found = find_studies(request.folder, request.site_rules, threads=1)
     if len(found.studies) != 1:
         return Look({}, f"{len(found.studies)} studies among its images, expected one")
@@ -53,22 +59,13 @@ def look(request: LookRequest) -> Look:
     if study.problem:
         return Look({}, study.problem)
     try:
-        answers = chosen_answers(study, request.choices)
+        answers = study.settled({Modality(name): series for name, series in request.choices.items()}).answers
     except DatasetError as error:
         return Look({}, str(error))
     missing = [f"{one.role}: {one.answer} ({one.why})" for one in answers if one.answer is not Answer.FOUND]
     if missing:
         return Look({}, "; ".join(missing + _unreadable(found)), any(one.candidates for one in answers))
     return Look({str(one.role): one.chosen.series.uid for one in answers if one.chosen is not None}, "")
-
-
-def chosen_answers(study: Study, choices: Mapping[str, str]) -> tuple[RoleAnswer, ...]:
-    """The study's answers with those chosen by hand.
-
-    Raises:
-        DatasetError: a choice names no series of the study.
-    """
-    return settle(study, {Modality(name): series for name, series in choices.items()})
 
 
 def _unreadable(found: FoundStudies) -> list[str]:

@@ -11,6 +11,8 @@ from eenet_gateway.config.settings import Destination, Model, Settings
 from eenet_gateway.receive.peers import server_context
 from eenet_gateway.send.associating import client_context, echo
 from eenet_gateway.store.folders import Folders
+from eenet_gateway.work.job import load_model
+from eenet_runtime.dicom.role_rules import load_rules
 from eenet_runtime.errors import EENetError
 from eenet_runtime.files.atomic import prove_writable
 
@@ -80,22 +82,9 @@ def _certificates(settings: Settings) -> Iterator[Finding]:
 
 def _model(model: Model) -> Finding:
     """The model as the worker loads it, and its golden case."""
-    from eenet_runtime.dicom.role_rules import load_rules
-    from eenet_runtime.segmenter.raw_settings import RawSettings
-    from eenet_runtime.segmenter.segmenter import Segmenter
-
     try:
         load_rules(model.site_rules)
-        with Segmenter(
-            model.bundle,
-            backend=model.backend,
-            device=model.device,
-            precision=model.precision,
-            threads=model.threads,
-            public_key=model.public_key,
-            raw=RawSettings(stripped=model.stripped),
-            selftest=True,
-        ) as segmenter:
+        with load_model(model, selftest=True) as segmenter:
             verdict = segmenter.provenance.self_test
             return Finding(True, f"model: {segmenter.provenance.bundle_name}, {segmenter.why}; self-test: {verdict}")
     except EENetError as error:

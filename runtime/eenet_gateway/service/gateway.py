@@ -9,12 +9,11 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from eenet_gateway.config.settings import Destination, Settings
 from eenet_gateway.decide.decider import MEMORY_MB, Decider
 from eenet_gateway.decide.looking import Look, LookRequest, look
-from eenet_gateway.page.server import PageServer, application
 from eenet_gateway.process.child import Child
 from eenet_gateway.process.logs import LOGGER, describe
 from eenet_gateway.receive.receiver import ReceivingPort
@@ -31,6 +30,9 @@ from eenet_gateway.work.job import segment
 from eenet_gateway.work.running import Job, JobCall, run_job
 from eenet_gateway.work.worker import WorkerThread
 from eenet_runtime.errors import GatewayError
+
+if TYPE_CHECKING:
+    from eenet_gateway.page.server import PageServer
 
 _TIDY_S: Final = 60.0
 _ECHO_S: Final = 60.0
@@ -72,7 +74,7 @@ class Gateway:
             threading.Thread(target=work, name=name, daemon=True) for name, work in self._work(job).items()
         ]
         page = settings.page.port
-        self._page = None if page == 0 else PageServer(application(self.report, self.problems), page)
+        self._page = None if page == 0 else self._page_at(page)
 
     def start(self) -> None:
         """Begin to receive, decide, compute and deliver.
@@ -100,6 +102,12 @@ class Gateway:
         self.db.close()
         os.close(self._lock)
         LOGGER.info("stopped")
+
+    def _page_at(self, port: int) -> PageServer:
+        # Only where there is a page: it takes a third of the seconds of a start.
+        from eenet_gateway.page.server import PageServer, application
+
+        return PageServer(application(self.report, self.problems), port)
 
     def report(self) -> Report:
         """The gateway at this moment."""

@@ -73,7 +73,7 @@ def record_results(
         destinations: name -> kinds of results that it gets.
         now: seconds since 1970.
     """
-    ordered = sorted(results, key=lambda one: (KINDS.index(one.kind), one.file))
+    ordered = sorted(results, key=lambda one: KINDS.index(one.kind))
     for table in ("delivery", "result"):
         db.run(f"DELETE FROM {table} WHERE study = ? AND generation = ?", row.key, row.generation)
     for place, one in enumerate(ordered):

@@ -6,6 +6,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -62,7 +63,7 @@ class FakePacs:
         for sop_class in self._classes.values():
             self.entity.add_supported_context(sop_class)
         self.entity.add_supported_context("1.2.840.10008.1.1")
-        handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_REQUESTED, self._requested)]
+        handlers: list[Any] = [(evt.EVT_C_STORE, self._store), (evt.EVT_REQUESTED, self._requested)]
         self._server = self.entity.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
         return self
 
@@ -75,12 +76,12 @@ class FakePacs:
             event.assoc.kill()
 
     def _store(self, event: Event) -> int:
-        answer = self.answers.get(str(event.request.AffectedSOPClassUID), 0x0000)  # type: ignore[union-attr]
+        answer = self.answers.get(str(event.request.AffectedSOPClassUID), 0x0000)
         if answer == "abort":
             event.assoc.abort()
             return 0x0000
         if isinstance(answer, int) and answer in (0x0000, 0xB000):
-            self.arrived.append(str(event.request.AffectedSOPClassUID))  # type: ignore[union-attr]
+            self.arrived.append(str(event.request.AffectedSOPClassUID))
         assert isinstance(answer, int)
         return answer
 
