@@ -230,7 +230,7 @@ class Page:
     """The status page; without a password, so for loopback alone. Port 0 is no page."""
 
     __pydantic_config__ = _STRICT
-    port: Annotated[int, Field(ge=0, le=65535)] = 8042
+    port: Annotated[int, Field(ge=0, le=65535)] = 8043
 
 
 @dataclass(frozen=True)
