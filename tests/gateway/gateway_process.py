@@ -37,6 +37,8 @@ page.port = 0
 disk.least_free_mb = 0
 [receiver]
 port = {port}
+per_address = 60
+associations = 30
 [readiness]
 series_quiet_s = {quiet}
 study_quiet_s = {study_quiet}

@@ -25,9 +25,10 @@ from eenet_gateway.receive.syntaxes import put_preferred_first
 from eenet_gateway.store.database import Database
 from eenet_gateway.store.folders import Folders
 from eenet_runtime.errors import GatewayError
+from eenet_runtime.printable import printable
 
 PDU_BYTES: Final = 1 << 17
-_ASSOCIATE_S: Final = 5.0
+_ASSOCIATE_S: Final = 10.0
 _IDLE_S: Final = 60.0
 _REJECTED: Final = 0x01
 _REJECTED_FOR_NOW: Final = 0x02
@@ -153,7 +154,7 @@ class ReceivingPort:
                 sop_class=str(request.AffectedSOPClassUID),
                 sop_uid=str(request.AffectedSOPInstanceUID),
                 syntax=str(event.context.transfer_syntax),
-                calling_ae=str(event.assoc.requestor.ae_title).strip(),
+                calling_ae=printable(str(event.assoc.requestor.ae_title).strip()),
                 content=content,
                 dataset_at=len(content) - cast(Any, request.DataSet).getbuffer().nbytes,
             )

@@ -61,7 +61,8 @@ class Gateway:
             raise GatewayError(f"{settings.data}: cannot be used ({error.strerror or error})") from error
         try:
             self.db = Database(self.folders.database)
-            found = recover(self.db, self.folders, time.time())
+            names = [one.name for one in settings.destinations]
+            found = recover(self.db, self.folders, names, time.time())
         except OSError as error:
             raise GatewayError(f"{settings.data}: cannot be used ({error.strerror or error})") from error
         if found.missing:

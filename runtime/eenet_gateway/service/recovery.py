@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,8 +35,13 @@ class Recovered:
     missing: int
 
 
-def recover(db: Database, folders: Folders, now: float) -> Recovered:
+def recover(db: Database, folders: Folders, destinations: Collection[str], now: float) -> Recovered:
     """Bring store and disk to where work can go on. Nothing else may use the folders meanwhile.
+
+    Args:
+        db, folders: the store.
+        destinations: names of those that there are; what waits for another one waits no longer.
+        now: seconds since 1970.
 
     Raises:
         OSError: the disk cannot be read or written.
@@ -46,6 +52,7 @@ def recover(db: Database, folders: Folders, now: float) -> Recovered:
         shutil.rmtree(place) if place.is_dir() else place.unlink()
     leftovers = _delete_strays(db, folders)
     missing = _note_missing(db, folders, now)
+    _end_deliveries_to_others(db, destinations)
     for row in studies_in(db, State.DELIVERING):
         settle_delivery(db, row.key, now)
     return Recovered(restarted, leftovers, missing)
@@ -64,6 +71,17 @@ def _restart(db: Database, now: float) -> int:
                 attempts = max(row.attempts - 1, 0)
                 step(db, row.key, Happening.RESTARTED, now, attempts=attempts, interrupted=interrupted)
     return len(rows)
+
+
+def _end_deliveries_to_others(db: Database, destinations: Collection[str]) -> None:
+    with db.transaction():
+        for row in db.rows("SELECT DISTINCT destination FROM delivery WHERE state = 'pending'"):
+            if row["destination"] not in destinations:
+                db.run(
+                    "UPDATE delivery SET state = 'dead', last_status = 'no longer among the destinations' "
+                    "WHERE state = 'pending' AND destination = ?",
+                    row["destination"],
+                )
 
 
 def _delete_strays(db: Database, folders: Folders) -> int:

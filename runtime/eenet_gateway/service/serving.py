@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import threading
@@ -25,6 +26,8 @@ def serve(settings: Settings, job: Job = segment) -> None:
         GatewayError: it cannot start.
     """
     start_logging(settings.log)
+    # What it writes is patients' images.
+    os.umask(0o077)
     # An image of this process would hold patients' images.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     ended = threading.Event()

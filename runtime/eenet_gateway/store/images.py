@@ -89,7 +89,7 @@ def record_image(db: Database, image: ReceivedImage, arrival: Arrival, now: floa
             # Its results stand: an image that comes back is kept, for a new one may need it, and changes nothing.
             db.run("UPDATE study SET kept = 1 WHERE key = ?", key)
         else:
-            step(db, key, Happening.IMAGE, now)
+            step(db, key, Happening.IMAGE, now, reason="")
             db.run("UPDATE study SET revision = revision + 1, last = ?, kept = 1 WHERE key = ?", now, key)
         if arrival is Arrival.RETURNED:
             db.run(

@@ -70,7 +70,11 @@ def _destination(db: Database, name: str) -> DestinationReport:
     echo = db.row("SELECT time, answered, words FROM echo WHERE destination = ?", name)
     counts = {
         str(row[0]): int(row[1])
-        for row in db.rows("SELECT state, count(*) FROM delivery WHERE destination = ? GROUP BY state", name)
+        for row in db.rows(
+            "SELECT d.state, count(*) FROM delivery AS d JOIN study AS s ON s.key = d.study "
+            "AND s.generation = d.generation WHERE d.destination = ? GROUP BY d.state",
+            name,
+        )
     }
     return DestinationReport(
         name=name,

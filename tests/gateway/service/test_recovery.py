@@ -65,7 +65,7 @@ def test_what_was_being_computed_is_computed_again_and_the_power_cut_is_no_attem
 ) -> None:
     key = received(db, folders)
     started(db, key)
-    assert recover(db, folders, 1.0).studies == 1
+    assert recover(db, folders, ["pacs"], 1.0).studies == 1
     assert (known_study(db, key).state, known_study(db, key).attempts) == (State.READY, 0)
 
 
@@ -76,11 +76,11 @@ def test_a_study_that_takes_the_gateway_with_it_again_and_again_is_failed(db: Da
             if known_study(db, key).state is State.RECEIVING:
                 step(db, key, Happening.COMPLETE, 0.0)
             step(db, key, Happening.STARTED, 0.0)
-        recover(db, folders, 1.0)
+        recover(db, folders, ["pacs"], 1.0)
         assert known_study(db, key).state is State.READY
     with db.transaction():
         step(db, key, Happening.STARTED, 0.0)
-    recover(db, folders, 1.0)
+    recover(db, folders, ["pacs"], 1.0)
     assert known_study(db, key).reason == "the gateway ended 11 times while it was computed"
 
 
@@ -90,16 +90,27 @@ def test_files_that_were_never_acknowledged_go_and_the_others_stay(db: Database,
     (folders.work / "y").mkdir()
     write_image(folders, folders.image(key, "stray"), b"stray")
     folders.result(key, 7).mkdir(parents=True)
-    found = recover(db, folders, 1.0)
+    found = recover(db, folders, ["pacs"], 1.0)
     assert (found.leftovers, found.missing) == (2, 0)
     assert [path.name for path in folders.data.rglob("*") if path.is_file() and "sqlite" not in path.name] == ["1a.dcm"]
-    assert recover(db, folders, 1.0).leftovers == 0
+    assert recover(db, folders, ["pacs"], 1.0).leftovers == 0
+
+
+def test_what_waits_for_a_destination_that_is_no_more_is_told(db: Database, folders: Folders) -> None:
+    key = received(db, folders)
+    started(db, key)
+    with db.transaction():
+        results = [ResultFile("seg", "seg.dcm", "2.25.1", "1", "1", "")]
+        record_results(db, known_study(db, key), results, {"old": ("seg",)}, 0.0)
+        step(db, key, Happening.FINISHED, 0.0)
+    recover(db, folders, ["pacs"], 1.0)
+    assert known_study(db, key).reason == "old: no longer among the destinations"
 
 
 def test_an_acknowledged_image_that_somebody_deleted_is_noted(db: Database, folders: Folders) -> None:
     key = received(db, folders)
     folders.image(key, "1a").unlink()
-    assert recover(db, folders, 1.0).missing == 1
+    assert recover(db, folders, ["pacs"], 1.0).missing == 1
     assert not images_of(db, key)[0].kept
     assert [event["what"] for event in events_of(db, key)][-1] == "an image is no longer on the disk"
 
