@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from pydicom.filereader import _read_file_meta_info, read_partial
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import UID
+from pydicom.uid import RE_VALID_UID
 
 from eenet_runtime.dicom.guarded_reader import (
     DEFAULT_HEADER_LIMITS,
     GuardedReader,
     HeaderLimits,
     HeaderTooLargeError,
+    silence_pydicom,
 )
 from eenet_runtime.dicom.header_values import HeaderValues
 from eenet_runtime.dicom.instance import DEFLATED, NotReadableError
@@ -23,6 +25,9 @@ from eenet_runtime.dicom.instance import DEFLATED, NotReadableError
 _KEYWORDS: Final = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"]
 _LAST: Final = 0x0020000E
 """Series Instance UID: elements come in order of their tags, so nothing behind it is read."""
+
+
+_LONGEST_UID: Final = 64
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ def read_identity(content: bytes, syntax: str, limits: HeaderLimits = DEFAULT_HE
         NotReadableError: damaged, deflated, over a limit, or without a valid UID of each kind; the message quotes
             nothing of it.
     """
+    silence_pydicom()
     # A deflated header may unpack to a thousand times its size.
     if syntax == DEFLATED:
         raise NotReadableError("deflated transfer syntax, expected any other")
@@ -66,7 +72,8 @@ def read_identity(content: bytes, syntax: str, limits: HeaderLimits = DEFAULT_HE
     except Exception as error:
         raise NotReadableError("damaged header") from error
     for keyword, text in zip(_KEYWORDS, found, strict=True):
-        if not UID(text).is_valid:
+        # Making a UID of a text that is none warns, and the warning quotes it.
+        if len(text) > _LONGEST_UID or not re.fullmatch(RE_VALID_UID, text):
             raise NotReadableError(f"no valid {keyword}")
     return Identity(*found)
 
