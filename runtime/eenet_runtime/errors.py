@@ -11,6 +11,7 @@ EENetError
 │   └── SelfTestError an engine that does not compute on this machine what was exported
 ├── OutputError     a result that cannot be written
 │   └── ResultPathError the results of one case cannot have their names; the other cases go on
+├── GatewayError    a gateway that cannot start, or is asked for something that a study's state does not allow
 ├── TrainingError   a training that cannot start or go on
 └── ExportError     a model that cannot be exported
     └── ParityError an exported artefact that does not agree with the Keras model it came from
@@ -98,6 +99,10 @@ class ResultPathError(OutputError):
     """
 
     code: Final = "result-path"
+
+
+class GatewayError(EENetError):
+    """A gateway cannot start, or cannot do with a study what it is asked to."""
 
 
 class TrainingError(EENetError):

@@ -19,6 +19,7 @@ NEEDS_AN_EXTRA = {
     "eenet-train phantom nowhere": "train,phantom",
     "eenet-export onnx nowhere --output nothing --cases examples": "export",
     "eenet-bench stages examples": "bench,export",
+    "eenet-gateway echo --config nowhere.toml": "gateway",
 }
 """Commands that the base install cannot run, and what their one line names."""
 

@@ -11,9 +11,9 @@ import pytest
 from tests.architecture.rooms_picture import PICTURE, ROOMS, draw, edges_between_folders, without_shortcuts
 from tests.places import ROOT
 
-FOLDERS = {
-    room: ROOT / parent / room for room, parent in zip(ROOMS, ("benchmarks", "export", "train", "runtime"), strict=True)
-}
+PARENTS = ("benchmarks", "export", "train", "runtime", "runtime")
+FOLDERS = {room: ROOT / parent / room for room, parent in zip(ROOMS, PARENTS, strict=True)}
+TESTS = dict(zip(ROOMS, ("benchmarks", "export", "train", "gateway", "runtime"), strict=True))
 AT_THE_TOP = {"__init__.py", "cli.py"}
 ALSO_AT_THE_RUNTIMES_TOP = {"codes.py", "errors.py", "log.py", "printable.py", "_version.py"}
 
@@ -41,7 +41,7 @@ def test_the_layers_inside_a_room_are_a_contract_that_leaves_nothing_out(room: s
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_tests_lie_in_the_same_folders_as_what_they_test(room: str) -> None:
-    tests = ROOT / "tests" / FOLDERS[room].parent.name
+    tests = ROOT / "tests" / TESTS[room]
     mirrored = {path.name for path in tests.iterdir() if path.is_dir() and any(path.glob("test_*.py"))}
     assert mirrored
     assert mirrored <= {path.name for path in FOLDERS[room].iterdir() if path.is_dir()}

@@ -1,0 +1,1 @@
+"""The commands of `eenet-gateway`: each parses, calls one function and prints."""
