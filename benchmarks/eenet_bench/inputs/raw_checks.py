@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from eenet_bench.inputs.json_lines import append_row, read_rows
 from eenet_bench.inputs.raw_faults import FAULTS, Series
 from eenet_runtime.cases.case_files import CaseFiles
 from eenet_runtime.cases.content_checks import Severity
@@ -73,25 +73,13 @@ def study_raw_checks(
     """
     if len(cases) < 2:
         raise ValueError("one case found, expected two or more: series of two patients are a part of the study")
-    rows = {(row.case_id, row.variant): row for row in read_rows(lines)}
+    rows = {(row.case_id, row.variant): row for row in read_rows(lines, RawRow)}
     for index, files in enumerate(cases):
         for row in _rows_of(files, cases[(index + 1) % len(cases)], chain, set(variants), set(rows)):
             rows[row.case_id, row.variant] = row
-            with lines.open("a") as stream:
-                stream.write(json.dumps(vars(row)) + "\n")
+            append_row(lines, row)
             on_row(row)
     return list(rows.values())
-
-
-def read_rows(lines: Path) -> list[RawRow]:
-    """The rows of an earlier study; a last line that was cut off is left out."""
-    rows = []
-    for line in lines.read_text().splitlines() if lines.is_file() else ():
-        try:
-            rows.append(RawRow(**json.loads(line)))
-        except (ValueError, TypeError):
-            continue
-    return rows
 
 
 def _rows_of(
