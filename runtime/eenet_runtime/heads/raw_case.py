@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -64,6 +65,11 @@ class Chain:
     def identity(self) -> dict[str, str]:
         """What results follow from besides the inputs and the network; both engines of registration give one."""
         return {"strip": self.masker_name, "pose": self.pose.value}
+
+    def prepare(self) -> None:
+        """Load what the masker needs, where that takes a while; it does so by itself, but later."""
+        if isinstance(self.masker, Stripper):
+            self.masker.prepare()
 
     def release(self) -> None:
         """Free what the masker holds in memory; it loads it again when it is needed."""
@@ -166,14 +172,15 @@ def examine(case_id: str, volumes: Mapping[Modality, Volume], chain: Chain, hook
     stripped = tuple(volumes) if chain.stripped else stripped_series(volumes)
     figures = HeadFigures(sources, stripped, t1ce_spacing_mm=t1ce.grid.spacing_mm)
     hooks.judge(find_doubts(figures))
-    with hooks.stage("register"):
-        aligned = align_series(volumes, chain.engine, chain.threads)
-        figures = replace(figures, pairs=aligned.pairs)
-    hooks.judge(find_doubts(figures))
-    masker = StrippedHeads() if way is Way.REGISTERED else chain.masker
-    with hooks.alone(), hooks.stage("strip"):
-        brain = masker.strip(t1ce, volumes[Modality.T1], aligned.t1ce_to[Modality.T1])
-        chain.release()
+    with _prepared_beside(chain, way) as prepared:
+        with hooks.stage("register"):
+            aligned = align_series(volumes, chain.engine, chain.threads)
+            figures = replace(figures, pairs=aligned.pairs)
+        hooks.judge(find_doubts(figures))
+        masker = StrippedHeads() if way is Way.REGISTERED else chain.masker
+        with hooks.alone(), hooks.stage("strip"):
+            prepared()
+            brain = masker.strip(t1ce, volumes[Modality.T1], aligned.t1ce_to[Modality.T1])
     figures = replace(figures, brain=brain.figures, loop_mm=loop_mm(aligned, _points_of(brain)))
     hooks.judge(find_doubts(figures))
     with hooks.stage("pose"):
@@ -228,6 +235,22 @@ def lay_out(
         findings=examined.findings,
         facts=_facts(examined, chain, target),
     )
+
+
+@contextmanager
+def _prepared_beside(chain: Chain, way: Way) -> Iterator[Callable[[], None]]:
+    """Load the masker in a thread of its own meanwhile; what is given waits for it. At the end its memory is free."""
+    if way is not Way.STRIPPED:
+        yield lambda: None
+        return
+    with ThreadPoolExecutor(1) as loader:
+        loading = loader.submit(chain.prepare)
+        try:
+            yield loading.result
+        finally:
+            loading.cancel()
+            wait([loading])
+            chain.release()
 
 
 def brain_on(
