@@ -10,12 +10,14 @@ from eenet_runtime._version import __version__
 from eenet_runtime.commands.bundle import info, selftest
 from eenet_runtime.commands.classify import classify
 from eenet_runtime.commands.infer import infer
+from eenet_runtime.commands.preprocess import preprocess
 from eenet_runtime.commands.summary import summary
 from eenet_runtime.commands.support import ExitCode, new_app, run_app
 from eenet_runtime.errors import EENetError, SelfTestError
 
 app = new_app("Segment brain tumours in MRI with an EENet model. Not for diagnosis.")
 app.add_typer(infer, name="infer")
+app.command("preprocess")(preprocess)
 app.command("classify")(classify)
 app.command("summary")(summary)
 app.command("info")(info)

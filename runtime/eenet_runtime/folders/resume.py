@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from eenet_runtime.cases.case_files import CaseFiles
-from eenet_runtime.errors import CaseError
-from eenet_runtime.files.nifti import sha256_of_image
-from eenet_runtime.results.mask_settings import MaskSettings
+from eenet_runtime.files.nifti import hash_or_none
+from eenet_runtime.results.mask_settings import MaskSettings, PreprocessSettings
 from eenet_runtime.results.report import CaseReport, read_report
 from eenet_runtime.results.result_files import OutputSettings, ResultPaths
 
@@ -28,7 +26,9 @@ class Standing:
     why: str | None
 
 
-def standing_of(files: CaseFiles, paths: ResultPaths, settings: MaskSettings, outputs: OutputSettings) -> Standing:
+def standing_of(
+    files: CaseFiles, paths: ResultPaths, settings: MaskSettings | PreprocessSettings, outputs: OutputSettings
+) -> Standing:
     """Whether the results of a case are what this run would make of it.
 
     They are if its report names these settings and these label values, the hash of every input is what it was, and
@@ -43,13 +43,17 @@ def standing_of(files: CaseFiles, paths: ResultPaths, settings: MaskSettings, ou
 
 
 def _differences(
-    report: CaseReport, files: CaseFiles, paths: ResultPaths, settings: MaskSettings, outputs: OutputSettings
+    report: CaseReport,
+    files: CaseFiles,
+    paths: ResultPaths,
+    settings: MaskSettings | PreprocessSettings,
+    outputs: OutputSettings,
 ) -> Iterator[str]:
     for name, wanted in asdict(settings).items():
         found = report.settings.get(name)
         if found != wanted:
             yield f"{name} was {_shown(found)}, is {_shown(wanted)}"
-    values = (outputs.scheme or files.scheme).values_by_name
+    values = outputs.values_for(files)
     if report.mask.get("values") != values:
         yield f"label values were {_shown(report.mask.get('values'))}, are {_shown(values)}"
     for name, path in paths.of(outputs, files.images).items():
@@ -72,14 +76,6 @@ def _changed_inputs(report: CaseReport, files: CaseFiles) -> Iterator[str]:
     label = hash_or_none(files.label) if files.label is not None else None
     if (report.label or {}).get("sha256") != label:
         yield "the label has changed"
-
-
-def hash_or_none(path: Path) -> str | None:
-    """A regular file's SHA-256; None for what is none, as a pipe, and for a file that cannot be read."""
-    try:
-        return sha256_of_image(path)
-    except CaseError:
-        return None
 
 
 def _shown(value: Any) -> str:

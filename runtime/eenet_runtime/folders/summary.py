@@ -16,10 +16,10 @@ from typing import Any, Final
 from eenet_runtime.errors import DatasetError
 from eenet_runtime.files.atomic import is_leftover, sha256_of_file, write_atomically
 from eenet_runtime.files.listing import require_folder
-from eenet_runtime.folders.outcomes import CaseOutcome, FolderRun, Status
+from eenet_runtime.folders.outcomes import CaseOutcome, FolderRun, Status, volume_names
 from eenet_runtime.folders.shards import Shard
 from eenet_runtime.printable import printable
-from eenet_runtime.results.mask_settings import MaskSettings
+from eenet_runtime.results.mask_settings import MaskSettings, PreprocessSettings
 from eenet_runtime.results.report import read_report
 from eenet_runtime.volumes.labels import Region
 
@@ -48,13 +48,15 @@ def remove_summary(output: Path, shard: Shard) -> None:
             (output / f"{summary_name(shard)}{suffix}").unlink(missing_ok=True)
 
 
-def write_summary(run: FolderRun, output: Path, settings: MaskSettings | None = None, bundle_name: str = "") -> None:
+def write_summary(
+    run: FolderRun, output: Path, settings: MaskSettings | PreprocessSettings | None = None, bundle_name: str = ""
+) -> None:
     """Write both summaries of a run.
 
     Args:
         run: the run so far.
         output: the folder of its results.
-        settings: what its masks are made with; None for results that were gathered.
+        settings: what its results are made with; None for results that were gathered.
         bundle_name: the model's name.
 
     Raises:
@@ -126,11 +128,11 @@ def _is_whole(path: Path, sha256: str) -> bool:
         return False
 
 
-def _content(run: FolderRun, settings: MaskSettings | None, bundle_name: str) -> dict[str, Any]:
+def _content(run: FolderRun, settings: MaskSettings | PreprocessSettings | None, bundle_name: str) -> dict[str, Any]:
     counts = {status: sum(outcome.status is status for outcome in run.outcomes) for status in Status}
     return {
         "schema_version": SUMMARY_SCHEMA_VERSION,
-        "bundle": {"id": settings.bundle_id, "name": bundle_name} if settings else None,
+        "bundle": {"id": settings.bundle_id, "name": bundle_name} if isinstance(settings, MaskSettings) else None,
         "settings": asdict(settings) if settings else None,
         "shard": str(run.shard),
         "finished": run.finished,
@@ -163,22 +165,22 @@ def _entry(outcome: CaseOutcome) -> dict[str, Any]:
 
 
 def _to_csv(outcomes: Sequence[CaseOutcome]) -> str:
-    regions = [region.value for region in Region]
+    regions, volumes = [region.value for region in Region], volume_names(outcomes)
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    columns = [f"{region}_ml" for region in regions] + [f"dice_{region}" for region in regions]
+    columns = [f"{name}_ml" for name in volumes] + [f"dice_{region}" for region in regions]
     writer.writerow(["case_id", "status", *columns, "seconds", "warnings", "reason"])
     for outcome in outcomes:
         name, reason = spreadsheet_text(outcome.case_id), spreadsheet_text(outcome.reason)
         if outcome.report is None:
-            writer.writerow([name, outcome.status.value, *[""] * (2 * len(regions) + 2), reason])
+            writer.writerow([name, outcome.status.value, *[""] * (len(columns) + 2), reason])
             continue
         report = outcome.report
-        dice = [report.dice[region] if report.dice else "" for region in regions]
-        volumes = [report.volumes_ml[region] for region in regions]
+        figures = [report.volumes_ml.get(volume, "") for volume in volumes]
+        figures += [report.dice[region] if report.dice else "" for region in regions]
         seconds = round(sum(report.seconds.values()), 3)
         warnings = spreadsheet_text("; ".join(report.warnings))
-        writer.writerow([name, outcome.status.value, *volumes, *dice, seconds, warnings, ""])
+        writer.writerow([name, outcome.status.value, *figures, seconds, warnings, ""])
     return stream.getvalue()
 
 

@@ -25,7 +25,7 @@ from eenet_runtime.heads.series import Way, require_series, stripped_series, way
 from eenet_runtime.heads.stripping.brain_mask import BrainMask, BrainMasker
 from eenet_runtime.heads.stripping.given_masks import StrippedHeads
 from eenet_runtime.heads.stripping.stripper import Stripper
-from eenet_runtime.heads.target import MARGIN_MM, WayBack, inverse, native_pose, target_grid
+from eenet_runtime.heads.target import MARGIN_MM, WayBack, brats_target, inverse, native_pose, target_grid
 from eenet_runtime.volumes.grid import Grid
 from eenet_runtime.volumes.labels import CHANNEL_ORDER, Modality
 from eenet_runtime.volumes.placement import Placement
@@ -50,6 +50,7 @@ class Chain:
         engine: of the registration: `auto`, `native` or `numpy`.
         threads: by default as many as the process may use.
         margin_mm: room round the brain on the network's grid.
+        brats: whether heads are laid on the grid of BraTS instead of one round the brain; its voxels are of 1 mm.
     """
 
     masker: BrainMasker
@@ -60,11 +61,22 @@ class Chain:
     engine: Engine = "auto"
     threads: int | None = None
     margin_mm: float = MARGIN_MM
+    brats: bool = False
 
     @property
     def identity(self) -> dict[str, str]:
         """What results follow from besides the inputs and the network; both engines of registration give one."""
         return {"strip": self.masker_name, "pose": self.pose.value}
+
+    def grid_for(self, brain: BrainMask, t1ce_to_pose: NDArray[np.float64]) -> Grid:
+        """Where the images of a head go, in the pose's world.
+
+        Raises:
+            CaseError: the mask is no brain's.
+        """
+        if self.brats:
+            return brats_target(brain.mask, brain.grid, t1ce_to_pose)
+        return target_grid(brain.mask, brain.grid, t1ce_to_pose, self.spacing_mm, self.margin_mm)
 
     def prepare(self) -> None:
         """Load what the masker needs, where that takes a while; it does so by itself, but later."""
@@ -212,7 +224,7 @@ def lay_out(
     pose_to_t1ce = inverse(examined.t1ce_to_pose)
     with hooks.stage("resample"):
         brain_mask, threads = examined.brain, chain.threads
-        target = target_grid(brain_mask.mask, brain_mask.grid, examined.t1ce_to_pose, chain.spacing_mm, chain.margin_mm)
+        target = chain.grid_for(brain_mask, examined.t1ce_to_pose)
         brain = brain_on(brain_mask, target, pose_to_t1ce, threads)
         greys, images = {}, {}
         for modality in (name for name in CHANNEL_ORDER if name in volumes):

@@ -12,7 +12,10 @@ from typing import Any, Final
 from eenet_runtime._version import __version__
 from eenet_runtime.bundle.manifest import Bundle
 from eenet_runtime.cases.case_files import CaseFiles
-from eenet_runtime.results.mask_settings import MaskSettings
+from eenet_runtime.cases.preprocessing import CaseImages
+from eenet_runtime.printable import printable
+from eenet_runtime.results.mask_settings import MaskSettings, PreprocessSettings
+from eenet_runtime.segmenter.preprocessor import PreprocessedCase
 from eenet_runtime.segmenter.segmentation import Segmentation
 from eenet_runtime.volumes.labels import CHANNEL_ORDER, LabelScheme
 
@@ -53,7 +56,7 @@ class CaseReport:
         settings: what the results follow from besides the inputs, see `MaskSettings`.
         outputs: file and SHA-256 of every result: `mask`, `preview`, `probabilities`.
         mask: name, SHA-256, scheme and label values of the mask.
-        volumes_ml: volumes of ET, TC and WT.
+        volumes_ml: volumes of ET, TC and WT; of the brain where no network was run.
         components: connected components of the whole tumour.
         cleaning: what the post-processing did.
         head_voxels_outside: head voxels that the network did not see.
@@ -179,7 +182,7 @@ def make_report(
     outputs = {name: {"file": file.path.name, "sha256": file.sha256} for name, file in written.items()}
     return CaseReport(
         case_id=segmentation.case_id,
-        inputs=_inputs(segmentation, files),
+        inputs=_inputs(segmentation.images, files),
         label=None if files.label is None else {"file": str(files.label), "sha256": label_sha256},
         bundle={
             "id": bundle.bundle_id,
@@ -216,8 +219,52 @@ def make_report(
     )
 
 
-def _inputs(segmentation: Segmentation, files: CaseFiles) -> dict[str, dict[str, Any]]:
-    volumes = segmentation.images.volumes
+def make_preprocess_report(
+    case: PreprocessedCase,
+    files: CaseFiles,
+    settings: PreprocessSettings,
+    values: dict[str, int],
+    written: Mapping[str, WrittenFile],
+    brain_ml: float,
+    label_sha256: str | None,
+) -> CaseReport:
+    """Gather the report of a case that was registered and stripped; the mask is the brain's, and there is no model.
+
+    Args:
+        case: what was made of it.
+        files: what it was made from.
+        settings: what it was made with.
+        values: what the values of the mask mean.
+        written: the results on disk, `mask` among them.
+        brain_ml: volume of the mask.
+        label_sha256: hash of the case's own label, None where there is none or it cannot be read.
+    """
+    outputs = {name: {"file": file.path.name, "sha256": file.sha256} for name, file in written.items()}
+    return CaseReport(
+        case_id=case.case_id,
+        inputs=_inputs(case.images, files),
+        label=None if files.label is None else {"file": str(files.label), "sha256": label_sha256},
+        bundle={},
+        engine={},
+        settings=asdict(settings),
+        outputs=outputs,
+        mask={**outputs["mask"], "scheme": "brain", "values": values},
+        volumes_ml={"brain": round(brain_ml, 3)},
+        components=1,
+        cleaning={},
+        head_voxels_outside=0,
+        warnings=case.warnings,
+        suspicions=tuple(printable(finding.message) for finding in case.findings if finding.is_suspicion),
+        seconds={stage: round(seconds, 4) for stage, seconds in case.seconds.items()},
+        dice=None,
+        eenet_version=__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        raw=case.facts,
+    )
+
+
+def _inputs(images: CaseImages, files: CaseFiles) -> dict[str, dict[str, Any]]:
+    volumes = images.volumes
     return {
         modality.value: {
             "file": str(files.images[modality].path),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Final
 
 from eenet_runtime.bundle.manifest import Bundle
@@ -53,6 +54,11 @@ def chain_for(settings: RawSettings, spacing_mm: float, pose: str, threads: int 
         raise BundleError(f"pose {pose!r} found, expected one of {', '.join(Pose)}") from None
     masker, name = _masker(settings, threads)
     return Chain(masker, name, turned, spacing_mm, settings.stripped, settings.engine, threads)
+
+
+def brats_chain(settings: RawSettings, spacing_mm: float, pose: str, threads: int | None = None) -> Chain:
+    """The same to the grid of BraTS, whatever a network sees; see `chain_of`."""
+    return replace(chain_for(settings, spacing_mm, pose, threads), brats=True)
 
 
 def require_may_lack(allow_missing: frozenset[Modality]) -> None:
