@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -17,9 +18,13 @@ RowT = TypeVar("RowT", bound=Row)
 
 
 def append_row(lines: Path, row: object) -> None:
-    """Write one row at the end of a file, which is made if it is not there."""
-    with lines.open("a") as stream:
-        stream.write(json.dumps(vars(row)) + "\n")
+    """Write one row at the end of a file, which is made if it is not there; never behind a line that was cut off."""
+    with lines.open("ab+") as stream:
+        if stream.tell():
+            stream.seek(-1, os.SEEK_END)
+            if stream.read(1) != b"\n":
+                stream.write(b"\n")
+        stream.write(json.dumps(vars(row)).encode() + b"\n")
 
 
 def read_rows(lines: Path, kind: type[RowT]) -> list[RowT]:

@@ -96,12 +96,12 @@ class Hooks:
     Attributes:
         stage: entered round every step with its name; may raise to stop the case.
         alone: entered round the strip network, which needs memory and processors for itself.
-        judge: told what speaks against the case so far; raises to refuse it.
+        judge: told what speaks against the case so far, and all figures; raises to refuse it.
     """
 
     stage: Callable[[str], AbstractContextManager[None]] = field(default=lambda name: nullcontext())
     alone: Callable[[], AbstractContextManager[None]] = field(default=lambda: nullcontext())
-    judge: Callable[[tuple[Finding, ...]], object] = field(default=lambda findings: None)
+    judge: Callable[[tuple[Finding, ...], HeadFigures], object] = field(default=lambda findings, figures: None)
 
 
 @dataclass(frozen=True)
@@ -183,25 +183,25 @@ def examine(case_id: str, volumes: Mapping[Modality, Volume], chain: Chain, hook
     way = way_through(volumes, chain)
     stripped = tuple(volumes) if chain.stripped else stripped_series(volumes)
     figures = HeadFigures(sources, stripped, t1ce_spacing_mm=t1ce.grid.spacing_mm)
-    hooks.judge(find_doubts(figures))
+    hooks.judge(find_doubts(figures), figures)
     with _prepared_beside(chain, way) as prepared:
         with hooks.stage("register"):
             aligned = align_series(volumes, chain.engine, chain.threads)
             figures = replace(figures, pairs=aligned.pairs)
-        hooks.judge(find_doubts(figures))
+        hooks.judge(find_doubts(figures), figures)
         masker = StrippedHeads() if way is Way.REGISTERED else chain.masker
         with hooks.alone(), hooks.stage("strip"):
             prepared()
             brain = masker.strip(t1ce, volumes[Modality.T1], aligned.t1ce_to[Modality.T1])
     figures = replace(figures, brain=brain.figures, loop_mm=loop_mm(aligned, _points_of(brain)))
-    hooks.judge(find_doubts(figures))
+    hooks.judge(find_doubts(figures), figures)
     with hooks.stage("pose"):
         fit = find_pose(t1ce, brain.mask, brain.grid, chain.pose, threads=chain.threads, engine=chain.engine)
         # The scanner's own axes may lie obliquely; a network sees heads along the axes of their T1ce.
         t1ce_to_pose = native_pose(t1ce.grid) if chain.pose is Pose.NATIVE else fit.t1ce_to_pose
-    figures = replace(figures, pose=PoseFigures(fit.nmi, fit.sharpness, fit.consensus, fit.scale))
+    figures = replace(figures, pose=PoseFigures(fit.nmi, fit.sharpness, fit.consensus))
     findings = (*find_doubts(figures), *find_two_orientations(CaseImages(case_id, dict(volumes))))
-    hooks.judge(findings)
+    hooks.judge(findings, figures)
     return Examined(way, aligned, brain, t1ce_to_pose, figures, findings)
 
 

@@ -110,7 +110,7 @@ def read_raw(
     if way_through(volumes, chain) is Way.AS_GIVEN:
         facts = {"way": Way.AS_GIVEN.value}
         return OnNetworkGrid(on_one_grid(name, volumes), series.scheme, None, facts, warnings=(_AS_GIVEN,))
-    hooks = Hooks(stage, alone, lambda findings: judge(findings, checks, name))
+    hooks = Hooks(stage, alone, lambda findings, figures: judge(findings, checks, name))
     examined = examine(name, volumes, chain, hooks)
     head = lay_out(name, volumes, examined, chain, hooks)
     slow = any(pair.engine == "numpy" for pair in examined.figures.pairs)

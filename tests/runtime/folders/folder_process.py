@@ -58,7 +58,7 @@ class FolderProcess:
     def finish(self) -> tuple[int, str]:
         """Run it to its end: exit code and what it printed to stderr."""
         process = self.start()
-        errors = process.communicate(timeout=120)[1]
+        errors = process.communicate(timeout=300)[1]
         return process.returncode, errors
 
     def computed(self) -> list[str]:

@@ -22,8 +22,8 @@ from tests.raw_cases import header_registration, write_raw_case
 from tests.runtime.folders.folder_process import FolderProcess, reported
 from tests.strip_stand_in import write_stand_in
 
-NAMES = ["Raw_0", "Raw_1", "Raw_2"]
-KILLS = 4
+NAMES = ["Raw_0", "Raw_1"]
+KILLS = 3
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +40,13 @@ def strip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def raw_run(cases: Path, folder: Path, bundle: Path, strip: Path) -> FolderProcess:
-    """`infer folder --raw` with everything that it can write. A ball is no head: suspicions are warnings here."""
-    options = ("--raw", "--warn", "--strip-bundle", str(strip), "--keep-aligned", "--threads", "1", "--no-head-only")
+    """`infer folder --raw`. A ball is no head: suspicions are warnings here."""
+    options = ("--raw", "--warn", "--strip-bundle", str(strip), "--threads", "1", "--no-head-only")
     return FolderProcess(cases, folder / "out", bundle, folder / "log", options=options)
 
 
 def preprocess_run(cases: Path, folder: Path, strip: Path) -> FolderProcess:
-    options = ("--warn", "--strip-bundle", str(strip), "--threads", "1")
+    options = ("--warn", "--strip-bundle", str(strip), "--threads", "1", "--no-preview")
     return FolderProcess(cases, folder / "out", folder, folder / "log", options=options, command=("preprocess",))
 
 
@@ -74,7 +74,8 @@ def alone(
     code, errors = run.finish()
     assert code == 0, errors
     results = written(run.output)
-    assert len(results) == len(NAMES) * (1 + 1 + 4)
+    # Mask and picture, or brain mask and four images.
+    assert len(results) == len(NAMES) * (2 if request.param == "infer" else 5)
     return run, results
 
 
@@ -152,9 +153,9 @@ def preprocess(cases: Path, output: Path, strip: Path, *options: str) -> Result:
 def test_preprocessed_cases_have_images_of_brats_a_brain_mask_on_the_t1ce_and_a_report(
     by_headers: None, cases: Path, strip: Path, tmp_path: Path
 ) -> None:
-    result = preprocess(cases, tmp_path, strip, "--shard", "1/1")
-    assert result.exit_code == 0, result.output
     case = NAMES[0]
+    result = preprocess(cases / case, tmp_path, strip)
+    assert result.exit_code == 0, result.output
     images = [nib.load(path) for path in sorted((tmp_path / "aligned" / case).iterdir())]
     assert [Path(image.get_filename()).name for image in images] == [
         f"{case}_{name}.nii.gz" for name in ("flair", "t1", "t1ce", "t2")
@@ -173,26 +174,23 @@ def test_preprocessed_cases_have_images_of_brats_a_brain_mask_on_the_t1ce_and_a_
     assert report["raw"]["way"] == "registered and stripped"
     assert report["settings"]["raw"]["pose"] == "sri24"
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert (summary["done"], summary["refused"], summary["bundle"]) == (3, 0, None)
+    assert (summary["done"], summary["refused"], summary["bundle"]) == (1, 0, None)
     assert (tmp_path / "summary.csv").read_text().startswith("case_id,status,brain_ml,")
 
 
 def test_preprocessing_again_keeps_what_is_finished_and_another_pose_makes_it_anew(
     by_headers: None, cases: Path, strip: Path, tmp_path: Path
 ) -> None:
-    one = tmp_path / "one"
-    one.mkdir()
-    (one / NAMES[0]).symlink_to(cases / NAMES[0])
     out = tmp_path / "out"
-    assert preprocess(one / NAMES[0], out, strip).exit_code == 0
+    assert preprocess(cases / NAMES[0], out, strip).exit_code == 0
     before = written(out)
-    assert f"keep {NAMES[0]}" in preprocess(one / NAMES[0], out, strip, "--dry-run").output
-    assert "done before" in preprocess(one / NAMES[0], out, strip).output
+    assert f"keep {NAMES[0]}" in preprocess(cases / NAMES[0], out, strip, "--dry-run").output
+    assert "done before" in preprocess(cases / NAMES[0], out, strip).output
     assert written(out) == before
-    planned = preprocess(one / NAMES[0], out, strip, "--dry-run", "--pose", "native").output
+    planned = preprocess(cases / NAMES[0], out, strip, "--dry-run", "--pose", "native").output
     assert f"compute {NAMES[0]}: raw was" in planned
     (out / "aligned" / NAMES[0] / f"{NAMES[0]}_t2.nii.gz").write_bytes(b"")
-    planned = preprocess(one / NAMES[0], out, strip, "--dry-run").output
+    planned = preprocess(cases / NAMES[0], out, strip, "--dry-run").output
     assert f"{NAMES[0]}_t2.nii.gz is not the file that its report describes" in planned
 
 
