@@ -53,7 +53,7 @@ def segment(request: JobRequest) -> tuple[JobFile, ...]:
 
     found = find_studies(request.images, request.model.site_rules, threads=request.model.threads)
     if len(found.studies) != 1:
-        raise CaseError(f"{len(found.studies)} studies among its images, expected one")
+        raise CaseError(f"{len(found.studies)} studies among its images, expected one", code="bad-input")
     study = found.studies[0].settled({Modality(name): series for name, series in request.choices.items()})
     segment_study_to_files(_warm(request.model), study, request.results)
     return tuple(
