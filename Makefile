@@ -44,9 +44,10 @@ format: $(TEST_VENV)/.installed
 	$(TEST_VENV)/bin/ruff format
 	$(TEST_VENV)/bin/clang-format -i $(CPP_FILES)
 
-# Two workers, a file at a time; then, one by one, what measures seconds or memory and must have the machine to itself.
+# Two workers, a file at a time, slow ones first (tests/conftest.py; by pytest-xdist's own order they would be last);
+# then, one by one, what measures seconds or memory and must have the machine to itself.
 pytest: $(TEST_VENV)/.native
-	$(TEST_VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not alone"
+	$(TEST_VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
 	$(TEST_VENV)/bin/python -m pytest -m alone
 
 # The base install in an environment of its own: proves that the runtime starts without any extra.

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 from eenet_runtime.segmenter.segmenter import Segmenter
+from tests.schema_checks import validated_files
 from tests.synthetic import TINY, TINY_2MM, Head, make_head, write_bundle
 
 # No deadline: a busy machine is not a wrong result. Derandomised: the same commit gives the same verdict.
@@ -24,6 +25,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--require-native", action="store_true", help="fail, rather than skip, native engine tests without eenet_native"
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that hold slow tests: begun last, one of them would keep one worker busy and the other idle.
+
+    Files stay whole, so that the fixtures of a module are made once.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -44,6 +54,13 @@ def _has_gpu() -> bool:
         return False
     count = ctypes.c_int(0)
     return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _files_follow_their_schemas() -> Iterator[None]:
+    """Hold every report, summary and manifest that a test writes in this process against its JSON Schema."""
+    with validated_files():
+        yield
 
 
 @pytest.fixture(scope="session")

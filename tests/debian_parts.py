@@ -1,4 +1,4 @@
-"""Programs of Debian packages that tests hold DICOM against."""
+"""Programs of Debian packages that some tests need beside Python's."""
 
 from __future__ import annotations
 
@@ -7,13 +7,22 @@ import shutil
 
 import pytest
 
+REQUIRE_DEBIAN = "EENET_REQUIRE_DEBIAN"
+_ALSO_THERE = "/usr/sbin:/sbin:/usr/local/sbin"
+"""Where Debian puts the programs of daemons, which is not on every user's path."""
+
 
 def require(program: str, package: str) -> str:
-    """The path of a program; without it the test is skipped, or fails where the machine promised to have it."""
-    path = shutil.which(program)
+    """The path of a program; the test is skipped, or fails where the environment asks for it, if there is none.
+
+    Args:
+        program: its name.
+        package: the Debian package that brings it.
+    """
+    path = shutil.which(program) or shutil.which(program, path=_ALSO_THERE)
     if path is not None:
         return path
-    reason = f"{program} is not installed; Debian's {package} brings it"
-    if os.environ.get("EENET_REQUIRE_DEBIAN"):
-        pytest.fail(reason)
+    reason = f"{program} is not installed (Debian package {package})"
+    if os.environ.get(REQUIRE_DEBIAN):
+        pytest.fail(f"{reason}, and {REQUIRE_DEBIAN} asks for it", pytrace=False)
     pytest.skip(reason)

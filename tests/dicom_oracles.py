@@ -44,8 +44,8 @@ def segments_by_highdicom(path: Path, grid: Grid) -> NDArray[np.uint8]:
 def segments_by_dcmqi(path: Path, folder: Path, grid: Grid) -> NDArray[np.uint8]:
     """Segment numbers on a grid, as dcmqi's segimage2itkimage reads them; into a folder that is made for it."""
     folder.mkdir()
-    command = [program("segimage2itkimage"), "--mergeSegments", "-t", "nii", "-p", "seg", "--outputDirectory", folder]
-    subprocess.run([*command, "--inputDICOM", path], check=True, capture_output=True)
+    reader: list[str | Path] = [program("segimage2itkimage"), "--mergeSegments", "-t", "nii", "-p", "seg"]
+    subprocess.run([*reader, "--outputDirectory", folder, "--inputDICOM", path], check=True, capture_output=True)
     (found,) = folder.glob("seg*.nii.gz")
     image = nib.load(found)
     return on_grid(np.asarray(image.dataobj), image.affine, grid)

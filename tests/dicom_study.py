@@ -83,13 +83,13 @@ def series_of_volume(image: ImageOnGrid, slices_along: str | None = None, **fiel
     spacing = np.linalg.norm(directions, axis=1)
     row, against, normal = directions / spacing[:, None]
     assert np.allclose(np.cross(row, -against), normal, atol=1e-5), "expected three perpendicular axes"
-    corner = matrix @ [0, rows - 1, 0, 1]
+    x, y, z = (float(value) for value in (matrix @ [0, rows - 1, 0, 1])[:3] * _TO_LPS)
     return ImageSeries(
         **{"tags": {}, **fields},
         orientation=[float(round(value, 9)) for value in (*row, *-against)],
         shape=(slices, rows, columns),
         spacing=(float(spacing[2]), float(round(spacing[1], 6)), float(round(spacing[0], 6))),
-        origin=tuple(float(value) for value in corner[:3] * _TO_LPS),
+        origin=(x, y, z),
         image=np.ascontiguousarray(_whole(turned).transpose(2, 1, 0)[:, ::-1]),
     )
 

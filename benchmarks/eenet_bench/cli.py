@@ -54,7 +54,9 @@ def run(
 def compare(
     before: Annotated[Path, typer.Argument(help="results.json of eenet-bench run.")],
     after: Annotated[Path, typer.Argument(help="Another one, of the same machine, preset and cases.")],
-    threshold: Annotated[float, typer.Option(min=0, help="Share from which on a change counts.")] = 0.05,
+    threshold: Annotated[
+        float, typer.Option(metavar="<number>", min=0, help="Share from which on a change counts.")
+    ] = 0.05,
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Compare different machines, presets or cases, too.")
     ] = False,
@@ -73,7 +75,7 @@ def compare(
 def gpu(
     bundle: BundleArgument,
     cases: CasesOption = Path("examples"),
-    repeats: Annotated[int, typer.Option(min=1, help="Timed runs of each engine, after ten.")] = 50,
+    repeats: Annotated[int, typer.Option(metavar="<number>", min=1, help="Timed runs of each engine, after ten.")] = 50,
     require_gpu: Annotated[bool, typer.Option("--require-gpu", help="Fail where there is no GPU.")] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for gpu.json, gpu.md, gpu.html.")
@@ -96,7 +98,9 @@ def gpu(
 @app.command("stages")
 def stages(
     cases: Annotated[Path, typer.Argument(help="Cases in any known layout; the first with a label is measured.")],
-    preset: Annotated[str, typer.Option(help="Geometry of the network that is left out.")] = "eenet-144",
+    preset: Annotated[
+        str, typer.Option(metavar="<preset>", help="Geometry of the network that is left out.")
+    ] = "eenet-144",
     repeats: RoundsOption = 7,
     threads: ThreadsOption = None,
     json_file: JsonOption = None,
@@ -121,9 +125,9 @@ def evaluate(
         typer.Option("--output", "-o", help="Folder for evaluation.html, evaluation.json and evaluation.csv."),
     ] = None,
     ceiling: Annotated[
-        str | None, typer.Option(metavar="PRESET", help="Also show what a perfect network of this preset would get.")
+        str | None, typer.Option(metavar="<preset>", help="Also show what a perfect network of this preset would get.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that share the cases.")] = 1,
+    workers: Annotated[int, typer.Option(metavar="<number>", min=1, help="Processes that share the cases.")] = 1,
 ) -> None:
     """Dice, HD95, sensitivity, specificity and lesion-wise figures of masks (exit code 3 if a case was refused)."""
     from eenet_bench.evaluation.error_pictures import worst_case_pictures
@@ -161,7 +165,7 @@ def brats_agreement(
     python: Annotated[
         Path | None, typer.Option(help="Python that has brats-evaluation (default: this one).", show_default=False)
     ] = None,
-    tolerance: Annotated[float, typer.Option(min=0, help="Largest difference of a figure.")] = 1e-6,
+    tolerance: Annotated[float, typer.Option(metavar="<number>", min=0, help="Largest difference of a figure.")] = 1e-6,
 ) -> None:
     """Hold our figures against the challenges' own package (extra: brats; exit code 4 where one differs)."""
     from eenet_bench.evaluation.brats_agreement import agreement_table, compare_with_package, comparison_text
@@ -186,8 +190,12 @@ def brats_agreement(
 def input_checks(
     cases: Annotated[Path, typer.Argument(help="Sound, complete cases, in any known layout; labels are used.")],
     heads: Annotated[Path | None, typer.Option(help="Folder of single images: real heads, stripped or not.")] = None,
-    max_cases: Annotated[int | None, typer.Option(min=1, help="How many of the cases to use (default: all).")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes; each needs about 1 GB of memory.")] = 1,
+    max_cases: Annotated[
+        int | None, typer.Option(metavar="<number>", min=1, help="How many of the cases to use (default: all).")
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(metavar="<number>", min=1, help="Processes; each needs about 1 GB of memory.")
+    ] = 1,
     json_file: JsonOption = None,
 ) -> None:
     """False alarms and hits of the input checks, on the cases as they are and on the same with known faults."""
@@ -213,9 +221,13 @@ def input_checks(
 def raw_checks(
     cases: Annotated[Path, typer.Argument(help="Sound raw cases of four series, in any known layout; two or more.")],
     lines: Annotated[Path, typer.Option("--lines", help="File of JSON lines: one for each case and variant.")],
-    max_cases: Annotated[int | None, typer.Option(min=1, help="How many of the cases to use (default: all).")] = None,
-    variants: Annotated[str, typer.Option(metavar="NAMES", help="Which, with commas between (default: all).")] = "",
-    pose: Annotated[str, typer.Option(help="Pose that heads are turned to: native, mni152 or sri24.")] = "sri24",
+    max_cases: Annotated[
+        int | None, typer.Option(metavar="<number>", min=1, help="How many of the cases to use (default: all).")
+    ] = None,
+    variants: Annotated[str, typer.Option(metavar="<names>", help="Which, with commas between (default: all).")] = "",
+    pose: Annotated[
+        str, typer.Option(metavar="<pose>", help="Pose that heads are turned to: native, mni152 or sri24.")
+    ] = "sri24",
     threads: ThreadsOption = None,
 ) -> None:
     """Figures and verdicts of raw cases as they are and spoiled, without a network; goes on where it was stopped."""
@@ -237,9 +249,11 @@ def raw_checks(
 def folder(
     bundle: BundleArgument,
     cases: Annotated[Path, typer.Argument(help="Cases, one file for each modality.")],
-    repeats: Annotated[int, typer.Option(min=1, help="Measured rounds, after one that is not.")] = 5,
+    repeats: Annotated[
+        int, typer.Option(metavar="<number>", min=1, help="Measured rounds, after one that is not.")
+    ] = 5,
     threads: ThreadsOption = None,
-    backend: Annotated[str, typer.Option(help="Inference engine, as for eenet-run.")] = "auto",
+    backend: Annotated[str, typer.Option(metavar="<engine>", help="Inference engine, as for eenet-run.")] = "auto",
     json_file: JsonOption = None,
 ) -> None:
     """What a folder run costs, files to files, beside its inferences alone."""
@@ -277,7 +291,7 @@ def missing_modality(
 def peers(
     cases: Annotated[Path, typer.Argument(help="Cases with one file for each modality.")],
     options: PeersOptions,
-    preset: Annotated[str, typer.Option(help="Geometry of the network.")] = "eenet-144",
+    preset: Annotated[str, typer.Option(metavar="<preset>", help="Geometry of the network.")] = "eenet-144",
     weights: Annotated[Path | None, typer.Option(help="Bundle whose weights to take (default: random ones).")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for peers.json and peers.png.")] = None,
 ) -> None:

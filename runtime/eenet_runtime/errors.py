@@ -22,6 +22,9 @@ do. A command line prints it and exits with 2; a bug is any other exception, sho
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any, Final
+
 from eenet_runtime.printable import printable
 
 
@@ -38,7 +41,20 @@ class GeometryError(EENetError):
 
 
 class CaseError(EENetError):
-    """One case is refused; the others of a folder go on."""
+    """One case is refused; the others of a folder go on.
+
+    Attributes:
+        code: the reason in one word that never changes, a key of `eenet_runtime.codes.CODES`.
+    """
+
+    def __init__(self, message: str, *, code: str) -> None:
+        """Refuse a case."""
+        super().__init__(message)
+        self.code = code
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions that cross processes are made again from their positional arguments alone.
+        return partial(type(self), code=self.code), self.args
 
 
 class CaseTimeoutError(CaseError):
@@ -58,7 +74,13 @@ class BundleError(EENetError):
 
 
 class BackendError(EENetError):
-    """An inference engine is missing or cannot run the model."""
+    """An inference engine is missing or cannot run the model.
+
+    Attributes:
+        code: of the case that it is a reason to refuse.
+    """
+
+    code: Final = "engine-failed"
 
 
 class SelfTestError(BackendError):
@@ -70,7 +92,13 @@ class OutputError(EENetError):
 
 
 class ResultPathError(OutputError):
-    """The results of one case cannot be written under its names, where those of others can."""
+    """The results of one case cannot be written under its names, where those of others can.
+
+    Attributes:
+        code: of the case that it is a reason to refuse.
+    """
+
+    code: Final = "result-path"
 
 
 class GatewayError(EENetError):

@@ -33,7 +33,7 @@ ROW: Final = BOX + 20
 LINES: Final = 3
 LETTERS_PER_PIXEL: Final = 1 / 6.2
 MOST_IN_A_ROW: Final = 3
-EVERYBODYS: Final = ("errors", "log", "printable", "_version")
+EVERYBODYS: Final = ("codes", "errors", "log", "printable", "_version")
 """At the bottom of the runtime, for all to use: arrows to them would say nothing and hide the rest."""
 
 STYLE: Final = """

@@ -15,7 +15,7 @@ PARENTS = ("benchmarks", "export", "train", "runtime", "runtime")
 FOLDERS = {room: ROOT / parent / room for room, parent in zip(ROOMS, PARENTS, strict=True)}
 TESTS = dict(zip(ROOMS, ("benchmarks", "export", "train", "gateway", "runtime"), strict=True))
 AT_THE_TOP = {"__init__.py", "cli.py"}
-ALSO_AT_THE_RUNTIMES_TOP = {"errors.py", "log.py", "printable.py", "_version.py"}
+ALSO_AT_THE_RUNTIMES_TOP = {"codes.py", "errors.py", "log.py", "printable.py", "_version.py"}
 
 
 @pytest.mark.parametrize("room", ROOMS)

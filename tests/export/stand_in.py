@@ -1,4 +1,5 @@
-"""An export of a network of two layers in a process of its own, for tests that kill it.
+"""An export of a network of two layers in processes of its own (`tests.warm_starts`), for tests that
+kill it.
 
 What an export leaves when it is killed does not depend on the network, and converting EENet takes half a minute.
 """
@@ -7,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,19 +77,20 @@ def die_in(step: str) -> None:
         setattr(Workshop, "finish", lambda self: die())  # noqa: B010
 
 
-def main() -> None:
-    """Entry point: OUTPUT CASES STEPS [the step in which to die]."""
+def warm() -> None:
+    """Import what an export imports, and nothing more."""
     from eenet_train.network.tensorflow_setup import set_tensorflow_defaults
 
     set_tensorflow_defaults()
-    import tensorflow  # noqa: F401
+    import onnxruntime  # noqa: F401
+    import openvino  # noqa: F401
+    import tf2onnx  # noqa: F401
 
-    sys.stdout.write("exporting\n")
-    sys.stdout.flush()
-    for step in sys.argv[4:]:
+    import eenet_export.bundle.package  # noqa: F401
+
+
+def main(output: str, cases: str, steps: str, *dying: str) -> None:
+    """Export, and die in the steps named last."""
+    for step in dying:
         die_in(step)
-    export_small(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
-
-
-if __name__ == "__main__":
-    main()
+    export_small(Path(output), Path(cases), Path(steps))

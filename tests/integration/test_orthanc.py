@@ -6,15 +6,21 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
+import highdicom as hd
 import numpy as np
 import pytest
 from pydicom import dcmread
+from pydicom.sr.codedict import codes
+from pydicom.uid import UID
 
 from eenet_runtime.dicom.studies import find_studies
 from eenet_runtime.dicom.writing.saving import dataset_bytes, save_dataset
+from eenet_runtime.dicom.writing.secondary_capture import overlay_objects, preview_object
 from eenet_runtime.dicom.writing.seg import SegKind, segment_numbers, segmentation_object
 from eenet_runtime.dicom.writing.source_images import source_images
+from eenet_runtime.dicom.writing.structured_report import report_object
 from eenet_runtime.volumes.labels import Modality
+from eenet_runtime.volumes.measurements import measure
 from tests.dicom_oracles import by_dcm2niix, on_grid, segments_by_dcmqi, segments_by_highdicom
 from tests.dicom_results import MODEL, ResultInputs, identifiers
 from tests.dicom_studies import SIX_SERIES, oblique, write_study
@@ -56,7 +62,7 @@ def test_a_segmentation_comes_back_voxel_by_voxel_in_the_patients_study(
     dataset = segmentation_object(inputs.labels, inputs.source, MODEL, inputs.ids, kind)
     assert dataset is not None
     # Both kinds have one identifier, for they are one result: a PACS of a test's own would keep the first.
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = inputs.ids.uid(f"test-{kind}")
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID(inputs.ids.uid(f"test-{kind}"))
     answer = pacs.post("/instances", dataset_bytes(dataset))
     assert answer["Status"] == "Success"
     (tmp_path / "back.dcm").write_bytes(pacs.get_bytes(f"/instances/{answer['ID']}/file"))
@@ -89,3 +95,29 @@ def test_a_result_that_is_sent_again_is_the_one_that_is_there(
     assert len(contents) == 1
     held = pacs.files(SOPInstanceUID=inputs.ids.uid("seg"))
     assert [dcmread(io.BytesIO(one)).Modality for one in held] == ["SEG"]
+
+
+def test_the_report_and_the_pictures_come_back_in_the_patients_study(
+    inputs: ResultInputs, pacs: OrthancServer, tmp_path: Path
+) -> None:
+    seg = segmentation_object(inputs.labels, inputs.source, MODEL, inputs.ids)
+    measured = measure(inputs.labels, inputs.source.grid)
+    values = np.random.default_rng(0).integers(0, 900, inputs.source.grid.shape)
+    slices = overlay_objects(values, inputs.labels, inputs.source, MODEL, inputs.ids)
+    preview = np.random.default_rng(1).integers(0, 256, (60, 80, 3)).astype(np.uint8)
+    sent = {
+        "SR": [report_object(measured, inputs.source, seg, MODEL, inputs.ids, {"peak": 0.05}, ("a warning",))],
+        "OT": [preview_object(preview, inputs.source, MODEL, inputs.ids), *slices],
+    }
+    for modality, objects in sent.items():
+        for number, dataset in enumerate(objects):
+            save_dataset(dataset, tmp_path / f"{modality}{number}.dcm")
+            pacs.store(tmp_path / f"{modality}{number}.dcm")
+    assert pacs.get("/statistics")["CountStudies"] == 1
+    (report,) = pacs.files(SOPInstanceUID=inputs.ids.uid("report"))
+    (tmp_path / "report.dcm").write_bytes(report)
+    groups = hd.sr.srread(tmp_path / "report.dcm").content.get_volumetric_roi_measurement_groups()
+    volumes = [group.get_measurements(name=codes.SCT.Volume)[0].value for group in groups]
+    assert volumes == [round(measured.volumes_ml[name], 3) for name in ("NCR", "ED", "ET")]
+    shown = [dcmread(io.BytesIO(file)) for file in pacs.files(SeriesInstanceUID=inputs.ids.uid("overlay-series"))]
+    assert {one.InstanceNumber: one.PixelData for one in shown} == {one.InstanceNumber: one.PixelData for one in slices}

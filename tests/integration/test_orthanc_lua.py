@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from pydicom import dcmread
+from pydicom.uid import UID
 
 from tests.debian_parts import require
 from tests.orthanc_server import OrthancServer
@@ -63,7 +64,7 @@ def test_a_stable_study_gets_its_results_once_and_again_when_an_image_comes(
         assert (spool / "log.txt").read_text() == said
         # Another image does, and since it is one more of a stack it is refused: the old results stay.
         other = dcmread(io.BytesIO(kept))
-        other.SOPInstanceUID = other.file_meta.MediaStorageSOPInstanceUID = f"{other.SOPInstanceUID}.1"
+        other.SOPInstanceUID = other.file_meta.MediaStorageSOPInstanceUID = UID(f"{other.SOPInstanceUID}.1")
         other.save_as(tmp_path / "other.dcm")
         pacs.store(tmp_path / "other.dcm")
         assert "refused" in wait_for(pacs, spool, 3)

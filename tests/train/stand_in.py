@@ -1,4 +1,5 @@
-"""A small training for tests: easy cases, four layers for EENet, what a run left, and a script for another process.
+"""A small training for tests: easy cases, four layers for EENet, what a run left, and a program that tests start in
+processes of their own (`tests.warm_starts`).
 
 The rules of a run do not depend on the network, and tracing EENet takes most of a minute. The stand-in has what makes
 a resumed run differ from another: dropout, whose random state no weight file holds, and batch norm.
@@ -7,7 +8,6 @@ a resumed run differ from another: dropout, whose random state no weight file ho
 from __future__ import annotations
 
 import csv
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,15 @@ def saved_weights(run: RunFolder) -> list[np.ndarray]:
     return [np.asarray(weight) for weight in keras.saving.load_model(run.model, compile=False).get_weights()]
 
 
-def main(kind: str, cases: Path, output: Path) -> None:
+def warm() -> None:
+    """Import what a training imports, and nothing more."""
+    from eenet_train.network.tensorflow_setup import set_tensorflow_defaults
+
+    set_tensorflow_defaults()
+    import eenet_train.fit.fit  # noqa: F401
+
+
+def main(kind: str, cases: str, output: str) -> None:
     """Train on one device or two.
 
     Args:
@@ -112,11 +120,9 @@ def main(kind: str, cases: Path, output: Path) -> None:
         cases: folder for the samples.
         output: the run; it goes on where it stopped.
     """
-    from eenet_train.fit import fit as room
-    from eenet_train.network.tensorflow_setup import set_tensorflow_defaults
-
-    set_tensorflow_defaults()
     import tensorflow as tf
+
+    from eenet_train.fit import fit as room
 
     if kind == "killable":
         setattr(room, "build_eenet", build_stand_in)  # noqa: B010
@@ -133,8 +139,4 @@ def main(kind: str, cases: Path, output: Path) -> None:
         share: dict[str, Any] = {"accumulate": 2} if kind == "averaged" else {"devices": 2}
         settings = short_settings(steps=16, recipe=short_recipe() if kind == "whole recipe" else plain, **share)
     print("training", flush=True)  # noqa: T201
-    room.fit(easy_dataset(cases), output, settings, resume=True)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+    room.fit(easy_dataset(Path(cases)), Path(output), settings, resume=True)

@@ -34,18 +34,24 @@ CacheOption = Annotated[
         show_default=False,
     ),
 ]
-MinutesOption = Annotated[float | None, typer.Option(min=0, help="Stop after the epoch in which this time has passed.")]
+MinutesOption = Annotated[
+    float | None, typer.Option(metavar="<minutes>", min=0, help="Stop after the epoch in which this time has passed.")
+]
 
 
 @app.command("phantom")
 def phantom(
     output: Annotated[Path, typer.Argument(help="Folder for the cases; cases already there are kept.")],
-    cases: Annotated[int, typer.Option(min=1, help="How many.")] = 10,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the set: same seed, same cases.")] = 0,
+    cases: Annotated[int, typer.Option(metavar="<number>", min=1, help="How many.")] = 10,
+    seed: Annotated[int, typer.Option(metavar="<number>", min=0, help="Seed of the set: same seed, same cases.")] = 0,
     layout: Annotated[PhantomLayout, typer.Option(help="Names, channels and label values.")] = PhantomLayout.BRATS2020,
     difficulty: Annotated[Difficulty, typer.Option(help="How clear tumours and images are.")] = Difficulty.STANDARD,
-    first_index: Annotated[int, typer.Option(min=0, help="Number of the first case of the set.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Processes; each needs about 1 GB of memory, raw 1.3 GB.")] = 1,
+    first_index: Annotated[
+        int, typer.Option(metavar="<number>", min=0, help="Number of the first case of the set.")
+    ] = 0,
+    workers: Annotated[
+        int, typer.Option(metavar="<number>", min=1, help="Processes; each needs about 1 GB of memory, raw 1.3 GB.")
+    ] = 1,
     raw: Annotated[
         bool,
         typer.Option("--raw", help="Heads with skull, face and neck, each series on a grid of its own; truth beside."),
@@ -56,7 +62,7 @@ def phantom(
     turn: Annotated[
         tuple[float, float],
         typer.Option(
-            metavar="DEGREES MM",
+            metavar="<degrees> <mm>",
             help="With --raw: how far the headers of T1, T2 and FLAIR may be wrong beside the head's motion.",
         ),
     ] = (0.0, 0.0),
@@ -102,7 +108,9 @@ def phantom(
 @app.command("check")
 def check(
     data: Annotated[Path, typer.Argument(help="Cases in any known layout.")],
-    workers: Annotated[int, typer.Option(min=1, help="Processes; each needs about 0.6 GB of memory.")] = 1,
+    workers: Annotated[
+        int, typer.Option(metavar="<number>", min=1, help="Processes; each needs about 0.6 GB of memory.")
+    ] = 1,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write everything to this file.")] = None,
 ) -> None:
     """Tell what a data set holds and all that would stop a training (exit code 3 if anything would)."""

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 
 BundleArgument = Annotated[Path, typer.Argument(help="Bundle made by eenet-export.")]
 BackendsOption = Annotated[
-    str, typer.Option(metavar="NAMES", help="Engines, with commas between them (default: all).", show_default=False)
+    str, typer.Option(metavar="<names>", help="Engines, with commas between them (default: all).", show_default=False)
 ]
 CasesOption = Annotated[Path, typer.Option(help="Cases in any known layout.")]
-ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Threads (default: as many as usable).")]
-RoundsOption = Annotated[int, typer.Option(min=1, help="Measured rounds, after a warm-up.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option(metavar="<number>", min=1, help="Threads (default: as many as usable).")
+]
+RoundsOption = Annotated[int, typer.Option(metavar="<number>", min=1, help="Measured rounds, after a warm-up.")]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Also write everything to this file.")]
 
 
@@ -41,8 +43,9 @@ class MasksOptions:
     labels: Annotated[
         str | None,
         typer.Option(
+            metavar="<scheme>",
             help="Label values of the masks: brats2020 (ET = 4), brats2023 (ET = 3) or msd "
-            "(default: told by the report beside a mask, otherwise as in the truth)."
+            "(default: told by the report beside a mask, otherwise as in the truth).",
         ),
     ] = None
 
@@ -64,18 +67,25 @@ class RunOptions:
     backends: Annotated[
         str,
         typer.Option(
-            metavar="NAMES", help="Engines, with commas between them, such as keras,openvino,onnxruntime:fp16."
+            metavar="<names>", help="Engines, with commas between them, such as keras,openvino,onnxruntime:fp16."
         ),
     ] = ""
     repeats: RoundsOption = 12
-    max_cases: Annotated[int, typer.Option(min=1, help="How many of the cases to measure.")] = 2
+    max_cases: Annotated[int, typer.Option(metavar="<number>", min=1, help="How many of the cases to measure.")] = 2
     time_limit: Annotated[
-        float, typer.Option(min=0, help="Seconds after which no further round begins, once there are three.")
+        float,
+        typer.Option(
+            metavar="<seconds>", min=0, help="Seconds after which no further round begins, once there are three."
+        ),
     ] = 120.0
     threads: ThreadsOption = None
     parity: Annotated[bool, typer.Option(help="Compare what the engines compute.")] = True
-    max_difference: Annotated[float, typer.Option(min=0, help="Largest difference of a probability in FP32.")] = 1e-2
-    min_dice: Annotated[float, typer.Option(min=0, max=1, help="Smallest Dice between two masks.")] = 0.995
+    max_difference: Annotated[
+        float, typer.Option(metavar="<number>", min=0, help="Largest difference of a probability in FP32.")
+    ] = 1e-2
+    min_dice: Annotated[
+        float, typer.Option(metavar="<number>", min=0, max=1, help="Smallest Dice between two masks.")
+    ] = 0.995
 
     def settings(self) -> RunSettings:
         """The same for the library."""
@@ -99,14 +109,14 @@ class PeersOptions:
     """What `peers` measures."""
 
     rounds: RoundsOption = 5
-    max_cases: Annotated[int, typer.Option(min=1, help="How many of the cases to measure.")] = 1
+    max_cases: Annotated[int, typer.Option(metavar="<number>", min=1, help="How many of the cases to measure.")] = 1
     threads: ThreadsOption = None
     avx2: Annotated[bool, typer.Option("--avx2", help="Keep the engines from AVX-512, as far as they can be.")] = False
     monai_python: Annotated[
         Path | None, typer.Option(help="Python that has MONAI and PyTorch (default: this one).", show_default=False)
     ] = None
     pipelines: Annotated[
-        str, typer.Option(metavar="NAMES", help="Which; all stay in memory, 13 GB with eenet-144.")
+        str, typer.Option(metavar="<names>", help="Which; all stay in memory, 13 GB with eenet-144.")
     ] = "keras,onnx,monai,auto,openvino"
 
     def settings(self) -> PeersSettings:

@@ -136,7 +136,9 @@ def read_mask_and_truth(predictions: Path, case: TrueLabel, scheme: LabelScheme 
     path = _mask_path(predictions, case.case_id)
     truth_scheme = case.scheme or scheme
     if truth_scheme is None:
-        raise CaseError(f"{case.path}: its name does not tell the label values; say them with --labels")
+        raise CaseError(
+            f"{case.path}: its name does not tell the label values; say them with --labels", code="label-scheme"
+        )
     truth, grid = read_labels(case.path, truth_scheme)
     return MaskAndTruth(_read_mask(path, scheme or _reported_scheme(path) or truth_scheme, grid), truth, grid)
 
@@ -202,7 +204,7 @@ def _mask_path(predictions: Path, case_id: str) -> Path:
     for path in candidates:
         if is_there(path):
             return path
-    raise CaseError(f"{candidates[0]}: file not found; the case has no mask")
+    raise CaseError(f"{candidates[0]}: file not found; the case has no mask", code="no-mask")
 
 
 def _read_mask(path: Path, scheme: LabelScheme, grid: Grid) -> NDArray[np.uint8]:
@@ -212,7 +214,8 @@ def _read_mask(path: Path, scheme: LabelScheme, grid: Grid) -> NDArray[np.uint8]
     if not turned.matches(grid):
         raise CaseError(
             f"{path}: the mask lies on another grid ({stored_grid.describe()}) than the truth ({grid.describe()}): "
-            f"{turned.difference(grid)}"
+            f"{turned.difference(grid)}",
+            code="grid-mismatch",
         )
     return mask
 
@@ -227,4 +230,6 @@ def _reported_scheme(mask: Path) -> LabelScheme | None:
         values = {label: int(described["values"][label.name]) for label in (Label.NCR, Label.ED, Label.ET)}
         return LabelScheme(str(described["scheme"]), values[Label.NCR], values[Label.ED], values[Label.ET])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CaseError(f"{path}: not a report of eenet-run ({error}); say the label values with --labels") from error
+        raise CaseError(
+            f"{path}: not a report of eenet-run ({error}); say the label values with --labels", code="label-scheme"
+        ) from error

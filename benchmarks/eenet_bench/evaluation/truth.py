@@ -68,7 +68,11 @@ def find_truth(folder: Path) -> Truth:
     if not labels:
         return _label_files(folder, found.refused)
     without = [
-        RefusedCase(case.case_id, f"{next(iter(case.images.values())).path.parent}: case {case.case_id} has no label")
+        RefusedCase(
+            case.case_id,
+            f"{next(iter(case.images.values())).path.parent}: case {case.case_id} has no label",
+            "no-label",
+        )
         for case in found.cases
         if case.label is None
     ]
@@ -83,7 +87,9 @@ def read_labels(path: Path, scheme: LabelScheme) -> tuple[NDArray[np.uint8], Gri
     """
     volume = read_volume(path)
     if volume.data.ndim != 3:
-        raise CaseError(f"{path}: {volume.data.shape[3]} channels found, expected one 3D label volume")
+        raise CaseError(
+            f"{path}: {volume.data.shape[3]} channels found, expected one 3D label volume", code="channel-count"
+        )
     return scheme.from_file(volume.data, str(path)), volume.grid
 
 
@@ -113,7 +119,8 @@ def _label_files(folder: Path, refused: Sequence[RefusedCase]) -> Truth:
             listing = list_folder(waiting.pop())
         except OSError as error:
             where = Path(str(error.filename))
-            unreadable.append(RefusedCase(where.name, f"{where}: the folder cannot be read ({error.strerror})"))
+            reason = f"{where}: the folder cannot be read ({error.strerror})"
+            unreadable.append(RefusedCase(where.name, reason, "unreadable-folder"))
             continue
         waiting += [path for path in listing.folders if not is_link(path)]
         for file in listing.files:
@@ -130,7 +137,7 @@ def _label_files(folder: Path, refused: Sequence[RefusedCase]) -> Truth:
         )
     counts = Counter(label.case_id for label in labels)
     doubles = [
-        RefusedCase(case_id, f"{folder}: {count} label files for case {case_id} found, expected one")
+        RefusedCase(case_id, f"{folder}: {count} label files for case {case_id} found, expected one", "label-twice")
         for case_id, count in counts.items()
         if count > 1
     ]

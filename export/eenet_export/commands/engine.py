@@ -40,10 +40,17 @@ def engine(
     precision: Annotated[EnginePrecision, typer.Option(help="Precision of the arithmetic.")] = EnginePrecision.FP16,
     compute_capability: Annotated[
         list[str] | None,
-        typer.Option(help="tensorrt-rtx: where it shall run, such as 8.6; repeat it (default: 8.0 and newer)."),
+        typer.Option(
+            metavar="<capability>",
+            help="tensorrt-rtx: where it shall run, such as 8.6; repeat it (default: 8.0 and newer).",
+        ),
     ] = None,
-    workspace_gb: Annotated[float, typer.Option(help="Scratch memory in GiB that a layer may take.")] = 4.0,
-    opt_level: Annotated[int, typer.Option(min=0, max=5, help="tensorrt: how long to search for kernels.")] = 3,
+    workspace_gb: Annotated[
+        float, typer.Option(metavar="<number>", help="Scratch memory in GiB that a layer may take.")
+    ] = 4.0,
+    opt_level: Annotated[
+        int, typer.Option(metavar="<number>", min=0, max=5, help="tensorrt: how long to search for kernels.")
+    ] = 3,
     hardware_compatibility: Annotated[
         Compatibility, typer.Option(help="tensorrt: what else than this GPU it may run on; may be slower.")
     ] = Compatibility.NONE,

@@ -24,7 +24,8 @@ def onnx(
     export: ExportOptions,
     gate: GateOptions,
     precision: Annotated[
-        list[Precision] | None, typer.Option(help="Graphs to make besides fp32: fp16, int8; repeat it.")
+        list[Precision] | None,
+        typer.Option(metavar="<fp32|fp16|int8>", help="Graphs to make besides fp32: fp16, int8; repeat it."),
     ] = None,
 ) -> None:
     """Export to ONNX; nothing gets the final name that does not agree with the oracle (exit code 4)."""

@@ -37,7 +37,7 @@ class GateOptions:
     """What the agreement is measured on, and whether it must prove something."""
 
     cases: Annotated[Path, typer.Option("--cases", help="Cases on which the agreement is measured.")]
-    max_cases: Annotated[int, typer.Option(min=1, help="How many of the cases to measure.")] = 2
+    max_cases: Annotated[int, typer.Option(metavar="<number>", min=1, help="How many of the cases to measure.")] = 2
     allow_unproven: Annotated[
         bool,
         typer.Option(
@@ -60,11 +60,27 @@ class ExportOptions:
 
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle, a new folder.")]
     weights: Annotated[StoredWeights, typer.Option(help="Precision of the weights on disk.")] = StoredWeights.FP32
-    preset: Annotated[str | None, typer.Option(help="Geometry of a Keras file (default: the one it fits).")] = None
-    name: Annotated[str, typer.Option(help="Name of the model (default: the folder's).")] = ""
-    note: Annotated[str, typer.Option(help="A sentence for the manifest, for example what the model is not for.")] = ""
-    min_tumour_ml: Annotated[float, typer.Option(min=0, help="Default for the runtime: drop smaller components.")] = 0
-    min_enhancing_ml: Annotated[float, typer.Option(min=0, help="Default for the runtime: ET below becomes NCR.")] = 0
+    preset: Annotated[
+        str | None, typer.Option(metavar="<preset>", help="Geometry of a Keras file (default: the one it fits).")
+    ] = None
+    name: Annotated[str, typer.Option(metavar="<name>", help="Name of the model (default: the folder's).")] = ""
+    note: Annotated[
+        str,
+        typer.Option(metavar="<sentence>", help="A sentence for the manifest, for example what the model is not for."),
+    ] = ""
+    min_tumour_ml: Annotated[
+        float, typer.Option(metavar="<ml>", min=0, help="Default for the runtime: drop smaller components.")
+    ] = 0
+    min_enhancing_ml: Annotated[
+        float, typer.Option(metavar="<ml>", min=0, help="Default for the runtime: ET below becomes NCR.")
+    ] = 0
+    head_only: Annotated[
+        bool,
+        typer.Option(
+            "--head-only/--no-head-only",
+            help="Default for the runtime: mask voxels in which all images are exactly 0 become background.",
+        ),
+    ] = True
     pose: Annotated[
         Pose | None,
         typer.Option(help="Which way the training's heads lie, for raw heads (default: what the training says)."),
@@ -86,7 +102,7 @@ class ExportOptions:
             engine=engine,
             max_cases=gate.max_cases,
             limits=gate.limits(),
-            postprocessing=PostprocessingSettings(self.min_tumour_ml, self.min_enhancing_ml),
+            postprocessing=PostprocessingSettings(self.min_tumour_ml, self.min_enhancing_ml, self.head_only),
             note=self.note,
             pose=self.pose,
         )

@@ -15,7 +15,9 @@ def strip(
     ] = None,
     head: Annotated[
         list[Path] | None,
-        typer.Option(help="T1-weighted head with its skull to measure on, besides synthetic ones; repeat it."),
+        typer.Option(
+            metavar="<path>", help="T1-weighted head with its skull to measure on, besides synthetic ones; repeat it."
+        ),
     ] = None,
 ) -> None:
     """Convert deepbet's two networks; nothing gets the final name that does not agree with PyTorch (exit code 4)."""

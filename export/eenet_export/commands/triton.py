@@ -11,7 +11,9 @@ import typer
 def triton(
     bundle: Annotated[Path, typer.Argument(help="The bundle.")],
     repository: Annotated[Path, typer.Argument(help="Model repository of a Triton server; may hold other models.")],
-    name: Annotated[str, typer.Option("--name", help="Name of the model (default: the bundle's).")] = "",
+    name: Annotated[
+        str, typer.Option("--name", metavar="<name>", help="Name of the model (default: the bundle's).")
+    ] = "",
     public_key: Annotated[
         Path | None, typer.Option("--public-key", help="Refuse a bundle that is not signed with this key (PEM).")
     ] = None,

@@ -61,6 +61,12 @@ class CaseFiles:
     label: Path | None = None
 
     @property
+    def paths(self) -> tuple[Path, ...]:
+        """Every file of the case, its label last, each once."""
+        label = () if self.label is None else (self.label,)
+        return tuple(dict.fromkeys((*(source.path for source in self.images.values()), *label)))
+
+    @property
     def missing(self) -> tuple[Modality, ...]:
         """The modalities that the case lacks, in channel order."""
         return tuple(modality for modality in Modality if modality not in self.images)

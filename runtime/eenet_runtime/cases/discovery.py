@@ -17,6 +17,7 @@ from typing import Final, TypeAlias
 from eenet_runtime.cases.case_files import CaseFiles, ImageSource, NameParts, scheme_of_words, split_name
 from eenet_runtime.cases.dataset_json import DatasetDescription, read_dataset_json
 from eenet_runtime.cases.missing_modality import may_lack
+from eenet_runtime.codes import Reason
 from eenet_runtime.errors import DatasetError
 from eenet_runtime.files.listing import FoundFile, in_words, is_link, is_there, list_folder, look_at, require_folder
 from eenet_runtime.files.nifti import nifti_stem
@@ -34,10 +35,22 @@ _TOLD: Final = 4
 
 @dataclass(frozen=True)
 class RefusedCase:
-    """A case that was found but cannot be used, with the reason in one line."""
+    """A case that was found but cannot be used.
+
+    Attributes:
+        case_id: the case's name.
+        reason: why, in one line.
+        code: of the first reason, a key of `eenet_runtime.codes.CODES`.
+    """
 
     case_id: str
     reason: str
+    code: str
+
+    @staticmethod
+    def because_of(case_id: str, problems: Sequence[Reason]) -> RefusedCase:
+        """The case, refused for all of these, the first of which gives the code."""
+        return RefusedCase(case_id, "; ".join(problem.text for problem in problems), problems[0].code)
 
 
 @dataclass(frozen=True)
@@ -135,7 +148,8 @@ def _search(top: Path, rules: _Rules) -> Iterator[_Found]:
         except OSError as error:
             if folder == top:
                 raise
-            yield RefusedCase(folder.name, f"{folder}: the folder cannot be read ({error.strerror or error})")
+            reason = f"{folder}: the folder cannot be read ({error.strerror or error})"
+            yield RefusedCase(folder.name, reason, "unreadable-folder")
             continue
         below = list(listing.folders)
         if listing.files and folder.name.lower() not in _LABEL_FOLDERS:
@@ -145,7 +159,7 @@ def _search(top: Path, rules: _Rules) -> Iterator[_Found]:
                 else:
                     yield entry
         for lost in listing.lost:
-            yield RefusedCase(lost.path.name, f"{lost.path}: {lost.obstacle}")
+            yield RefusedCase.because_of(lost.path.name, in_words([lost]))
         for path in sorted(below, reverse=True):
             waiting.append((path, os.path.realpath(path) if is_link(path) else f"{real}/{path.name}"))
 
@@ -190,22 +204,25 @@ def _named_case(
 ) -> CaseFiles | RefusedCase:
     labels = [file for file, parts in files if parts.is_label]
     images: dict[Modality, FoundFile] = {}
-    problems: list[str] = []
+    problems: list[Reason] = []
     for file, parts in files:
         if parts.modality is None:
             continue
         first = images.setdefault(parts.modality, file)
         if first is not file:
-            problems.append(
+            second = (
                 f"{file.path}: a second file for {parts.modality.value} found beside {first.path.name}, expected one"
             )
+            problems.append(Reason("modality-twice", second))
     missing = [modality for modality in Modality if modality not in images]
     if not may_lack(missing, rules.allow_missing):
         found = ", ".join(sorted(file.path.name for file in images.values()))
         names = " and ".join(modality.value for modality in missing)
-        problems.append(f"{folder}: {names} missing for case {case_id}; found only {found}")
+        lacking = f"{folder}: {names} missing for case {case_id}; found only {found}"
+        problems.append(Reason("missing-modality", lacking))
     if len(labels) > 1:
-        problems.append(f"{labels[1].path}: a second label file found beside {labels[0].path.name}, expected one")
+        second = f"{labels[1].path}: a second label file found beside {labels[0].path.name}, expected one"
+        problems.append(Reason("label-twice", second))
     sources = {modality: ImageSource(file.path) for modality, file in images.items()}
     case = CaseFiles(
         case_id, sources, scheme_of_words({parts.word for _, parts in files}), labels[0].path if labels else None
@@ -224,7 +241,7 @@ def _described_cases(
             description = _read_description(description_path, rules)
         except DatasetError as error:
             for case_id in dict.fromkeys([*by_channel, *(nifti_stem(file.path) for file in single)]):
-                yield RefusedCase(case_id, str(error))
+                yield RefusedCase(case_id, str(error), "bad-dataset-json")
             return
     for case_id, files in by_channel.items():
         yield _numbered_case(case_id, files, description, folder, rules)
@@ -245,27 +262,28 @@ def _numbered_case(
     rules: _Rules,
 ) -> CaseFiles | RefusedCase:
     channels: dict[int, FoundFile] = {}
-    problems: list[str] = []
+    problems: list[Reason] = []
     for index, file in files:
         first = channels.setdefault(index, file)
         if first is not file:
-            problems.append(
-                f"{file.path}: a second file for channel {index} found beside {first.path.name}, expected one"
-            )
+            second = f"{file.path}: a second file for channel {index} found beside {first.path.name}, expected one"
+            problems.append(Reason("modality-twice", second))
     if description is None:
         numbers = ", ".join(f"_{index:04d}" for index in sorted(channels))
-        problems.append(
+        unnamed = (
             f"{folder}: channels {numbers} found without a dataset.json that names them; numbered channels are not "
             "guessed"
         )
-        return RefusedCase(case_id, "; ".join([*problems, *in_words(channels.values())]))
+        problems.append(Reason("no-dataset-json", unnamed))
+        return RefusedCase.because_of(case_id, [*problems, *in_words(channels.values())])
     missing = {index: name for index, name in enumerate(description.channels) if index not in channels}
     if not may_lack(missing.values(), rules.allow_missing):
         names = " and ".join(f"_{index:04d} ({name.value})" for index, name in missing.items())
-        problems.append(f"{folder}: {names} missing for case {case_id}")
+        problems.append(Reason("missing-modality", f"{folder}: {names} missing for case {case_id}"))
     extra = [file for index, file in channels.items() if index >= len(description.channels)]
     if extra:
-        problems.append(f"{folder}: {extra[0].path.name} has no name in dataset.json for case {case_id}")
+        unnamed = f"{folder}: {extra[0].path.name} has no name in dataset.json for case {case_id}"
+        problems.append(Reason("unnamed-channel", unnamed))
     images = {name: ImageSource(channels[i].path) for i, name in enumerate(description.channels) if i in channels}
     labels = _described_labels(folder, case_id, rules)
     case = CaseFiles(case_id, images, description.scheme, labels[0].path if labels else None)
@@ -283,7 +301,7 @@ def _stacked_case(file: FoundFile, description: DatasetDescription, rules: _Rule
 
 
 def _case_or_refusal(
-    case: CaseFiles, images: Sequence[FoundFile], labels: Sequence[FoundFile], problems: Sequence[str]
+    case: CaseFiles, images: Sequence[FoundFile], labels: Sequence[FoundFile], problems: Sequence[Reason]
 ) -> CaseFiles | RefusedCase:
     """The case, or everything that speaks against it.
 
@@ -294,11 +312,12 @@ def _case_or_refusal(
     twins = _same_file(case)
     if not problems and twins is not None:
         first, second = twins
-        problems = [
+        same = (
             f"{case.images[second].path}: the same file as {case.images[first].path.name}, given as {second.value} and "
             f"as {first.value}; expected two images"
-        ]
-    return RefusedCase(case.case_id, "; ".join(problems)) if problems else case
+        )
+        problems = [Reason("duplicate", same)]
+    return RefusedCase.because_of(case.case_id, problems) if problems else case
 
 
 def _description_candidates(folder: Path) -> Iterator[Path]:
@@ -362,6 +381,5 @@ def _refused_together(folder: Path, name: str, cases: Sequence[CaseFiles | Refus
     ]
     if len(cases) > _TOLD:
         told.append(f"and {len(cases) - _TOLD} more")
-    return RefusedCase(
-        name, f"{folder}: {len(cases)} cases have the name {name}, rename all but one: {'; '.join(told)}"
-    )
+    reason = f"{folder}: {len(cases)} cases have the name {name}, rename all but one: {'; '.join(told)}"
+    return RefusedCase(name, reason, "same-name")

@@ -159,15 +159,21 @@ def _by_modality(
     if not isinstance(case, Mapping):
         raise CaseError(
             f"case {name}: a {type(case).__name__} found, expected CaseFiles, a Study or a mapping from modalities to "
-            "images"
+            "images",
+            code="bad-input",
         )
     found: dict[Modality, ImageInput] = {}
     for word, image in case.items():
         modality = MODALITY_WORDS.get(str(word).lower())
         if modality is None:
-            raise CaseError(f"case {name}: unknown modality {word!r}; known names: {', '.join(MODALITY_WORDS)}")
+            raise CaseError(
+                f"case {name}: unknown modality {word!r}; known names: {', '.join(MODALITY_WORDS)}",
+                code="unknown-modality",
+            )
         if modality in found:
-            raise CaseError(f"case {name}: {modality.value} is given twice, the second time as {word!r}")
+            raise CaseError(
+                f"case {name}: {modality.value} is given twice, the second time as {word!r}", code="modality-twice"
+            )
         found[modality] = image
     require_modalities(name, found, allow_missing)
     return {modality: found[modality] for modality in CHANNEL_ORDER if modality in found}
@@ -182,13 +188,16 @@ def _volume(image: ImageInput, modality: Modality) -> Volume:
         return volume_of_array(_array(image.data, f"{source}: its voxels"), image.affine, source)
     if not isinstance(image, SpatialImage):
         raise CaseError(
-            f"{modality.value}: a {type(image).__name__} found, expected a path, an ImageArray or a nibabel image"
+            f"{modality.value}: a {type(image).__name__} found, expected a path, an ImageArray or a nibabel image",
+            code="bad-input",
         )
     source = f"{modality.value} (nibabel image)"
     try:
         data = np.asanyarray(image.dataobj)
     except (OSError, EOFError, ValueError, zlib.error, ImageDataError, ImageFileError) as error:
-        raise CaseError(f"{source}: its voxels cannot be read ({type(error).__name__})") from error
+        raise CaseError(
+            f"{source}: its voxels cannot be read ({type(error).__name__})", code="unreadable-file"
+        ) from error
     header = image.header if isinstance(image.header, nib.Nifti1Header) else None
     return volume_of_array(data, image.affine, source, header)
 
@@ -208,21 +217,26 @@ def volume_of_array(
         CaseError: no real numbers, no 3D image, or an affine that gives no orientation.
     """
     if not (np.issubdtype(data.dtype, np.integer) or np.issubdtype(data.dtype, np.floating)):
-        raise CaseError(f"{source}: voxels of type {data.dtype} found, expected integers or real numbers")
+        raise CaseError(
+            f"{source}: voxels of type {data.dtype} found, expected integers or real numbers", code="voxel-type"
+        )
     while data.ndim > 3 and data.shape[-1] == 1:
         data = data[..., 0]
     if data.ndim != 3 or 0 in data.shape:
         raise CaseError(
-            f"{source}: an array of {' x '.join(map(str, data.shape)) or 'no'} voxels found, expected a 3D image"
+            f"{source}: an array of {' x '.join(map(str, data.shape)) or 'no'} voxels found, expected a 3D image",
+            code="not-3d",
         )
     if affine is None:
-        raise CaseError(f"{source}: no affine found, so the orientation of the head is unknown")
+        raise CaseError(f"{source}: no affine found, so the orientation of the head is unknown", code="bad-affine")
     given = _array(affine, f"{source}: its affine")
     if given.dtype.kind not in "iuf":
-        raise CaseError(f"{source}: an affine of type {given.dtype} found, expected 4 x 4 real numbers")
+        raise CaseError(
+            f"{source}: an affine of type {given.dtype} found, expected 4 x 4 real numbers", code="bad-affine"
+        )
     matrix = given.astype(np.float64)
     if matrix.shape != (4, 4):
-        raise CaseError(f"{source}: an affine of shape {matrix.shape} found, expected 4 x 4")
+        raise CaseError(f"{source}: an affine of shape {matrix.shape} found, expected 4 x 4", code="bad-affine")
     check_affine(matrix, source)
     grid = Grid((data.shape[0], data.shape[1], data.shape[2]), matrix)
     return Volume(
@@ -237,7 +251,7 @@ def _array(data: object, what: str) -> NDArray[Any]:
     try:
         return np.asarray(data)
     except (TypeError, ValueError) as error:  # lists of unequal length, for example
-        raise CaseError(f"{what} cannot be read as an array ({type(error).__name__})") from error
+        raise CaseError(f"{what} cannot be read as an array ({type(error).__name__})", code="bad-input") from error
 
 
 def _stored_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

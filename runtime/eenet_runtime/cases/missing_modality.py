@@ -11,6 +11,7 @@ from collections.abc import Collection
 from typing import Final
 
 from eenet_runtime.bundle.manifest import Bundle
+from eenet_runtime.codes import Reason
 from eenet_runtime.errors import BundleError, CaseError
 from eenet_runtime.volumes.labels import Modality
 
@@ -40,7 +41,7 @@ def require_modalities(case_id: str, found: Collection[Modality], allow_missing:
     names = " and no ".join(modality.value for modality in missing)
     allowed = " or ".join(modality.value for modality in MAY_BE_MISSING if modality in allow_missing)
     expected = f"all four modalities, or all but {allowed}" if allowed else "all four modalities"
-    raise CaseError(f"case {case_id}: no {names} found, expected {expected}")
+    raise CaseError(f"case {case_id}: no {names} found, expected {expected}", code="missing-modality")
 
 
 def require_trained_for(bundle: Bundle, allow_missing: Collection[Modality]) -> None:
@@ -60,10 +61,14 @@ def require_trained_for(bundle: Bundle, allow_missing: Collection[Modality]) -> 
         )
 
 
-def missing_warnings(missing: Collection[Modality]) -> tuple[str, ...]:
+def missing_warnings(missing: Collection[Modality]) -> tuple[Reason, ...]:
     """What every result of a case in degraded mode says; nothing for a complete case."""
     return tuple(
-        f"degraded mode: the {modality.value} is missing and the network was given zeros for it; expect a worse mask"
+        Reason(
+            "degraded-mode",
+            f"degraded mode: the {modality.value} is missing and the network was given zeros for it; expect a worse "
+            "mask",
+        )
         for modality in Modality
         if modality in missing
     )

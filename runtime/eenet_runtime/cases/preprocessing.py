@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eenet_runtime.cases.case_files import CaseFiles, ImageSource
+from eenet_runtime.codes import Reason
 from eenet_runtime.errors import CaseError
 from eenet_runtime.files.nifti import Volume, read_volume
 from eenet_runtime.files.orientation_forms import qform_grid
@@ -72,7 +73,7 @@ class NetworkInput:
     volume: NDArray[np.float32]
     placement: Placement
     head_voxels_outside: int
-    warnings: tuple[str, ...]
+    warnings: tuple[Reason, ...]
 
 
 def read_case(files: CaseFiles, threads: int | None = None) -> CaseImages:
@@ -113,7 +114,8 @@ def read_series(files: CaseFiles, threads: int | None = None) -> dict[Modality, 
             volume = _channel(files, volume, source)
         elif volume.data.ndim != 3:
             raise CaseError(
-                f"{source.path}: {volume.data.shape[3]} channels found, expected one 3D image of {modality.value}"
+                f"{source.path}: {volume.data.shape[3]} channels found, expected one 3D image of {modality.value}",
+                code="channel-count",
             )
         volumes[modality] = volume
     return volumes
@@ -133,7 +135,8 @@ def on_one_grid(case_id: str, volumes: Mapping[Modality, Volume]) -> CaseImages:
             raise CaseError(
                 f"{volume.source}: {modality.value} lies on another grid ({volume.grid.describe()}) "
                 f"than t1 ({reference.describe()}): {turned[modality].grid.difference(reference)}"
-                f"{_other_form(volume, volumes[Modality.T1])}; register and resample the four images first"
+                f"{_other_form(volume, volumes[Modality.T1])}; register and resample the four images first",
+                code="grid-mismatch",
             )
     return CaseImages(case_id, turned)
 
@@ -246,13 +249,14 @@ def read_label_like(files: CaseFiles, reference: Volume, modality: Modality) -> 
         modality: which of the case's images that is, for messages.
     """
     if files.label is None:
-        raise CaseError(f"{reference.source}: the case {files.case_id} has no label file")
+        raise CaseError(f"{reference.source}: the case {files.case_id} has no label file", code="no-label")
     volume, grid = read_volume(files.label), reference.grid
     turned = _turned_like(volume, grid)
     if volume.data.ndim != 3 or not turned.grid.matches(grid):
         raise CaseError(
             f"{files.label}: the label lies on another grid ({volume.grid.describe()}) "
-            f"than {modality.value} ({grid.describe()}): {turned.grid.difference(grid)}"
+            f"than {modality.value} ({grid.describe()}): {turned.grid.difference(grid)}",
+            code="label-grid",
         )
     return files.scheme.from_file(turned.data, str(files.label))
 
@@ -262,7 +266,10 @@ def _channel(files: CaseFiles, stacked: Volume, source: ImageSource) -> Volume:
     expected = sum(other.path == source.path for other in files.images.values())
     found = stacked.data.shape[3] if stacked.data.ndim == 4 else 1
     if stacked.data.ndim != 4 or found != expected:
-        raise CaseError(f"{source.path}: {found} channel{'s' * (found != 1)} found, expected a 4D file of {expected}")
+        raise CaseError(
+            f"{source.path}: {found} channel{'s' * (found != 1)} found, expected a 4D file of {expected}",
+            code="channel-count",
+        )
     return replace(
         stacked, source=f"{stacked.source} (channel {source.channel})", data=stacked.data[..., source.channel]
     )
@@ -282,14 +289,17 @@ def _turned_like(volume: Volume, grid: Grid) -> Volume:
     return replace(volume, data=data, grid=turned)
 
 
-def _warnings(images: CaseImages, placement: Placement, outside: int, preset: GeometryPreset) -> tuple[str, ...]:
+def _warnings(images: CaseImages, placement: Placement, outside: int, preset: GeometryPreset) -> tuple[Reason, ...]:
     warnings = []
     if outside:
-        warnings.append(f"{outside} head voxels lie outside the network's box and are background in the mask")
+        unseen = f"{outside} head voxels lie outside the network's box and are background in the mask"
+        warnings.append(Reason("head-outside", unseen))
     if placement.resamples:
         spacing = " x ".join(map(millimetres, images.grid.spacing_mm))
-        warnings.append(f"resampled from {spacing} mm to the network's {preset.spacing_mm:g} mm and back")
+        resampled = f"resampled from {spacing} mm to the network's {preset.spacing_mm:g} mm and back"
+        warnings.append(Reason("resampled", resampled))
     header = images.reference.header
     if int(header["qform_code"]) == 0 and int(header["sform_code"]) == 0:
-        warnings.append("the T1 header gives no orientation (qform and sform code 0); NIfTI's default was taken")
+        unoriented = "the T1 header gives no orientation (qform and sform code 0); NIfTI's default was taken"
+        warnings.append(Reason("no-orientation", unoriented))
     return tuple(warnings)

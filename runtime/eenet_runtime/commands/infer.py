@@ -63,6 +63,14 @@ def infer_folder(
         str, typer.Option(metavar="<i/n>", help="Do one part of the folder: i/n, from 1/n to n/n.")
     ] = "1/1",
     html: Annotated[bool, typer.Option("--html", help="Write index.html, a page over all cases.")] = False,
+    trust_timestamps: Annotated[
+        bool,
+        typer.Option(
+            "--trust-timestamps",
+            help="Believe that a file whose size, time and inode are as they were is the file it was: a quick restart. "
+            "Give it from the first run on.",
+        ),
+    ] = False,
     watching: WatchOptions = WatchOptions(),
 ) -> None:
     """Segment every case of a folder; a bad case is reported and the others go on (exit code 3).
@@ -83,6 +91,7 @@ def infer_folder(
         watch=watch,
         html=html,
         aligned=raw.allows("--keep-aligned", keep_aligned),
+        trust_timestamps=trust_timestamps,
     )
     if dry_run:
         _show_plan(folder, output, model, engine, raw, settings)
@@ -141,12 +150,14 @@ def _show_plan(
     raw: RawOptions,
     settings: FolderSettings,
 ) -> None:
+    from eenet_runtime.codes import in_brackets
     from eenet_runtime.folders.folder import plan_folder
     from eenet_runtime.printable import printable
 
     mask_settings = model.planned(engine, model.opened(), raw.settings())
     for case in plan_folder(folder, output, settings, mask_settings, model.missing()):
-        typer.echo(printable(f"{case.action} {case.case_id}{f': {case.why}' if case.why else ''}"))
+        why = f": {case.why}" if case.why else ""
+        typer.echo(printable(f"{case.action} {case.case_id}{why}{in_brackets(case.code)}"))
 
 
 @infer.command("case")

@@ -7,6 +7,7 @@ import time
 
 import typer
 
+from eenet_runtime.codes import in_brackets
 from eenet_runtime.folders.outcomes import CaseOutcome
 from eenet_runtime.printable import printable
 from eenet_runtime.results.report import CaseReport
@@ -62,8 +63,10 @@ def tell_warnings(report: CaseReport) -> None:
 
 
 def tell_refusal(outcome: CaseOutcome) -> None:
-    """One line on stderr for a case that was refused."""
-    typer.echo(printable(f"refused {outcome.case_id}: {outcome.reason}"), err=True)
+    """One line on stderr for a case without a mask."""
+    typer.echo(
+        printable(f"{outcome.status.value} {outcome.case_id}: {outcome.reason}{in_brackets(outcome.code)}"), err=True
+    )
 
 
 def _in_short(outcome: CaseOutcome) -> str:

@@ -63,11 +63,11 @@ def stack_geometry(
             one than the other slices have; slices are missing, there twice, irregular, or sheared (gantry tilt).
     """
     if len(frames) < 2:
-        raise CaseError(f"{source}: {len(frames)} slice found, expected a stack")
+        raise CaseError(f"{source}: {len(frames)} slice found, expected a stack", code="irregular-slices")
     for frame, name in zip(frames, names, strict=True):
         if frame.position is None or frame.orientation is None or frame.pixel_spacing is None:
             missing = "position" if frame.position is None else "spacing" if frame.orientation else "orientation"
-            raise CaseError(f"{source}: {name} has no {missing}, expected one in every slice")
+            raise CaseError(f"{source}: {name} has no {missing}, expected one in every slice", code="irregular-slices")
     row, column = _directions(frames, names, source)
     spacing = _in_plane_spacing(frames, names, source)
     normal = np.cross(row, column)
@@ -99,12 +99,16 @@ def _directions(
     if apart[worst] > ORIENTATION_TOLERANCE:
         raise CaseError(
             f"{source}: {names[worst]} is turned against {names[0]} (cosines differ by {apart[worst]:.2g}), expected "
-            "one stack of parallel slices"
+            "one stack of parallel slices",
+            code="irregular-slices",
         )
     row, column = cosines[0, :3], cosines[0, 3:]
     lengths = np.linalg.norm(row), np.linalg.norm(column)
     if max(abs(length - 1) for length in lengths) > _UNIT_TOLERANCE or abs(row @ column) > _UNIT_TOLERANCE:
-        raise CaseError(f"{source}: {names[0]} has an orientation that is no pair of perpendicular directions")
+        raise CaseError(
+            f"{source}: {names[0]} has an orientation that is no pair of perpendicular directions",
+            code="irregular-slices",
+        )
     return row / lengths[0], column / lengths[1]
 
 
@@ -112,11 +116,14 @@ def _in_plane_spacing(frames: Sequence[Frame], names: Sequence[str], source: str
     spacings = np.array([frame.pixel_spacing for frame in frames], dtype=np.float64)
     first = spacings[0]
     if not (spacings > 0).all():
-        raise CaseError(f"{source}: a voxel size of 0 mm or less found, expected two sizes")
+        raise CaseError(f"{source}: a voxel size of 0 mm or less found, expected two sizes", code="irregular-slices")
     apart = (np.abs(spacings - first) / first).max(axis=1)
     worst = int(apart.argmax())
     if apart[worst] > ORIENTATION_TOLERANCE:
-        raise CaseError(f"{source}: {names[worst]} has other voxel sizes than {names[0]}, expected one grid")
+        raise CaseError(
+            f"{source}: {names[worst]} has other voxel sizes than {names[0]}, expected one grid",
+            code="irregular-slices",
+        )
     return float(first[0]), float(first[1])
 
 
@@ -127,7 +134,10 @@ def _regular_step(along: NDArray[np.float64], names: Sequence[str], source: str)
     measure = step if step > 0 else float(steps.max())
     twice = int(steps.argmin())
     if measure <= 0 or steps[twice] < SPACING_TOLERANCE * measure:
-        raise CaseError(f"{source}: {names[twice + 1]} lies where {names[twice]} does, expected each slice once")
+        raise CaseError(
+            f"{source}: {names[twice + 1]} lies where {names[twice]} does, expected each slice once",
+            code="irregular-slices",
+        )
     apart = np.abs(steps - step) / step
     worst = int(apart.argmax())
     if apart[worst] > SPACING_TOLERANCE:
@@ -136,7 +146,8 @@ def _regular_step(along: NDArray[np.float64], names: Sequence[str], source: str)
         gap = f"{missing} missing" if whole else "irregular"
         raise CaseError(
             f"{source}: {steps[worst]:.4g} mm between {names[worst]} and {names[worst + 1]}, expected {step:.4g} mm as "
-            f"elsewhere ({gap})"
+            f"elsewhere ({gap})",
+            code="irregular-slices",
         )
     return step
 
@@ -153,7 +164,8 @@ def _check_line(
     if shear > _SHEAR_TOLERANCE:
         raise CaseError(
             f"{source}: slices are shifted against each other by {shear * step:.3g} mm a slice (a tilted gantry), "
-            f"expected {names[-1]} straight above {names[0]}"
+            f"expected {names[-1]} straight above {names[0]}",
+            code="irregular-slices",
         )
     places = slices[0] + np.arange(len(slices))[:, None] * per_slice
     drift = np.linalg.norm(slices - places, axis=1)
@@ -161,5 +173,6 @@ def _check_line(
     if drift[worst] > _DRIFT_TOLERANCE * step:
         raise CaseError(
             f"{source}: {names[worst]} lies {drift[worst]:.3g} mm from its place in the stack, expected at most "
-            f"{_DRIFT_TOLERANCE * step:.3g} mm"
+            f"{_DRIFT_TOLERANCE * step:.3g} mm",
+            code="irregular-slices",
         )

@@ -13,8 +13,9 @@ import warnings
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-_ITEM_TAGS: Final = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
-"""An item of a sequence, (FFFE,E000), in both byte orders."""
+_ITEM: Final = b"\xfe\xff\x00\xe0"
+"""An item of a sequence, (FFFE,E000), in the usual byte order, and in the other one."""
+_ITEM_BIG: Final = b"\xff\xfe\xe0\x00"
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class GuardedReader(io.RawIOBase):
         wanted = left if size is None or size < 0 else min(size, left)
         self._count(wanted)
         found = self._raw.read(wanted)
-        self._items += sum(found.count(tag) for tag in _ITEM_TAGS)
+        self._items += found.count(_ITEM) + found.count(_ITEM_BIG)
         if self._items > self._limits.items:
             raise HeaderTooLargeError(f"more than {self._limits.items} items of sequences")
         return found

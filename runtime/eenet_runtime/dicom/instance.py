@@ -9,6 +9,7 @@ from typing import BinaryIO, Final, Protocol, cast
 
 from pydicom import dcmread
 from pydicom.filereader import _read_file_meta_info
+from pydicom.tag import Tag
 from pydicom.uid import UID
 
 from eenet_runtime.dicom.enhanced import PER_FRAME, SHARED, frames_of_enhanced
@@ -94,6 +95,9 @@ _KEYWORDS: Final = [
     "TriggerTime",
     "ContentTime",
 ]
+_TAGS: Final = tuple(Tag(keyword) for keyword in _KEYWORDS)
+"""Looked up once: for pydicom a keyword is a search in its dictionary, for each file again."""
+_TAGS_OF_ENHANCED: Final = (*_TAGS, Tag(SHARED), Tag(PER_FRAME))
 _MOST_FRAMES: Final = 20_000
 
 
@@ -224,7 +228,7 @@ def _parse(source: InstanceSource, reader: GuardedReader, raw: BinaryIO) -> Inst
     if syntax == DEFLATED:
         raise NotReadableError("deflated transfer syntax, expected any other")
     raw.seek(0)
-    flat = HeaderValues(dcmread(reader, stop_before_pixels=True, specific_tags=list(_KEYWORDS)))
+    flat = HeaderValues(dcmread(reader, stop_before_pixels=True, specific_tags=list(_TAGS)))
     sop_class = flat.text("SOPClassUID")
     frames_announced = flat.whole("NumberOfFrames") or 1
     if not 1 <= frames_announced <= _MOST_FRAMES:
@@ -233,8 +237,7 @@ def _parse(source: InstanceSource, reader: GuardedReader, raw: BinaryIO) -> Inst
     values = flat
     if enhanced:
         raw.seek(0)
-        wanted = [*_KEYWORDS, SHARED, PER_FRAME]
-        values = HeaderValues(dcmread(reader, stop_before_pixels=True, specific_tags=wanted))
+        values = HeaderValues(dcmread(reader, stop_before_pixels=True, specific_tags=list(_TAGS_OF_ENHANCED)))
     frames = frames_of_enhanced(values, frames_announced) if enhanced else (_only_frame(values),)
     return _facts(source, syntax, values, frames)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from eenet_runtime.dicom.studies import FoundStudies, Study
 from eenet_runtime.dicom.study_files import StudyOutputs, clear, segment_study_to_files
-from eenet_runtime.errors import CaseError, DatasetError, ResultPathError
+from eenet_runtime.errors import CaseError, DatasetError
 from eenet_runtime.results.report import CaseReport
 from eenet_runtime.segmenter.segmenter import Segmenter
 from eenet_runtime.volumes.labels import Modality
@@ -75,20 +75,22 @@ def segment_studies(
         What became of each, in order.
 
     Raises:
-        BackendError, BundleError, OutputError: no study can be done.
+        BackendError, BundleError: no study can be done.
+        OutputError: the same; or, as ResultPathError, files of a study lie where results would go.
     """
     folders = folders_of(found, output)
+    # An earlier run may have found other studies here: none of its results shall look like one of this run's.
+    for folder in {output, *output.glob("study-*"), *folders.values()}:
+        clear(found.studies, folder)
     segmenter: Segmenter | None = None
     try:
         for study in found.studies:
             folder = folders[study.number]
             try:
-                # Before the model is loaded: a refused study costs nothing, and leaves no earlier result behind.
-                clear(study, folder)
-                study.chosen(allow_missing)
+                study.chosen(allow_missing)  # before the model is loaded: a refused study costs nothing
                 segmenter = segmenter or load()
                 yield StudyOutcome(study, folder, segment_study_to_files(segmenter, study, folder, outputs))
-            except (CaseError, ResultPathError) as error:
+            except CaseError as error:
                 yield StudyOutcome(study, folder, reason=str(error))
     finally:
         if segmenter is not None:

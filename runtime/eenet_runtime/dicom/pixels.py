@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -48,7 +49,9 @@ def read_series(series: Series, threads: int | None = None) -> Volume:
     ordered = [series.slices[index] for index in geometry.order]
     scalings = np.array([(piece.frame.slope, piece.frame.intercept) for piece in ordered])
     if not (np.abs(scalings[:, 0]) > 0).all():
-        raise CaseError(f"{series.source}: a rescale slope of 0 found, expected one that keeps the image")
+        raise CaseError(
+            f"{series.source}: a rescale slope of 0 found, expected one that keeps the image", code="pixel-format"
+        )
     data = np.empty(geometry.grid.shape, _dtype(pixels, scalings), order="F")
     places: dict[int, list[tuple[int, Slice]]] = {}
     for place, piece in enumerate(ordered):
@@ -67,15 +70,19 @@ def _read_file(wanted: list[tuple[int, Slice]], data: NDArray[Any], source: str)
     try:
         with instance.source.open() as raw:
             content = raw.read(_WHOLE_FILE.header_bytes + 1)
-            raw.seek(0)
-            frames = _decode(GuardedReader(raw, _WHOLE_FILE), instance, [piece.frame.index for _, piece in wanted])
+        reader = GuardedReader(io.BytesIO(content), _WHOLE_FILE)
+        frames = _decode(reader, instance, [piece.frame.index for _, piece in wanted])
     except ImportError as error:
-        raise CaseError(f"{source}: {error.msg}") from error
+        raise CaseError(f"{source}: {error.msg}", code="unknown-compression") from error
     except OSError as error:
-        raise CaseError(f"{source}: {name} cannot be read ({error.strerror or 'input error'})") from error
+        raise CaseError(
+            f"{source}: {name} cannot be read ({error.strerror or 'input error'})", code="unreadable-file"
+        ) from error
     # Decoders raise whatever they like on damaged pixels, and quote what they found.
     except Exception as error:
-        raise CaseError(f"{source}: {name} has pixels that are damaged, truncated or not as announced") from error
+        raise CaseError(
+            f"{source}: {name} has pixels that are damaged, truncated or not as announced", code="damaged-pixels"
+        ) from error
     for (place, piece), frame in zip(wanted, frames, strict=True):
         plane = frame[::-1].T
         if data.dtype.kind == "f":
@@ -109,11 +116,18 @@ def _decode(reader: GuardedReader, instance: Instance, indices: Sequence[int]) -
 
 def _check_format(pixels: PixelFormat, source: str) -> None:
     if pixels.samples != 1 or pixels.photometric not in _GREY:
-        raise CaseError(f"{source}: {pixels.samples} samples a pixel in colours found, expected grey MR images")
+        raise CaseError(
+            f"{source}: {pixels.samples} samples a pixel in colours found, expected grey MR images", code="pixel-format"
+        )
     if pixels.bits_allocated not in (8, 16, 32) or not 0 < pixels.bits_stored <= pixels.bits_allocated:
-        raise CaseError(f"{source}: {pixels.bits_stored} bits of {pixels.bits_allocated} a pixel, expected 8 to 32")
+        raise CaseError(
+            f"{source}: {pixels.bits_stored} bits of {pixels.bits_allocated} a pixel, expected 8 to 32",
+            code="pixel-format",
+        )
     if pixels.high_bit != pixels.bits_stored - 1:
-        raise CaseError(f"{source}: high bit {pixels.high_bit} found, expected {pixels.bits_stored - 1}")
+        raise CaseError(
+            f"{source}: high bit {pixels.high_bit} found, expected {pixels.bits_stored - 1}", code="pixel-format"
+        )
 
 
 def _dtype(pixels: PixelFormat, scalings: NDArray[np.float64]) -> np.dtype[Any]:

@@ -105,13 +105,13 @@ class StudySegmentation:
         """What computed it."""
         return model_identity(self.segmentation.provenance)
 
-    @cached_property
-    def identifiers(self) -> ResultIdentifiers:
-        """Unique identifiers that follow from the inputs, the model and the settings, and from nothing else."""
+    def identifiers(self, kind: SegKind = SegKind.BINARY) -> ResultIdentifiers:
+        """Unique identifiers that follow from the inputs, the model, the settings and the kind alone."""
         sources = {piece.instance.sop_uid for one in self.chosen.values() for piece in one.series.slices}
         settings = self.settings
         fixed = {
             **self.model.settings,
+            "seg": kind.value,
             "artifact": settings.artifact,
             "checks": settings.checks,
             "postprocessing": repr(sorted(settings.postprocessing.items())),
@@ -146,7 +146,7 @@ class StudySegmentation:
 
     def objects(self, outputs: DicomOutputs = DicomOutputs()) -> dict[str, Any]:
         """The DICOM objects as pydicom data sets, by name; see `save_dicom`."""
-        source, model, identifiers = self.source, self.model, self.identifiers
+        source, model, identifiers = self.source, self.model, self.identifiers(outputs.seg)
         made: dict[str, Any] = {}
         seg = segmentation_object(self.labels, source, model, identifiers, outputs.seg)
         if seg is not None:
@@ -176,9 +176,13 @@ class StudySegmentation:
         head = self.segmentation.head
         return None if head is None else self._like_source(head.native_brain)
 
+    @cached_property
+    def preview(self) -> bytes:
+        """The picture, as the bytes of a PNG. It names no case: a study's number is another one in another tree."""
+        return render_preview(self.segmentation)
+
     def _preview(self) -> NDArray[np.uint8]:
-        png = render_preview(self.segmentation)
-        return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+        return np.asarray(Image.open(io.BytesIO(self.preview)).convert("RGB"))
 
     def _like_source(self, volume: NDArray[Any]) -> NDArray[Any]:
         """A volume on the grid of `reference`, which may be the T1's, in the order of the T1ce's series."""
@@ -187,7 +191,8 @@ class StudySegmentation:
             name = self.chosen[Modality.T1CE].series.source
             raise CaseError(
                 f"{name}: its grid ({self.source.grid.describe()}) is not the mask's ({grid.describe()}), "
-                "expected files that have not changed"
+                "expected files that have not changed",
+                code="changed-file",
             )
         return turned
 
@@ -213,7 +218,9 @@ def segment_study(
     """
     chosen = study.chosen(segmenter.allow_missing)
     if Modality.T1CE not in chosen:
-        raise CaseError(f"study {study.number}: no t1ce found, expected one: results refer to its images")
+        raise CaseError(
+            f"study {study.number}: no t1ce found, expected one: results refer to its images", code="missing-modality"
+        )
     segmentation = segmenter.segment(
         study, cancel=cancel, time_limit_s=time_limit_s, keep_probabilities=keep_probabilities
     )

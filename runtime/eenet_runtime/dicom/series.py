@@ -82,16 +82,21 @@ class Series:
         """
         found = self.geometry_or_obstacle
         if isinstance(found, str):
-            raise CaseError(found)
+            raise CaseError(found, code="irregular-slices")
         return found
 
     def _geometry(self) -> StackGeometry:
         pixels = self.first.pixels
         rows, columns = pixels.rows, pixels.columns
         if not (0 < rows <= _LONGEST_AXIS and 0 < columns <= _LONGEST_AXIS):
-            raise CaseError(f"{self.source}: slices of {columns} x {rows} voxels, expected at most {_LONGEST_AXIS}")
+            raise CaseError(
+                f"{self.source}: slices of {columns} x {rows} voxels, expected at most {_LONGEST_AXIS}",
+                code="irregular-slices",
+            )
         if rows * columns * len(self.slices) > _MOST_VOXELS:
-            raise CaseError(f"{self.source}: more than {_MOST_VOXELS} voxels announced, expected a head")
+            raise CaseError(
+                f"{self.source}: more than {_MOST_VOXELS} voxels announced, expected a head", code="irregular-slices"
+            )
         frames = [piece.frame for piece in self.slices]
         return stack_geometry(frames, [piece.name for piece in self.slices], rows, columns, self.source)
 

@@ -94,7 +94,7 @@ class Study:
                 named, with its candidates.
         """
         if self.problem:
-            raise CaseError(f"study {self.number}: {self.problem}")
+            raise CaseError(f"study {self.number}: {self.problem}", code="two-patients")
         found, lacking = {}, []
         for answer in self.answers:
             if answer.chosen is not None:
@@ -102,7 +102,10 @@ class Study:
             elif answer.answer is Answer.AMBIGUOUS or answer.role not in allow_missing:
                 lacking.append(answer.in_words)
         if lacking:
-            raise CaseError(f"study {self.number}: {'; '.join(lacking)}")
+            words = f"study {self.number}: {'; '.join(lacking)}"
+            if any(answer.answer is Answer.AMBIGUOUS for answer in self.answers):
+                raise CaseError(words, code="ambiguous-series")
+            raise CaseError(words, code="missing-modality")
         return found
 
     def read_volumes(

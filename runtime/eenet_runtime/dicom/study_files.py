@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,8 +14,8 @@ from eenet_runtime.dicom.studies import Study
 from eenet_runtime.errors import OutputError, ResultPathError
 from eenet_runtime.files.atomic import make_output_folder, remove_leftovers, sha256_of_file, write_atomically
 from eenet_runtime.files.nifti import labels_to_bytes
-from eenet_runtime.results.preview import render_preview
 from eenet_runtime.results.report import CaseReport, WrittenFile, make_report
+from eenet_runtime.results.report_entries import SeriesEntry
 from eenet_runtime.segmenter.probability_maps import probability_maps_to_bytes
 from eenet_runtime.segmenter.segmentation import Stopwatch
 from eenet_runtime.segmenter.segmenter import Segmenter
@@ -70,7 +70,8 @@ def segment_study_to_files(
         ResultPathError: the folder is the study's own.
         OutputError: something could not be written; no result is left in the folder.
     """
-    clear(study, folder)
+    clear([study], folder)
+    make_output_folder(folder)
     try:
         result = segment_study(segmenter, study, keep_probabilities=outputs.dicom.probabilities)
         return write_study(segmenter, result, folder, outputs)
@@ -79,17 +80,18 @@ def segment_study_to_files(
         raise
 
 
-def clear(study: Study, folder: Path) -> None:
-    """Make the folder and remove what an earlier run left in it.
+def clear(studies: Iterable[Study], folder: Path) -> None:
+    """Remove from a folder what an earlier run left in it; nothing where there is no such folder.
 
     Raises:
-        ResultPathError: a file of the study lies in it, which a result might replace.
-        OutputError: it cannot be made or written, or an earlier result cannot be removed.
+        ResultPathError: a file of a study lies in it, which a result might replace.
+        OutputError: an earlier result cannot be removed.
     """
     place = folder.resolve()
-    if any(path.resolve().parent == place for path in _files_of(study)):
-        raise ResultPathError(f"{folder}: files of the study lie here, expected another folder for its results")
-    make_output_folder(folder)
+    if any(path.resolve().parent == place for study in studies for path in _files_of(study)):
+        raise ResultPathError(f"{folder}: files of a study lie here, expected another folder for results")
+    if not folder.is_dir():
+        return
     remove_leftovers(folder, is_result)
     if left := _remove(folder):
         raise OutputError(left[0])
@@ -108,7 +110,7 @@ def write_study(
         written["mask"] = _write(folder / MASK, content)
     if outputs.preview:
         with watch.stage("preview"):
-            written["preview"] = _write(folder / PREVIEW, render_preview(segmentation, case_id=segmentation.case_id))
+            written["preview"] = _write(folder / PREVIEW, result.preview)
     if outputs.dicom.probabilities and segmentation.probabilities is not None:
         with watch.stage("probabilities"):
             maps = probability_maps_to_bytes(segmentation.probabilities, segmentation.reference)
@@ -139,14 +141,16 @@ def _inputs(result: StudySegmentation) -> dict[str, dict[str, Any]]:
     """The series that were used and why; by number, for their names and identifiers are the patient's."""
     volumes = result.segmentation.images.volumes
     return {
-        modality.value: {
-            "series": decision.series.label,
-            "slices": len(decision.series.slices),
-            "confidence": str(decision.confidence),
-            "reasons": [str(reason) for reason in decision.reasons],
-            "chosen": _why(result, modality),
-            "sha256": volumes[modality].sha256,
-        }
+        modality.value: asdict(
+            SeriesEntry(
+                series=decision.series.label,
+                slices=len(decision.series.slices),
+                confidence=str(decision.confidence),
+                reasons=tuple(str(reason) for reason in decision.reasons),
+                chosen=_why(result, modality),
+                sha256=volumes[modality].sha256,
+            )
+        )
         for modality, decision in _in_order(result.chosen)
     }
 

@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol
 
 from isal import igzip, isal_zlib
 
+from eenet_runtime.codes import Reason
 from eenet_runtime.errors import CaseError
 
 _GZIP_MAGIC: Final = b"\x1f\x8b"
@@ -149,10 +150,11 @@ def open_input(path: Path, limits: ReadLimits = DEFAULT_LIMITS, digest: Digest |
             found = os.fstat(raw.fileno())
             _check_kind(path, found.st_mode)
             if found.st_size == 0:
-                raise CaseError(f"{path}: the file is empty, expected a NIfTI file")
+                raise CaseError(f"{path}: the file is empty, expected a NIfTI file", code="empty-file")
             if found.st_size > limits.file_bytes:
                 raise CaseError(
-                    f"{path}: {found.st_size} bytes on disk, expected a head MRI of at most {limits.file_bytes}"
+                    f"{path}: {found.st_size} bytes on disk, expected a head MRI of at most {limits.file_bytes}",
+                    code="too-large",
                 )
             file = InputFile(path, raw, limits, digest)
         yield file
@@ -197,14 +199,19 @@ class _HashedFile:
         while self.read(_CHUNK_BYTES):
             pass
         if self._passed != self.size or self._raw.read(1) or _identity(self._raw) != self._before:
-            raise CaseError(f"{self._path}: the file was changed while it was read; try again when it is complete")
+            raise CaseError(
+                f"{self._path}: the file was changed while it was read; try again when it is complete",
+                code="changed-file",
+            )
 
     def _pass(self, piece: bytes | memoryview) -> None:
         if self._digest is not None:
             self._digest.update(piece)
         self._passed += len(piece)
         if time.monotonic() > self._deadline:
-            raise CaseError(f"{self._path}: not read within {self._limits.seconds:g} s, expected a quicker disk")
+            raise CaseError(
+                f"{self._path}: not read within {self._limits.seconds:g} s, expected a quicker disk", code="slow-file"
+            )
 
 
 def _identity(raw: io.FileIO) -> tuple[int, int]:
@@ -212,27 +219,29 @@ def _identity(raw: io.FileIO) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def obstacle_of_kind(mode: int) -> str | None:
+def obstacle_of_kind(mode: int) -> Reason | None:
     """What is wrong with a thing of this mode (`st_mode`) as an input; None for a regular file."""
     if stat.S_ISREG(mode):
         return None
     kind = next((name for test, name in _KINDS if test(mode)), "something else")
-    return f"{kind} found, expected a regular file"
+    return Reason("not-a-file", f"{kind} found, expected a regular file")
 
 
-def obstacle_of_error(path: Path, error: OSError, expected: str = "a regular file") -> str:
+def obstacle_of_error(path: Path, error: OSError, expected: str = "a regular file") -> Reason:
     """Why the system does not let a path be read, without its name."""
     if error.errno == errno.ENOENT:
-        return f"a link without a target found, expected {expected}" if path.is_symlink() else "file not found"
+        if path.is_symlink():
+            return Reason("broken-link", f"a link without a target found, expected {expected}")
+        return Reason("file-missing", "file not found")
     if error.errno == errno.ELOOP:
-        return f"links in a circle found, expected {expected}"
-    return f"cannot be read ({error.strerror or error})"
+        return Reason("broken-link", f"links in a circle found, expected {expected}")
+    return Reason("unreadable-file", f"cannot be read ({error.strerror or error})")
 
 
 def _check_kind(path: Path, mode: int) -> None:
     obstacle = obstacle_of_kind(mode)
     if obstacle is not None:
-        raise CaseError(f"{path}: {obstacle}")
+        raise CaseError(f"{path}: {obstacle}", code=obstacle.code)
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
@@ -245,8 +254,9 @@ def _refusing(path: Path) -> Iterator[None]:
     try:
         yield
     except (EOFError, gzip.BadGzipFile, isal_zlib.IsalError, OverflowError) as error:  # type: ignore[misc]
-        raise CaseError(f"{path}: damaged or truncated gzip stream ({error})") from error
+        raise CaseError(f"{path}: damaged or truncated gzip stream ({error})", code="damaged-gzip") from error
     except OSError as error:
-        raise CaseError(f"{path}: {obstacle_of_error(path, error)}") from error
+        obstacle = obstacle_of_error(path, error)
+        raise CaseError(f"{path}: {obstacle}", code=obstacle.code) from error
     except ValueError as error:  # a name with a zero byte
-        raise CaseError(f"{path}: no name of a file ({error})") from error
+        raise CaseError(f"{path}: no name of a file ({error})", code="unreadable-file") from error

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR
 
+from eenet_runtime.codes import Reason
 from eenet_runtime.errors import DatasetError
 from eenet_runtime.files.input_file import obstacle_of_error, obstacle_of_kind
 from eenet_runtime.files.nifti import is_nifti_name
@@ -30,7 +31,7 @@ class FoundFile:
     """
 
     path: Path
-    obstacle: str | None = None
+    obstacle: Reason | None = None
     is_folder: bool = False
     leads_out: bool = False
 
@@ -77,12 +78,16 @@ def list_folder(folder: Path, boundary: Path | None = None) -> Listing:
         OSError: the folder cannot be listed to its end.
     """
     files, folders, lost = [], [], []
+    folder_leads_out = boundary is not None and leads_out(folder, boundary)
     with os.scandir(folder) as entries:
         visible = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
     for entry in visible:
         path = folder / entry.name
         if is_nifti_name(path):
-            files.append(look_at(path, boundary))
+            if boundary is None or entry.is_symlink():
+                files.append(look_at(path, boundary))
+            else:  # a file that is no link lies where its folder does
+                files.append(_out_of(path, boundary) if folder_leads_out else look_at(path))
             continue
         try:
             is_folder = entry.is_dir()
@@ -104,15 +109,24 @@ def look_at(path: Path, boundary: Path | None = None, expected: str = "a regular
         boundary: what a link may not lead out of; None where it may lead anywhere.
         expected: what it should be.
     """
+    if boundary is not None and leads_out(path, boundary):
+        return _out_of(path, boundary)
     try:
         mode = path.stat().st_mode
         obstacle, is_folder = obstacle_of_kind(mode), S_ISDIR(mode)
     except OSError as error:
         obstacle, is_folder = obstacle_of_error(path, error, expected), False
-    outside = boundary is not None and leads_out(path, boundary)
-    if outside:
-        obstacle = f"a link that leads out of {boundary}, expected the file itself or a copy"
-    return FoundFile(path, obstacle, is_folder, outside)
+    return FoundFile(path, obstacle, is_folder)
+
+
+def _out_of(path: Path, boundary: Path) -> FoundFile:
+    """A path that a link takes out of a folder; what lies there is nobody's business, but whether it is a folder."""
+    obstacle = Reason("link-out", f"a link that leads out of {boundary}, expected the file itself or a copy")
+    try:
+        is_folder = S_ISDIR(path.stat().st_mode)
+    except OSError:
+        is_folder = False
+    return FoundFile(path, obstacle, is_folder, leads_out=True)
 
 
 def is_there(path: Path) -> bool:
@@ -140,15 +154,18 @@ def leads_out(path: Path, folder: Path) -> bool:
     return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
-def in_words(files: Iterable[FoundFile]) -> list[str]:
+def in_words(files: Iterable[FoundFile]) -> list[Reason]:
     """What stands in the way of files of one folder: one line for each obstacle, which names all that have it."""
-    by_obstacle: dict[str, list[Path]] = {}
+    by_obstacle: dict[Reason, list[Path]] = {}
     for file in files:
         if file.obstacle is not None:
             by_obstacle.setdefault(file.obstacle, []).append(file.path)
     return [
-        f"{paths[0]}: {obstacle}"
-        if len(paths) == 1
-        else f"{paths[0].parent}: {', '.join(path.name for path in paths)}: {obstacle}"
+        Reason(
+            obstacle.code,
+            f"{paths[0]}: {obstacle}"
+            if len(paths) == 1
+            else f"{paths[0].parent}: {', '.join(path.name for path in paths)}: {obstacle}",
+        )
         for obstacle, paths in by_obstacle.items()
     ]

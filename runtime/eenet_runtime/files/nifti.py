@@ -149,7 +149,7 @@ def files_of_image(path: Path) -> tuple[Path, ...]:
     names = [f"{stem}.{other}{ending}" for ending in dict.fromkeys((packed, "", ".gz"))]
     beside = next((path.with_name(name) for name in names if path.with_name(name).exists()), None)
     if beside is None:
-        raise CaseError(f"{path}: half of a .hdr/.img pair, expected {names[0]} beside it")
+        raise CaseError(f"{path}: half of a .hdr/.img pair, expected {names[0]} beside it", code="nifti-pair")
     return (path, beside) if suffix.lower() == "hdr" else (beside, path)
 
 
@@ -232,14 +232,19 @@ def _read_header(file: InputFile, limits: ReadLimits, from_pair: bool) -> ImageH
     start = file.read(NIFTI1_BYTES)
     version = header_version(start)
     if version == 0:
-        raise CaseError(f"{file.path}: not a NIfTI file (it starts with {start[:8]!r})")
+        raise CaseError(f"{file.path}: not a NIfTI file (it starts with {start[:8]!r})", code="not-nifti")
     if version == 2:
         start += file.read(NIFTI2_BYTES - NIFTI1_BYTES)
     image = parse_header(start, file.path, limits)
     if image.is_pair and not from_pair:
-        raise CaseError(f"{file.path}: the header of a .hdr/.img pair found, expected a single .nii or .nii.gz file")
+        raise CaseError(
+            f"{file.path}: the header of a .hdr/.img pair found, expected a single .nii or .nii.gz file",
+            code="nifti-pair",
+        )
     if from_pair and not image.is_pair:
-        raise CaseError(f"{file.path}: a single NIfTI file found, expected the header of a .hdr/.img pair")
+        raise CaseError(
+            f"{file.path}: a single NIfTI file found, expected the header of a .hdr/.img pair", code="nifti-pair"
+        )
     return image
 
 
@@ -254,18 +259,22 @@ def _read_voxels(file: InputFile, image: ImageHeader, passed: int, limits: ReadL
         padding = file.read(limits.padding_bytes + 1)
         if count < image.voxel_bytes:
             raise CaseError(
-                f"{file.path}: {count} bytes of voxels found, its header announces {image.voxel_bytes}: truncated"
+                f"{file.path}: {count} bytes of voxels found, its header announces {image.voxel_bytes}: truncated",
+                code="truncated",
             )
         if len(padding) > limits.padding_bytes or any(padding):
             raise CaseError(
                 f"{file.path}: more bytes found after the {image.voxel_bytes} bytes of voxels that its header "
-                "announces, expected the end of the file"
+                "announces, expected the end of the file",
+                code="extra-bytes",
             )
         # The bytes that were read are the array: nothing is copied unless it must be swapped or scaled.
         stored = content.view(image.dtype).reshape(image.shape, order="F")
         data = _scaled(stored, image)
     except MemoryError as error:
-        raise CaseError(f"{file.path}: too little memory for {image.voxel_bytes} bytes of voxels") from error
+        raise CaseError(
+            f"{file.path}: too little memory for {image.voxel_bytes} bytes of voxels", code="too-little-memory"
+        ) from error
     data.flags.writeable = False
     return data
 

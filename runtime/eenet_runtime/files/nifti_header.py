@@ -126,11 +126,16 @@ def parse_header(block: bytes, path: Path, limits: ReadLimits) -> ImageHeader:
             header.get_slope_inter()
             offset = _voxel_offset(header, is_pair, path, limits)
     except (HeaderDataError, WrapStructError, ValueError, OverflowError) as error:
-        raise CaseError(f"{path}: unusable NIfTI header ({_first_line(error)})") from error
+        raise CaseError(f"{path}: unusable NIfTI header ({_first_line(error)})", code="bad-header") from error
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
-        raise CaseError(f"{path}: voxels of type {_type_name(dtype)} found, expected integers or real numbers")
+        raise CaseError(
+            f"{path}: voxels of type {_type_name(dtype)} found, expected integers or real numbers", code="voxel-type"
+        )
     if bits not in (0, 8 * dtype.itemsize):
-        raise CaseError(f"{path}: {bits} bits a voxel announced for voxels of type {dtype.name}: a damaged header")
+        raise CaseError(
+            f"{path}: {bits} bits a voxel announced for voxels of type {dtype.name}: a damaged header",
+            code="bad-header",
+        )
     shape = _checked_shape(shape, path, limits)
     check_affine(affine, str(path))
     if is_pair:
@@ -140,7 +145,8 @@ def parse_header(block: bytes, path: Path, limits: ReadLimits) -> ImageHeader:
     if max(image.voxel_bytes, image.data_bytes) > limits.voxel_bytes:
         raise CaseError(
             f"{path}: {' x '.join(map(str, shape))} voxels of {image.data_dtype.name} announced, expected a head MRI "
-            f"of at most {limits.voxel_bytes} bytes"
+            f"of at most {limits.voxel_bytes} bytes",
+            code="too-large",
         )
     return image
 
@@ -162,34 +168,51 @@ def check_against_file(image: ImageHeader, size: int, compressed: bool, path: Pa
     if not compressed:
         found = max(size - image.offset, 0)
         if found < expected:
-            raise CaseError(f"{path}: {found} bytes of voxels found, its header announces {expected}: truncated")
+            raise CaseError(
+                f"{path}: {found} bytes of voxels found, its header announces {expected}: truncated", code="truncated"
+            )
         if found > expected + limits.padding_bytes:
-            raise CaseError(f"{path}: {found} bytes of voxels found, its header announces only {expected}")
+            raise CaseError(
+                f"{path}: {found} bytes of voxels found, its header announces only {expected}", code="extra-bytes"
+            )
         return
     if expected > size * HIGHEST_GZIP_RATIO:
-        raise CaseError(f"{path}: {size} bytes of gzip found, its header announces {expected} of voxels: truncated")
+        raise CaseError(
+            f"{path}: {size} bytes of gzip found, its header announces {expected} of voxels: truncated",
+            code="truncated",
+        )
     if image.data_bytes > max(limits.small_bytes, size * limits.ratio):
         raise CaseError(
             f"{path}: {size} bytes of gzip that announce {image.data_bytes} bytes of voxels, expected at most "
-            f"{limits.ratio} for each byte"
+            f"{limits.ratio} for each byte",
+            code="gzip-ratio",
         )
     # Deflate never grows by more than a few bytes in 16 KiB; a file that does consists of empty members.
     if size > 1.01 * (image.offset + expected) + limits.header_bytes:
-        raise CaseError(f"{path}: {size} bytes of gzip found for {expected} bytes of voxels, expected fewer")
+        raise CaseError(
+            f"{path}: {size} bytes of gzip found for {expected} bytes of voxels, expected fewer", code="gzip-ratio"
+        )
 
 
 def _check_orientation_fields(header: nib.Nifti1Header, path: Path) -> None:
     """Refuse what nibabel would mend by a guess: a wrong guess here mirrors or stretches the head."""
     for name in ("qform_code", "sform_code"):
         if int(header[name]) not in _XFORM_CODES:
-            raise CaseError(f"{path}: {name} {int(header[name])} found, expected 0 to {_XFORM_CODES[-1]}")
+            raise CaseError(
+                f"{path}: {name} {int(header[name])} found, expected 0 to {_XFORM_CODES[-1]}", code="bad-header"
+            )
     if int(header["sform_code"]) > 0:
         return  # then neither voxel sizes nor handedness are used
     sizes = np.asarray(header["pixdim"][1:4], dtype=np.float64)
     if not np.isfinite(sizes).all() or (sizes == 0).any():
-        raise CaseError(f"{path}: voxel sizes of {', '.join(f'{s:g}' for s in sizes)} mm found, expected three sizes")
+        raise CaseError(
+            f"{path}: voxel sizes of {', '.join(f'{s:g}' for s in sizes)} mm found, expected three sizes",
+            code="bad-header",
+        )
     if int(header["qform_code"]) > 0 and float(header["pixdim"][0]) not in (-1.0, 0.0, 1.0):
-        raise CaseError(f"{path}: handedness {float(header['pixdim'][0]):g} found in pixdim[0], expected 1 or -1")
+        raise CaseError(
+            f"{path}: handedness {float(header['pixdim'][0]):g} found in pixdim[0], expected 1 or -1", code="bad-header"
+        )
 
 
 def _voxel_offset(header: nib.Nifti1Header, is_pair: bool, path: Path, limits: ReadLimits) -> int:
@@ -198,7 +221,8 @@ def _voxel_offset(header: nib.Nifti1Header, is_pair: bool, path: Path, limits: R
     if not least <= found <= limits.header_bytes or found != int(found):
         raise CaseError(
             f"{path}: voxels from byte {found:g} on announced, expected a whole number from {least} to "
-            f"{limits.header_bytes}"
+            f"{limits.header_bytes}",
+            code="bad-header",
         )
     return int(found)
 
@@ -207,15 +231,16 @@ def _checked_shape(shape: tuple[int, ...], path: Path, limits: ReadLimits) -> tu
     """The shape without trailing axes of one voxel, beyond the third."""
     text = " x ".join(map(str, shape)) or "no"
     if min(shape, default=0) < 1:
-        raise CaseError(f"{path}: a shape of {text} voxels found in its header, expected a volume")
+        raise CaseError(f"{path}: a shape of {text} voxels found in its header, expected a volume", code="bad-header")
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) not in (3, 4):
-        raise CaseError(f"{path}: an array of {text} voxels found, expected a volume")
+        raise CaseError(f"{path}: an array of {text} voxels found, expected a volume", code="bad-header")
     if max(shape) > limits.axis or math.prod(shape) > limits.voxels:
         raise CaseError(
             f"{path}: {text} voxels announced, expected a head MRI: at most {limits.axis} along an axis "
-            f"and {limits.voxels} in all"
+            f"and {limits.voxels} in all",
+            code="too-large",
         )
     return shape
 

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 from eenet_runtime.cases.case_files import CaseFiles
 from eenet_runtime.cases.discovery import Discovery, RefusedCase, find_cases
-from eenet_runtime.errors import BackendError, CaseCancelledError, CaseError, DatasetError, ResultPathError
+from eenet_runtime.errors import (
+    BackendError,
+    CaseCancelledError,
+    CaseError,
+    DatasetError,
+    OutputError,
+    ResultPathError,
+)
 from eenet_runtime.files.atomic import PROBE_PREFIX, make_output_folder, remove_leftovers
 from eenet_runtime.files.listing import leads_out, require_folder
 from eenet_runtime.folders.folder_page import remove_folder_page, write_folder_page
+from eenet_runtime.folders.hash_index import HashIndex, Stamp, hash_or_none, stamp_of
 from eenet_runtime.folders.outcomes import CaseOutcome, FolderRun
 from eenet_runtime.folders.output_lock import sole_run
 from eenet_runtime.folders.pipeline import overlapped
@@ -25,9 +34,17 @@ from eenet_runtime.folders.summary import is_summary_name, remove_summary, summa
 from eenet_runtime.folders.watch import DropFolder, WatchSettings, watch_cases
 from eenet_runtime.machine.threads import usable_cpus
 from eenet_runtime.results.mask_settings import MaskSettings
+from eenet_runtime.results.report import CaseReport
 from eenet_runtime.results.result_files import OutputSettings, ResultPaths, case_of_result, clear_the_way, write_results
 from eenet_runtime.segmenter.segmenter import ComputedCase, PreparedCase, Segmenter
 from eenet_runtime.volumes.labels import LabelScheme, Modality
+
+_SMALL_FOLDER: Final = 200
+"""Up to so many cases the summary is written after each that this run dealt with."""
+_SHARE: Final = 20
+"""In larger folders the summary takes one part in so many of the time."""
+_SELDOM_S: Final = 2.0
+"""Seconds between two summaries while cases are only found to be done."""
 
 OnCase = Callable[[int, int | None, CaseOutcome], None]
 """Called with the cases so far, the cases in all (None where nobody knows) and the outcome of the last."""
@@ -46,6 +63,8 @@ class FolderSettings:
         watch: how to go on waiting for cases; None to do those that are there and end.
         html: whether to write a page over the folder at the end.
         aligned: whether to write the images as the network saw them.
+        trust_timestamps: whether files that look as they did when they were hashed are believed to be what they were
+            (`hash_index`).
     """
 
     scheme: LabelScheme | None = None
@@ -56,6 +75,7 @@ class FolderSettings:
     watch: WatchSettings | None = None
     html: bool = False
     aligned: bool = False
+    trust_timestamps: bool = False
 
     @property
     def outputs(self) -> OutputSettings:
@@ -71,11 +91,13 @@ class PlannedCase:
         case_id: the case's name.
         action: `compute`, `keep` (it is done) or `refuse`.
         why: the reason, in one line; None for a case that is kept.
+        code: of the reason to refuse it; empty for any other.
     """
 
     case_id: str
     action: str
     why: str | None = None
+    code: str = ""
 
 
 @dataclass
@@ -88,6 +110,7 @@ class _Job:
         outcome: what became of it, once that is known.
         prepared, prepared_at: ready for the network, and since when.
         computed: out of the network.
+        stamps: what its files looked like before they were read, where somebody wants to know.
     """
 
     case_id: str
@@ -96,13 +119,14 @@ class _Job:
     prepared: PreparedCase | None = None
     prepared_at: float = 0.0
     computed: ComputedCase | None = None
+    stamps: dict[Path, Stamp | None] = field(default_factory=dict)
 
     @staticmethod
     def begin(case: CaseFiles | RefusedCase) -> _Job:
         """A case as it was found."""
         match _admitted(case):
-            case RefusedCase(case_id, reason):
-                return _Job(case_id, None, CaseOutcome(case_id, reason=reason))
+            case RefusedCase(case_id, reason, code):
+                return _Job(case_id, None, CaseOutcome(case_id, reason=reason, code=code))
             case CaseFiles() as files:
                 return _Job(files.case_id, files)
 
@@ -156,18 +180,24 @@ def segment_folder(
         watched = watch_cases(drop, settings.watch, stop)
         cases = (case for case in watched if settings.shard.holds(case.case_id))
     make_output_folder(output)
-    with sole_run(output, settings.shard):
+    with ExitStack() as held:
+        held.enter_context(sole_run(output, settings.shard))
         remove_leftovers(output, lambda name: _is_ours(name, settings.shard))
         remove_summary(output, settings.shard)
         remove_folder_page(output)
-        stages = _Stages(segmenter, output, settings, stop)
+        index = held.enter_context(HashIndex(output, settings.shard)) if settings.trust_timestamps else None
+        stages = _Stages(segmenter, output, settings, stop, index)
+        pace = _Pace()
         bundle_name = segmenter.bundle.manifest.name
 
         def write() -> None:
             run.seconds = time.monotonic() - started
             if drop is not None:
                 run.ignored = drop.ignored
-            write_summary(run, output, stages.settings, bundle_name)
+            with pace.timed():
+                write_summary(run, output, stages.settings, bundle_name)
+            if index is not None:
+                index.flush()
 
         work = (stages.prepare, stages.compute, stages.write)
         try:
@@ -176,17 +206,43 @@ def segment_folder(
                     if job.outcome is None:  # dropped
                         continue
                     run.add(job.outcome)
-                    write()
+                    if pace.allows(job.outcome, len(run.outcomes)):
+                        write()
                     if on_case is not None:
                         on_case(len(run.outcomes), run.total, job.outcome)
         except BaseException:
             stop.request()
+            if run.outcomes:
+                with suppress(OutputError):
+                    write()
             raise
         run.stopped, run.finished = stop.requested, not stop.requested
         write()
         if settings.html:
             write_folder_page(output)
     return run
+
+
+def segment_each(
+    segmenter: Segmenter, cases: Iterable[CaseFiles], output: Path, settings: FolderSettings
+) -> Iterator[CaseOutcome]:
+    """Segment cases as `segment_folder` does, three in hand, without a summary, a lock or a look for others.
+
+    Args:
+        segmenter: the loaded model.
+        cases: what to do, in this order.
+        output: where the results go; it is there and nobody else's.
+        settings: what is written.
+
+    Raises:
+        OutputError: a result cannot be written.
+    """
+    stages = _Stages(segmenter, output, settings, StopRequest())
+    work = (stages.prepare, stages.compute, stages.write)
+    with closing(overlapped(map(_Job.begin, cases), work)) as jobs:
+        for job in jobs:
+            if job.outcome is not None:
+                yield job.outcome
 
 
 def plan_folder(
@@ -214,8 +270,8 @@ def plan_folder(
         if not settings.shard.holds(case.case_id):
             continue
         match _admitted(case):
-            case RefusedCase(case_id, reason):
-                yield PlannedCase(case_id, "refuse", reason)
+            case RefusedCase(case_id, reason, code):
+                yield PlannedCase(case_id, "refuse", reason, code)
             case CaseFiles() as files:
                 yield _planned(files, output, settings, mask_settings)
 
@@ -226,14 +282,47 @@ def _planned(files: CaseFiles, output: Path, settings: FolderSettings, mask_sett
     if standing.report is not None and not settings.overwrite:
         return PlannedCase(files.case_id, "keep")
     if obstacle := paths.obstacle(settings.outputs):
-        return PlannedCase(files.case_id, "refuse", obstacle)
+        return PlannedCase(files.case_id, "refuse", obstacle, ResultPathError.code)
     return PlannedCase(files.case_id, "compute", standing.why or "--overwrite")
+
+
+class _Pace:
+    """When the summary is written again: after every case that this run dealt with, in large folders less often.
+
+    A summary of ten thousand cases takes longer to write than a case to verify.
+    """
+
+    def __init__(self) -> None:
+        self._took = self._ended = 0.0
+
+    def allows(self, outcome: CaseOutcome, cases: int) -> bool:
+        """Whether it is time for it."""
+        if not outcome.before and cases <= _SMALL_FOLDER:
+            return True
+        since = time.monotonic() - self._ended
+        return since >= _SHARE * self._took and (since >= _SELDOM_S or not outcome.before)
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Round the writing."""
+        begun = time.monotonic()
+        yield
+        self._ended = time.monotonic()
+        self._took = self._ended - begun
 
 
 class _Stages:
     """What is done with a case, in three parts that run in three threads."""
 
-    def __init__(self, segmenter: Segmenter, output: Path, settings: FolderSettings, stop: StopRequest) -> None:
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        output: Path,
+        settings: FolderSettings,
+        stop: StopRequest,
+        index: HashIndex | None = None,
+    ) -> None:
+        self._index = index
         self.settings = MaskSettings.of(segmenter)
         self._segmenter = segmenter
         # The network has the other half, and threads that wait for processors take more of them in all.
@@ -253,10 +342,13 @@ class _Stages:
             return
         paths = ResultPaths.in_folder(self._output, files.case_id)
         if not self._folder_settings.overwrite:
-            standing = standing_of(files, paths, self.settings, self._outputs)
+            hash_of = hash_or_none if self._index is None else self._index.sha256
+            standing = standing_of(files, paths, self.settings, self._outputs, hash_of)
             if standing.report is not None:
                 job.outcome = CaseOutcome(files.case_id, standing.report, before=True)
                 return
+        if self._index is not None:
+            job.stamps = {path: stamp_of(path) for path in files.paths}
         with _own_errors(job):
             clear_the_way(files, paths, self._outputs)
             job.prepared = self._segmenter.prepare(files, cancel=self._stop.cancel, threads=self._threads)
@@ -275,16 +367,29 @@ class _Stages:
     def write(self, job: _Job) -> None:
         """Bring the mask back to the patient's grid, clean it and write the results."""
         files, computed, job.computed = job.files, job.computed, None
-        paths = ResultPaths.in_folder(self._output, job.case_id)
         if files is not None and computed is not None:
+            paths = ResultPaths.in_folder(self._output, job.case_id)
             with _own_errors(job):
                 segmentation = self._segmenter.finish(computed)
                 report = write_results(segmentation, files, paths, self._outputs, self._segmenter.bundle, self.settings)
                 job.outcome = CaseOutcome(job.case_id, report)
+                self._learn(job, files, paths, report)
         if job.outcome is not None and not job.outcome.done and kept_for(job.case_id) is None:
             # Here and not before: of a watched case an earlier version may have been written a moment ago.
+            paths = ResultPaths.in_folder(self._output, job.case_id)
             left = [problem for problem in paths.remove() if problem not in job.outcome.reason]
             job.outcome = replace(job.outcome, reason="; ".join([job.outcome.reason, *left]))
+
+    def _learn(self, job: _Job, files: CaseFiles, paths: ResultPaths, report: CaseReport) -> None:
+        """Note the hashes of a case that was computed just now, for a restart."""
+        if self._index is None:
+            return
+        for modality, source in files.images.items():
+            self._index.learn(source.path, report.inputs[modality.value]["sha256"], job.stamps.get(source.path))
+        if files.label is not None and report.label is not None:
+            self._index.learn(files.label, report.label["sha256"], job.stamps.get(files.label))
+        for name, path in paths.of(self._outputs, files.images).items():
+            self._index.learn(path, report.outputs[name]["sha256"], stamp_of(path))
 
 
 @contextmanager
@@ -293,7 +398,7 @@ def _own_errors(job: _Job) -> Iterator[None]:
     try:
         yield
     except (CaseError, BackendError, ResultPathError) as error:
-        job.outcome = CaseOutcome(job.case_id, reason=str(error))
+        job.outcome = CaseOutcome(job.case_id, reason=str(error), code=error.code)
     except CaseCancelledError:
         pass
 
@@ -309,7 +414,8 @@ def _admitted(case: CaseFiles | RefusedCase) -> CaseFiles | RefusedCase:
     purpose = kept_for(case.case_id)
     if purpose is None or isinstance(case, RefusedCase):
         return case
-    return RefusedCase(case.case_id, f"the name {case.case_id} is kept for {purpose}; rename the case")
+    reason = f"the name {case.case_id} is kept for {purpose}; rename the case"
+    return RefusedCase(case.case_id, reason, "reserved-name")
 
 
 def _is_ours(name: str, shard: Shard) -> bool:

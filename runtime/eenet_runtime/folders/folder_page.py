@@ -80,9 +80,9 @@ def folder_page(run: FolderRun, output: Path, title: str = "Segmentation") -> st
     ]
     if reports:
         sections += ["<h2>Made with</h2>", _makers(reports)]
-    refused = [[_text(outcome.case_id), _text(outcome.reason)] for outcome in run.failed]
+    refused = [[_text(outcome.case_id), _code(outcome.code), _text(outcome.reason)] for outcome in run.failed]
     if refused:
-        heads = [("case", "text long"), ("reason", "text long reason")]
+        heads = [("case", "text long"), ("code", "text"), ("reason", "text long reason")]
         sections += ["<h2>Refused</h2>", _table("Cases without a mask", heads, refused)]
     if reports:
         sections += ["<h2>Cases</h2>", _controls(), _cases(reports, stages, output)]
@@ -222,9 +222,13 @@ def _seconds(report: CaseReport, stages: Sequence[str], longest: float) -> str:
     return f'<td data-value="{total:.4f}">{total:.1f}{bar}</td>'
 
 
+def _code(code: str) -> str:
+    return f" <code>{_text(code)}</code>" if code else ""
+
+
 def _warnings(report: CaseReport) -> str:
     items = "".join(
-        f'<li class="{remark.kind}"><strong>{remark.kind}:</strong> {_text(remark.text)}</li>'
+        f'<li class="{remark.kind}"><strong>{remark.kind}:</strong> {_text(remark.text)}{_code(remark.code)}</li>'
         for remark in report.remarks
     )
     shown = f'<ul class="warnings">{items}</ul>' if items else ""

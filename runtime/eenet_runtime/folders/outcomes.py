@@ -21,6 +21,10 @@ class Status(StrEnum):
     DONE_BEFORE = "done before"
     """By an earlier run with the same inputs and settings; its results were verified and left alone."""
     REFUSED = "refused"
+    UNFINISHED = "unfinished"
+    """Expected, and begun: something lies there, or its run was stopped or killed before it."""
+    MISSING = "missing"
+    """Expected, and nothing speaks of it."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +35,17 @@ class CaseOutcome:
         case_id: the case's name.
         report: of the mask, None where there is none.
         reason: why there is none.
+        code: the same in one word, a key of `eenet_runtime.codes.CODES`; empty where there is a report.
         before: whether an earlier run did the work.
+        without: what it is while there is no report.
     """
 
     case_id: str
     report: CaseReport | None = None
     reason: str = ""
+    code: str = ""
     before: bool = False
+    without: Status = Status.REFUSED
 
     @property
     def done(self) -> bool:
@@ -48,8 +56,25 @@ class CaseOutcome:
     def status(self) -> Status:
         """The one word for it."""
         if self.report is None:
-            return Status.REFUSED
+            return self.without
         return Status.DONE_BEFORE if self.before else Status.DONE
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What an output folder should account for (`accounting`).
+
+    Attributes:
+        cases: how many cases were expected.
+        shards: how many parts; None where nobody said.
+        missing_shards: the parts that did not come to their end, such as `17/200`, each with what is known of it.
+        unexpected: cases in the folder that nobody expected.
+    """
+
+    cases: int
+    shards: int | None = None
+    missing_shards: dict[str, str] = field(default_factory=dict)
+    unexpected: tuple[str, ...] = ()
 
 
 @dataclass
@@ -59,6 +84,7 @@ class FolderRun:
     Attributes:
         outcomes: of the cases that were dealt with, in that order; of a case that came twice (`--watch`) the last.
         ignored: NIfTI files that belong to no case.
+        expected: what the folder was held against, in words for the summary; None where it was not.
         total: how many cases there are; None where more may come.
         shard: which part of the folder this was.
         stopped: whether somebody ended it before its end.
@@ -73,6 +99,8 @@ class FolderRun:
     stopped: bool = False
     finished: bool = False
     seconds: float = 0.0
+    expected: Expected | None = None
+    _places: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def failed(self) -> list[CaseOutcome]:
@@ -86,11 +114,10 @@ class FolderRun:
 
     def add(self, outcome: CaseOutcome) -> None:
         """Enter an outcome; it takes the place of an earlier one of the same case."""
-        for index, earlier in enumerate(self.outcomes):
-            if earlier.case_id == outcome.case_id:
-                self.outcomes[index] = outcome
-                return
-        self.outcomes.append(outcome)
+        if len(self._places) != len(self.outcomes):
+            self._places = {earlier.case_id: index for index, earlier in enumerate(self.outcomes)}
+        place = self._places.setdefault(outcome.case_id, len(self.outcomes))
+        self.outcomes[place : place + 1] = [outcome]
 
 
 def outcome_table(outcomes: Iterable[CaseOutcome]) -> str:

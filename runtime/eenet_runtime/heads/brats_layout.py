@@ -41,7 +41,7 @@ def brats_images(
     for modality in (name for name in CHANNEL_ORDER if name in volumes):
         volume = volumes[modality]
         if volume.sha256 != head.images.volumes[modality].sha256:
-            raise CaseError(f"{volume.source}: changed while the case was computed; run it again")
+            raise CaseError(f"{volume.source}: changed while the case was computed; run it again", code="changed-file")
         data = resample(volume, target, head.t1ce_to[modality] @ pose_to_t1ce, threads=threads)
         data[~brain] = 0
         yield modality, Volume(volume.source, data, target, volume.header, volume.sha256)

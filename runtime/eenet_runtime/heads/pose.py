@@ -146,7 +146,7 @@ def _brain(t1ce: Volume, mask: NDArray[np.bool_], grid: Grid, threads: int | Non
     """The T1ce inside the mask, 0 outside, on voxels of `_FIT_MM` along the mask's axes."""
     box = bounding_box(mask)
     if is_empty(box):
-        raise CaseError(f"{t1ce.source}: the brain mask is empty, expected a brain")
+        raise CaseError(f"{t1ce.source}: the brain mask is empty, expected a brain", code="no-brain")
     spacing = np.array(grid.spacing_mm)
     low = np.array([part.start for part in box]) - _ROOM_MM / spacing
     high = np.array([part.stop - 1 for part in box]) + _ROOM_MM / spacing
@@ -157,7 +157,7 @@ def _brain(t1ce: Volume, mask: NDArray[np.bool_], grid: Grid, threads: int | Non
     inside = resample_array(mask, grid, target, np.eye(4), threads=threads) >= 0.5
     image = resample_array(t1ce.data, t1ce.grid, target, np.eye(4), threads=threads)
     if not (image[inside] != 0).any():
-        raise CaseError(f"{t1ce.source}: nothing of the image lies in the brain mask")
+        raise CaseError(f"{t1ce.source}: nothing of the image lies in the brain mask", code="no-brain")
     image[~inside] = 0
     return _image(image, target.affine, t1ce.source)
 

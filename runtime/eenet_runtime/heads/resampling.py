@@ -63,11 +63,11 @@ def resample(
         CaseError: the grids lie absurdly far apart.
     """
     if image.data.ndim != 3:
-        raise CaseError(f"{image.source}: {image.data.ndim} axes found, expected one 3D image")
+        raise CaseError(f"{image.source}: {image.data.ndim} axes found, expected one 3D image", code="not-3d")
     try:
         return resample_array(image.data, image.grid, target, target_to_image, threads=threads)
     except CaseError as error:
-        raise CaseError(f"{image.source}: {error}") from error
+        raise CaseError(f"{image.source}: {error}", code=error.code) from error
 
 
 def resample_array(
@@ -179,7 +179,10 @@ class _Places:
         corners = np.array([*itertools.product(*((-1, size) for size in target.shape))]).T
         farthest = np.abs(to_source[:3, :3] @ corners + to_source[:3, 3:]).max()
         if not farthest < _FARTHEST_VOXELS:
-            raise CaseError(f"{target.describe()}: {farthest:.3g} voxels from the image found, expected one head's")
+            raise CaseError(
+                f"{target.describe()}: {farthest:.3g} voxels from the image found, expected one head's",
+                code="far-apart",
+            )
         lengths = np.linalg.norm(to_source[:3, :3], axis=0)
         counts = np.clip(np.floor(lengths + 0.5), 1, _MOST_PLACES).astype(int)
         offsets = [(np.arange(count) + 0.5) / count - 0.5 for count in counts]

@@ -41,12 +41,14 @@ def require_series(case_id: str, volumes: Mapping[Modality, Volume]) -> None:
         if modality not in volumes:
             raise CaseError(
                 f"case {case_id}: no {modality.value} found, expected it in a raw case: "
-                "the series are registered to the t1ce, whose grid the mask gets, and checked by the t1"
+                "the series are registered to the t1ce, whose grid the mask gets, and checked by the t1",
+                code="missing-modality",
             )
     for modality, volume in volumes.items():
         if volume.data.ndim != 3:
             raise CaseError(
-                f"{volume.source}: {volume.data.shape[3]} channels found, expected one 3D image of {modality.value}"
+                f"{volume.source}: {volume.data.shape[3]} channels found, expected one 3D image of {modality.value}",
+                code="channel-count",
             )
 
 

@@ -42,13 +42,14 @@ def target_grid(
     """
     inside = np.argwhere(mask)
     if inside.size == 0:
-        raise CaseError("the brain mask is empty, expected a brain")
+        raise CaseError("the brain mask is empty, expected a brain", code="no-brain")
     matrix = t1ce_to_pose @ grid.affine
     places = inside @ matrix[:3, :3].T + matrix[:3, 3]
     lower, upper = places.min(axis=0) - margin_mm, places.max(axis=0) + margin_mm
     if (upper - lower).max() > _LONGEST_BRAIN_MM:
         raise CaseError(
-            f"the brain mask is {(upper - lower).max() - 2 * margin_mm:.0f} mm long, expected a brain of about 170 mm"
+            f"the brain mask is {(upper - lower).max() - 2 * margin_mm:.0f} mm long, expected a brain of about 170 mm",
+            code="bad-brain-mask",
         )
     # On whole multiples of the voxel: a brain that is a hair larger does not move all the others.
     first = np.floor(lower / spacing_mm).astype(int)

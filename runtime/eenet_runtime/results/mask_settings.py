@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from typing import Annotated
 
 from eenet_runtime._version import __version__
 from eenet_runtime.backends import Choice
@@ -36,7 +37,7 @@ class MaskSettings:
     precision: str
     device: str
     checks: str
-    postprocessing: dict[str, float]
+    postprocessing: Annotated[dict[str, float], PostprocessingSettings]
     raw: dict[str, str] | None = None
 
     @staticmethod

@@ -61,7 +61,7 @@ def render_preview(segmentation: Segmentation, *, case_id: str = "") -> bytes:
     note = f"{made.bundle_name}, {made.backend}, {made.precision}{f'; {counted}: see the report' if counted else ''}"
     images = segmentation.images
     alerts = [f"suspicion: {words}" for words in dict.fromkeys(finding.in_short for finding in suspected)]
-    alerts += [f"notice: {words}" for words in missing_warnings(images.missing)]
+    alerts += [f"notice: {warning}" for warning in missing_warnings(images.missing)]
     head = segmentation.head
     if head is not None:
         from eenet_runtime.heads.target import inverse, nearest_labels

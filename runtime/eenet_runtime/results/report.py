@@ -6,13 +6,25 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from eenet_runtime._version import __version__
 from eenet_runtime.bundle.manifest import Bundle
 from eenet_runtime.cases.case_files import CaseFiles
+from eenet_runtime.codes import Reason, in_brackets
 from eenet_runtime.results.mask_settings import MaskSettings
+from eenet_runtime.results.report_entries import (
+    BundleEntry,
+    EngineEntry,
+    InputEntry,
+    LabelEntry,
+    MaskEntry,
+    OutputEntry,
+    SeriesEntry,
+)
+from eenet_runtime.segmenter.postprocessing import Cleaning
 from eenet_runtime.segmenter.segmentation import Segmentation
 from eenet_runtime.volumes.labels import CHANNEL_ORDER, LabelScheme
 
@@ -25,10 +37,12 @@ class Remark:
 
     Attributes:
         text: a plain sentence.
+        code: the same in one word, a key of `eenet_runtime.codes.CODES`; empty in a report of an earlier release.
         is_suspicion: whether somebody should look into it before the mask is used.
     """
 
     text: str
+    code: str
     is_suspicion: bool
 
     @property
@@ -37,7 +51,7 @@ class Remark:
         return "suspicion" if self.is_suspicion else "notice"
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.text}"
+        return f"{self.kind}: {self.text}{in_brackets(self.code)}"
 
 
 @dataclass(frozen=True)
@@ -64,6 +78,7 @@ class CaseReport:
         seconds: time by stage. In a folder the stages of neighbouring cases overlap, so that their sum is more than
             the time that the case added.
         dice: Dice against the case's own label, where it has one.
+        warning_codes: the code of each of the warnings, in their order; empty in a report of an earlier release.
         raw: of a raw case how it was brought to the network: matrices, figures, where its brain mask comes from; None
             where heads come ready.
         eenet_version, created: which toolkit, when (UTC).
@@ -71,16 +86,16 @@ class CaseReport:
     """
 
     case_id: str
-    inputs: dict[str, dict[str, Any]]
-    label: dict[str, Any] | None
-    bundle: dict[str, Any]
-    engine: dict[str, Any]
-    settings: dict[str, Any]
-    outputs: dict[str, dict[str, str]]
-    mask: dict[str, Any]
+    inputs: dict[str, Annotated[dict[str, Any], InputEntry | SeriesEntry]]
+    label: Annotated[dict[str, Any], LabelEntry] | None
+    bundle: Annotated[dict[str, Any], BundleEntry]
+    engine: Annotated[dict[str, Any], EngineEntry]
+    settings: Annotated[dict[str, Any], MaskSettings]
+    outputs: dict[str, Annotated[dict[str, str], OutputEntry]]
+    mask: Annotated[dict[str, Any], MaskEntry]
     volumes_ml: dict[str, float]
     components: int
-    cleaning: dict[str, Any]
+    cleaning: Annotated[dict[str, Any], Cleaning]
     head_voxels_outside: int
     warnings: tuple[str, ...]
     suspicions: tuple[str, ...]
@@ -90,11 +105,13 @@ class CaseReport:
     created: str
     raw: dict[str, Any] | None = None
     dicom: dict[str, Any] | None = None
+    warning_codes: tuple[str, ...] = ()
 
     @property
     def remarks(self) -> list[Remark]:
         """The warnings, suspicions first."""
-        found = [Remark(str(warning), warning in self.suspicions) for warning in self.warnings]
+        coded = zip_longest(self.warnings, self.warning_codes[: len(self.warnings)], fillvalue="")
+        found = [Remark(str(warning), str(code), warning in self.suspicions) for warning, code in coded]
         return sorted(found, key=lambda remark: not remark.is_suspicion)
 
     def to_json(self) -> str:
@@ -126,9 +143,9 @@ _JSON_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     **dict.fromkeys(("volumes_ml", "cleaning", "seconds"), (dict,)),
     **dict.fromkeys(("components", "head_voxels_outside"), (int,)),
     **dict.fromkeys(("label", "dice", "raw", "dicom"), (dict, type(None))),
-    **dict.fromkeys(("warnings", "suspicions"), (list,)),
+    **dict.fromkeys(("warnings", "suspicions", "warning_codes"), (list,)),
 }
-_ADDED_LATER: Final[Mapping[str, Any]] = {"suspicions": []}
+_ADDED_LATER: Final[Mapping[str, Any]] = {"suspicions": [], "warning_codes": []}
 """What a report of this schema that was written before a field came in says by being silent."""
 
 
@@ -164,7 +181,7 @@ def make_report(
     label: dict[str, Any] | None = None,
     dice: dict[str, float] | None = None,
     dicom: dict[str, Any] | None = None,
-    more_warnings: tuple[str, ...] = (),
+    more_warnings: tuple[Reason, ...] = (),
 ) -> CaseReport:
     """Gather the report of a finished case.
 
@@ -181,37 +198,43 @@ def make_report(
         more_warnings: on top of those of the result.
     """
     made_by = segmentation.provenance
-    outputs = {name: {"file": file.path.name, "sha256": file.sha256} for name, file in written.items()}
+    notes = segmentation.notes + more_warnings
+    outputs = {name: asdict(OutputEntry(file.path.name, file.sha256)) for name, file in written.items()}
     return CaseReport(
         case_id=segmentation.case_id,
         inputs=inputs,
         label=label,
-        bundle={
-            "id": bundle.bundle_id,
-            "name": bundle.manifest.name,
-            "preset": bundle.manifest.preset.name,
-            "signature": bundle.signature,
-            "provenance": dict(bundle.manifest.provenance),
-        },
-        engine={
-            "backend": made_by.backend,
-            "version": made_by.backend_version,
-            "device": made_by.device,
-            "artifact": made_by.artifact,
-            "precision": made_by.precision,
-            "why": made_by.why,
-            "weights_precision": made_by.weights_precision,
-            "self_test": made_by.self_test,
-            "versions": dict(made_by.versions),
-        },
+        bundle=asdict(
+            BundleEntry(
+                id=bundle.bundle_id,
+                name=bundle.manifest.name,
+                preset=bundle.manifest.preset.name,
+                signature=bundle.signature,
+                provenance=dict(bundle.manifest.provenance),
+            )
+        ),
+        engine=asdict(
+            EngineEntry(
+                backend=made_by.backend,
+                version=made_by.backend_version,
+                device=made_by.device,
+                artifact=made_by.artifact,
+                precision=made_by.precision,
+                why=made_by.why,
+                weights_precision=made_by.weights_precision,
+                self_test=made_by.self_test,
+                versions=dict(made_by.versions),
+            )
+        ),
         settings=asdict(settings),
         outputs=outputs,
-        mask={**outputs["mask"], "scheme": scheme.name, "values": scheme.values_by_name},
+        mask=asdict(MaskEntry(**outputs["mask"], scheme=scheme.name, values=scheme.values_by_name)),
         volumes_ml={region.value: round(volume, 3) for region, volume in segmentation.volumes_ml.items()},
         components=segmentation.components,
         cleaning=asdict(segmentation.cleaning),
         head_voxels_outside=segmentation.head_voxels_outside,
-        warnings=segmentation.warnings + more_warnings,
+        warnings=tuple(note.text for note in notes),
+        warning_codes=tuple(note.code for note in notes),
         suspicions=segmentation.suspicions,
         seconds={stage: round(seconds, 4) for stage, seconds in segmentation.seconds.items()},
         dice=dice,
@@ -226,11 +249,9 @@ def inputs_of_files(segmentation: Segmentation, files: CaseFiles) -> dict[str, d
     """What a report says of the files that a case was made from."""
     volumes = segmentation.images.volumes
     return {
-        modality.value: {
-            "file": str(files.images[modality].path),
-            "channel": files.images[modality].channel,
-            "sha256": volumes[modality].sha256,
-        }
+        modality.value: asdict(
+            InputEntry(str(files.images[modality].path), files.images[modality].channel, volumes[modality].sha256)
+        )
         for modality in CHANNEL_ORDER
         if modality in files.images
     }

@@ -6,7 +6,7 @@ import errno
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from stat import S_ISDIR
 from typing import Final
@@ -15,6 +15,7 @@ from eenet_runtime.bundle.manifest import Bundle
 from eenet_runtime.cases.case_files import CaseFiles
 from eenet_runtime.cases.inputs import load_series
 from eenet_runtime.cases.preprocessing import read_label_like
+from eenet_runtime.codes import Reason
 from eenet_runtime.errors import CaseError, OutputError, ResultPathError
 from eenet_runtime.files.atomic import (
     make_output_folder,
@@ -28,6 +29,7 @@ from eenet_runtime.files.nifti import Volume, image_to_bytes, labels_to_bytes, s
 from eenet_runtime.results.mask_settings import MaskSettings
 from eenet_runtime.results.preview import render_preview
 from eenet_runtime.results.report import CaseReport, WrittenFile, inputs_of_files, make_report
+from eenet_runtime.results.report_entries import LabelEntry
 from eenet_runtime.segmenter.probability_maps import MAPS_SUFFIX, probability_maps_to_bytes
 from eenet_runtime.segmenter.segmentation import Segmentation, Stopwatch
 from eenet_runtime.segmenter.segmenter import Segmenter
@@ -217,11 +219,8 @@ def clear_the_way(files: CaseFiles, paths: ResultPaths, outputs: OutputSettings)
         ResultPathError: a result would replace an input, and nothing was removed; or a name is too long, a folder has
             it, or an earlier result cannot be removed.
     """
-    inputs = [source.path for source in files.images.values()]
-    if files.label is not None:
-        inputs.append(files.label)
     for path in paths.all:
-        if any(_is_one_file(path, other) for other in inputs):
+        if any(_is_one_file(path, other) for other in files.paths):
             raise ResultPathError(
                 f"{path}: the result would replace an input of case {files.case_id}; choose another name"
             )
@@ -329,7 +328,7 @@ def _write(
         settings,
         scheme=scheme,
         written=written,
-        label=None if files.label is None else {"file": str(files.label), "sha256": label.sha256},
+        label=None if files.label is None else asdict(LabelEntry(str(files.label), label.sha256)),
         dice=label.dice,
         more_warnings=label.warnings,
     )
@@ -354,7 +353,7 @@ class OwnLabel:
 
     dice: dict[str, float] | None = None
     sha256: str | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Reason, ...] = ()
 
 
 def _compare_with_own_label(segmentation: Segmentation, files: CaseFiles) -> OwnLabel:
@@ -364,11 +363,11 @@ def _compare_with_own_label(segmentation: Segmentation, files: CaseFiles) -> Own
     try:
         sha256 = sha256_of_image(files.label)
     except CaseError as error:
-        return OwnLabel(warnings=(f"no Dice: {error}",))
+        return OwnLabel(warnings=(Reason("no-dice", f"no Dice: {error}"),))
     try:
         reference_of = Modality.T1 if segmentation.head is None else Modality.T1CE
         truth = read_label_like(files, segmentation.reference, reference_of)
     except CaseError as error:
-        return OwnLabel(sha256=sha256, warnings=(f"no Dice: {error}",))
+        return OwnLabel(sha256=sha256, warnings=(Reason("no-dice", f"no Dice: {error}"),))
     by_region = dice_by_region(segmentation.labels, truth)
     return OwnLabel({region.value: round(value, 5) for region, value in by_region.items()}, sha256)

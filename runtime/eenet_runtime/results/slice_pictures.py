@@ -21,7 +21,9 @@ from eenet_runtime.volumes.grid import Grid, grid_in_network_axes, part_of_grid,
 
 _STEP_MM: Final = 2.0
 """Between slices, where the image's own are nearer to each other."""
-_MOST_PIXELS: Final = 320
+_MOST_SLICES: Final = 96
+"""More than a head has at that distance; a neck may."""
+_MOST_PIXELS: Final = 256
 _LEAST_PIXELS: Final = 128
 """Of the longest side."""
 _LEAST_WIDTH: Final = 192
@@ -79,7 +81,7 @@ def draw_slices(
     rows, columns = _size(part)
     width = max(columns, _LEAST_WIDTH)
     left = (width - columns) // 2
-    step = max(1, round(_STEP_MM / spacing[2]))
+    step = max(1, round(_STEP_MM / spacing[2]), -(-part.shape[2] // _MOST_SLICES))
     levels = range(0, part.shape[2], step)
     strip = _strip(width, notice)
     pixels = np.zeros((len(levels), rows + _STRIP, width, 3), np.uint8)
@@ -94,9 +96,11 @@ def draw_slices(
 def _slice_picture(grey: NDArray[np.uint8], classes: NDArray[np.generic], size: tuple[int, int]) -> NDArray[np.uint8]:
     picture = enlarged(grey, size)
     draw_letters(picture, PLANES[0].letters, size=12, margins=(2, 2), colour=_TEXT)
+    shown = np.asarray(picture)[..., None].repeat(3, axis=2)
+    if not classes.any():
+        return shown
     lines = region_lines(enlarged_classes(classes, size), 1, _DASH)
     colours = np.array([(0, 0, 0), *(REGION_COLOURS_ON_GREY[region] for region in REGIONS)], np.uint8)
-    shown = np.asarray(picture)[..., None].repeat(3, axis=2)
     return np.where(lines[..., None] > 0, colours[lines], shown)
 
 
@@ -105,11 +109,13 @@ def _strip(width: int, notice: str) -> NDArray[np.uint8]:
     strip = Image.new("RGB", (width, _STRIP))
     draw = ImageDraw.Draw(strip)
     font = ImageFont.load_default(size=11)
+    grey = (_TEXT, _TEXT, _TEXT)
     x = 4.0
     for region in reversed(REGIONS):
-        draw.text((x, 2), region.value, fill=REGION_COLOURS_ON_GREY[region], font=font)
-        x += font.getlength(region.value) + 10
-    draw.text((4, 18), notice, fill=(_TEXT, _TEXT, _TEXT), font=font)
+        draw.rectangle((x, 4, x + 8, 12), fill=REGION_COLOURS_ON_GREY[region])
+        draw.text((x + 13, 2), region.value, fill=grey, font=font)
+        x += font.getlength(region.value) + 25
+    draw.text((4, 18), notice, fill=grey, font=font)
     return np.asarray(strip)
 
 
@@ -140,7 +146,7 @@ def _pixel_grid(part: Grid, rows: int, columns: int, left: int, step: int, shape
 
 def _shown(head: Box, lesion: Box, turned: Grid) -> Box:
     """The head and the lesion with a margin."""
-    box = union([part for part in (head, lesion) if not is_empty(part)] or [whole(turned.shape)])
+    box = union([part for part in (head, lesion) if not is_empty(part)])
     margins = [round(_MARGIN_MM / size) for size in turned.spacing_mm[:2]] + [0]
     first, second, third = (
         slice(max(0, part.start - margin), min(length, part.stop + margin))
@@ -150,12 +156,17 @@ def _shown(head: Box, lesion: Box, turned: Grid) -> Box:
 
 
 def _head_box(image: NDArray[np.generic]) -> Box:
-    """The box of what is brighter than the mean: in a stripped image the brain, else the head, in air or in noise."""
+    """The box of what is brighter than the mean: in a stripped image the brain, else the head, in air or in noise.
+
+    The whole image where nothing is.
+    """
     steps = [max(1, min(_SAMPLE, size // 16)) for size in image.shape]
     sample = image[tuple(slice(None, None, step) for step in steps)].astype(np.float32)
     found = bounding_box(sample > sample.mean())
+    if is_empty(found):
+        return whole(image.shape)
     first, second, third = (
-        slice(max(0, (part.start - 1) * step + 1), min(size, part.stop * step)) if part.stop else part
+        slice(max(0, (part.start - 1) * step + 1), min(size, part.stop * step))
         for part, step, size in zip(found, steps, image.shape, strict=True)
     )
     return first, second, third

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from eenet_runtime.cases.content_checks import Finding
 from eenet_runtime.cases.preprocessing import CaseImages, NetworkInput
+from eenet_runtime.codes import Reason
 from eenet_runtime.segmenter.admission import Ticket
 from eenet_runtime.segmenter.limits import Limits
 from eenet_runtime.volumes.labels import LabelScheme
@@ -37,7 +38,7 @@ class OnNetworkGrid:
     head: AlignedHead | None = None
     facts: dict[str, Any] | None = None
     findings: tuple[Finding, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class CaseInHand:
         case_id: the case's name.
         images: its images.
         scheme: the label scheme that goes with its files.
-        warnings: what the checks and the preparation found, in sentences.
+        warnings: what the checks and the preparation found.
         findings: what the checks found and let pass.
         seconds: time by stage so far.
         limits: when it must stop.
@@ -61,7 +62,7 @@ class CaseInHand:
     case_id: str
     images: CaseImages
     scheme: LabelScheme
-    warnings: tuple[str, ...]
+    warnings: tuple[Reason, ...]
     findings: tuple[Finding, ...]
     seconds: dict[str, float]
     limits: Limits

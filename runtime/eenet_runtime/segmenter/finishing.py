@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eenet_runtime.bundle.manifest import PostprocessingSettings
+from eenet_runtime.codes import Reason
 from eenet_runtime.segmenter.case_stages import ComputedCase
 from eenet_runtime.segmenter.postprocessing import Cleaning, clean, restore, restore_labels
 from eenet_runtime.segmenter.segmentation import NetworkProbabilities, Provenance, Segmentation, Stopwatch
@@ -57,7 +58,7 @@ def bring_back(
         components=tumour.components,
         cleaning=tumour.cleaning,
         head_voxels_outside=computed.head_voxels_outside,
-        warnings=case.warnings + result_warnings(tumour.volumes_ml, tumour.cleaning),
+        notes=case.warnings + result_warnings(tumour.volumes_ml, tumour.cleaning),
         seconds=watch.seconds,
         provenance=provenance,
         scheme=case.scheme,
@@ -68,13 +69,15 @@ def bring_back(
     )
 
 
-def result_warnings(volumes: dict[Region, float], cleaning: Cleaning) -> tuple[str, ...]:
+def result_warnings(volumes: dict[Region, float], cleaning: Cleaning) -> tuple[Reason, ...]:
     """What a reader of the mask should know of what came out, and of what was taken away."""
     warnings = []
     if volumes[Region.WT] == 0:
-        warnings.append("no tumour found: the mask is empty")
+        warnings.append(Reason("empty-mask", "no tumour found: the mask is empty"))
     if cleaning.dropped_components:
-        warnings.append(f"{cleaning.dropped_components} small components of {cleaning.dropped_ml:.2f} ml were dropped")
+        dropped = f"{cleaning.dropped_components} small components of {cleaning.dropped_ml:.2f} ml were dropped"
+        warnings.append(Reason("small-components", dropped))
     if cleaning.enhancing_relabelled_ml:
-        warnings.append(f"an enhancing tumour of {cleaning.enhancing_relabelled_ml:.2f} ml was relabelled as NCR")
+        relabelled = f"an enhancing tumour of {cleaning.enhancing_relabelled_ml:.2f} ml was relabelled as NCR"
+        warnings.append(Reason("enhancing-relabelled", relabelled))
     return tuple(warnings)

@@ -76,5 +76,6 @@ class Limits:
         if taken >= self.time_limit_s:
             raise CaseTimeoutError(
                 f"case {self.case_id}: {taken:.1f} s taken before the stage {stage}, the limit is "
-                f"{self.time_limit_s:g} s"
+                f"{self.time_limit_s:g} s",
+                code="time-limit",
             )

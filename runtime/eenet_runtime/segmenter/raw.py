@@ -10,6 +10,7 @@ from eenet_runtime.bundle.manifest import Bundle
 from eenet_runtime.cases.content_checks import CheckPolicy, judge
 from eenet_runtime.cases.inputs import CaseInput, load_series
 from eenet_runtime.cases.preprocessing import on_one_grid
+from eenet_runtime.codes import Reason
 from eenet_runtime.errors import BundleError
 from eenet_runtime.files.nifti import sha256_of_image
 from eenet_runtime.heads.raw_case import Chain, Hooks, examine, lay_out, way_through
@@ -24,8 +25,10 @@ from eenet_runtime.segmenter.segmentation import Stopwatch
 from eenet_runtime.volumes.labels import Modality
 from eenet_runtime.volumes.pose import Pose
 
-_AS_GIVEN: Final = "the series came stripped and on one grid: nothing was registered or stripped"
-_NUMPY: Final = "registered without the compiled package (eenet-native): slower, with the same result"
+_AS_GIVEN: Final = Reason("as-given", "the series came stripped and on one grid: nothing was registered or stripped")
+_NUMPY: Final = Reason(
+    "slow-registration", "registered without the compiled package (eenet-native): slower, with the same result"
+)
 
 
 def chain_of(settings: RawSettings, bundle: Bundle, threads: int | None = None) -> Chain:

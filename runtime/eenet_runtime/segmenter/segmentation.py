@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from eenet_runtime.cases.content_checks import Finding
 from eenet_runtime.cases.preprocessing import CaseImages
+from eenet_runtime.codes import Reason
 from eenet_runtime.errors import OutputError
 from eenet_runtime.files.nifti import Volume, labels_to_bytes, write_labels
 from eenet_runtime.printable import printable
@@ -103,7 +104,7 @@ class Segmentation:
         components: connected components of the whole tumour.
         cleaning: what the post-processing did.
         head_voxels_outside: head voxels that the network did not see.
-        warnings: what a reader of the mask should know, in plain sentences.
+        notes: what a reader of the mask should know, each with its code.
         seconds: time by stage: read, prepare, check, network, restore, clean; of a raw case also register, strip, pose
             and resample; and `wait`, where it had to wait for its turn behind other cases.
         provenance: what computed it.
@@ -122,7 +123,7 @@ class Segmentation:
     components: int
     cleaning: Cleaning
     head_voxels_outside: int
-    warnings: tuple[str, ...]
+    notes: tuple[Reason, ...]
     seconds: dict[str, float]
     provenance: Provenance
     scheme: LabelScheme = BRATS2023
@@ -135,6 +136,11 @@ class Segmentation:
     def reference(self) -> Volume:
         """The image on whose grid the mask lies: the T1, of a raw case the T1ce as the scanner made it."""
         return self.images.reference if self.head is None else self.head.reference
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the mask should know, in plain sentences; `notes` has their codes."""
+        return tuple(note.text for note in self.notes)
 
     @property
     def suspicions(self) -> tuple[str, ...]:

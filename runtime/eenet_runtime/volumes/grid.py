@@ -6,7 +6,7 @@ World coordinates are NIfTI's: millimetres, RAS+ (x to the right, y to the front
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final, TypeVar
 
 import nibabel as nib
@@ -122,14 +122,21 @@ def check_affine(affine: NDArray[np.float64], source: str) -> None:
         CaseError: an entry is not finite or absurdly large, or the three axes do not span space.
     """
     if not np.isfinite(affine).all():
-        raise CaseError(f"{source}: the affine holds NaN or infinity, expected a finite 4 x 4 matrix")
+        raise CaseError(
+            f"{source}: the affine holds NaN or infinity, expected a finite 4 x 4 matrix", code="bad-affine"
+        )
     if (largest := float(np.abs(affine).max())) > _FARTHEST_MM:
-        raise CaseError(f"{source}: the affine holds {largest:.3g}, expected millimetres around a scanner's centre")
+        raise CaseError(
+            f"{source}: the affine holds {largest:.3g}, expected millimetres around a scanner's centre",
+            code="bad-affine",
+        )
     columns = affine[:3, :3]
     lengths = np.linalg.norm(columns, axis=0)
     # The determinant of unit columns is 1 for a right box and 0 for axes in one plane.
     if (lengths < 1e-6).any() or abs(np.linalg.det(columns / lengths)) < 1e-3:
-        raise CaseError(f"{source}: the affine is singular, so the orientation of the head is unknown")
+        raise CaseError(
+            f"{source}: the affine is singular, so the orientation of the head is unknown", code="bad-affine"
+        )
 
 
 def to_network_axes(volume: NDArray[_ScalarT], grid: Grid) -> NDArray[_ScalarT]:
@@ -207,8 +214,16 @@ def _turn(grid: Grid) -> NDArray[np.float64]:
 
 
 def _orientation(grid: Grid) -> NDArray[np.float64]:
-    """For each stored axis the nearest of the patient's axes and its direction, as nibabel has it."""
-    return np.asarray(nib.io_orientation(_NUDGE @ grid.affine))
+    """For each stored axis the nearest of the patient's axes and its direction, as nibabel has it; read-only."""
+    return _orientation_of(np.asarray(grid.affine, dtype=np.float64).tobytes())
+
+
+@lru_cache(maxsize=64)
+def _orientation_of(affine: bytes) -> NDArray[np.float64]:
+    """Asked many times for one case, and images of one data set share their affines."""
+    found = np.asarray(nib.io_orientation(_NUDGE @ np.frombuffer(affine, dtype=np.float64).reshape(4, 4)))
+    found.setflags(write=False)
+    return found
 
 
 def _corners(shape: tuple[int, int, int]) -> NDArray[np.float64]:

@@ -139,7 +139,8 @@ class LabelScheme:
             shown = ", ".join(f"{value:.10g}" for value in unknown[:5])
             raise CaseError(
                 f"{source}: label values {shown} found, expected only "
-                f"{', '.join(map(str, sorted(self.file_values)))} (scheme {self.name})"
+                f"{', '.join(map(str, sorted(self.file_values)))} (scheme {self.name})",
+                code="label-values",
             )
         return labels
 

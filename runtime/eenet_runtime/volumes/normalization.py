@@ -113,18 +113,25 @@ def measure_intensities(volume: NDArray[np.generic], source: str) -> Intensities
     magnitude = float(np.maximum(abs(smallest), abs(largest)))
     if not math.isfinite(magnitude):
         bad = sum(int(np.count_nonzero(~np.isfinite(slab))) for slab in slabs(volume))
-        raise CaseError(f"{source}: {bad} voxels are NaN or infinite, expected real intensities, and 0 as background")
+        raise CaseError(
+            f"{source}: {bad} voxels are NaN or infinite, expected real intensities, and 0 as background",
+            code="not-finite",
+        )
     if count == 0:
-        raise CaseError(f"{source}: all voxels are 0, expected an image of a head")
+        raise CaseError(f"{source}: all voxels are 0, expected an image of a head", code="empty-image")
     if magnitude > _LARGEST:
-        raise CaseError(f"{source}: an intensity of {magnitude:.3g} found, expected less than {_LARGEST:g}")
+        raise CaseError(
+            f"{source}: an intensity of {magnitude:.3g} found, expected less than {_LARGEST:g}", code="intensity-range"
+        )
     mean = math.fsum(part.sum for part in parts) / count
     variance = math.fsum(part.squares for part in parts) / count - mean * mean
     if variance * _FAR_FROM_ZERO < mean * mean:
         variance = _variance_about(mean, volume, count)
     deviation = math.sqrt(variance)
     if deviation <= _FLAT * magnitude:
-        raise CaseError(f"{source}: every non-zero voxel is {mean:g}, expected an image with contrast")
+        raise CaseError(
+            f"{source}: every non-zero voxel is {mean:g}, expected an image with contrast", code="no-contrast"
+        )
     negative = sum(part.negative for part in parts)
     return Intensities(extent.box, mean, deviation, count, negative, smallest, largest)
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from eenet_bench.cli import app
-from eenet_bench.limits.machine_rates import measure_rates
-from eenet_bench.limits.roofline import measure_roofline, roofline_table
+from eenet_bench.limits import roofline
+from eenet_bench.limits.graph_cost import LayerCost
+from eenet_bench.limits.machine_rates import MachineRates, measure_rates
+from eenet_bench.limits.roofline import EngineTime, Roofline, measure_roofline, roofline_table
+from eenet_bench.measuring.environment import describe_environment
+from eenet_bench.measuring.noise import NoiseWatch
+from eenet_bench.pages.charts import Axis, Series
 from tests.synthetic import TINY
 
 
@@ -43,3 +50,22 @@ def test_the_command_writes_the_figures_and_the_picture(tiny_bundle: Path, tmp_p
     assert stored["preset"] == "tiny-64"
     assert stored["bound_s"] > 0
     assert (tmp_path / "roofline.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_picture_has_the_roof_of_the_machines_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: dict[str, Series] = {}
+
+    def draw(title: str, across: Axis, up: Axis, series: Sequence[Series]) -> bytes:
+        drawn.update({one.name: one for one in series})
+        return b""
+
+    monkeypatch.setattr(roofline, "draw_points", draw)
+    layer = LayerCost("c", "Conv", flops=8e9, read_bytes=3e9, written_bytes=1e9, output=(1, 2, 3))
+    rates = MachineRates(flops_per_s=200e9, bytes_per_s=20e9, threads=2)
+    engine = EngineTime("openvino", "cpu", seconds=(0.1, 0.2, 0.4))
+    report = Roofline("tiny", describe_environment(), rates, (layer,), (engine,), NoiseWatch().finish(()))
+    roofline._picture(report)
+    # GFLOP/s over FLOP per byte: memory up to 10, arithmetic from there.
+    assert drawn["the machine"].points == [(0.1, 2.0), (10.0, 200.0), (1000.0, 200.0)]
+    assert drawn["layers, at best"].points == [(2.0, 40.0)]
+    assert drawn["openvino"].points == [(2.0, pytest.approx(40.0))]

@@ -38,3 +38,13 @@ def test_points_of_every_series_are_drawn_and_the_same_data_give_the_same_pictur
 def test_linear_axes_hold_all_points() -> None:
     for largest in (0.003, 0.7, 1.0, 4.424, 99.0, 101.0):
         assert draw_points("t", Axis("x"), Axis("y"), [Series("one", [(largest, largest)])])[:4] == b"\x89PNG"
+
+
+def test_a_bar_has_its_note_behind_it() -> None:
+    bare, noted = (draw_bars("t", [Bar("one", {"a": 5.0}, note)]) for note in ("", "12.3 s"))
+    changed = np.any(
+        [np.asarray(Image.open(io.BytesIO(bare))) != np.asarray(Image.open(io.BytesIO(noted)))], axis=(0, -1)
+    )
+    rows, columns = np.nonzero(changed)
+    assert 20 < columns.max() - columns.min() < 80
+    assert 5 < rows.max() - rows.min() < 20

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from eenet_runtime.bundle.manifest import open_bundle
-from tests.places import ROOT
 from tests.synthetic import make_head, write_case
+from tests.warm_starts import WarmProgram, warm_program
 
 pytestmark = [pytest.mark.tf, pytest.mark.slow]
 
@@ -26,31 +24,31 @@ TWICE = {
 """Steps in which the export is killed, in their order, and what the next one must say again; nothing else."""
 
 
-def _export(output: Path, cases: Path, steps: Path, *die_in: str) -> None:
-    """An export to its end, or to its death in a step."""
-    finished = subprocess.run(
-        [sys.executable, "-m", "tests.export.stand_in", str(output), str(cases), str(steps), *die_in],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert finished.returncode == (-signal.SIGKILL if die_in else 0), finished.stderr[-2000:]
+@pytest.fixture
+def program() -> Iterator[WarmProgram]:
+    with warm_program("tests.export.stand_in") as warm:
+        yield warm
 
 
-def test_an_export_killed_in_any_step_leaves_no_bundle_and_ends_like_one_left_alone(tmp_path: Path) -> None:
+def test_an_export_killed_in_any_step_leaves_no_bundle_and_ends_like_one_left_alone(
+    program: WarmProgram, tmp_path: Path
+) -> None:
+    def export(output: Path, steps: Path, *die_in: str) -> None:
+        """An export to its end, or to its death in a step."""
+        said = tmp_path / "said.txt"
+        end = program.wait(program.start(said, output, cases, steps, *die_in))
+        assert end == (-signal.SIGKILL if die_in else 0), said.read_text()[-2000:]
+
     cases = tmp_path / "cases"
     cases.mkdir()
     write_case(cases, "Case_1", make_head())
     alone, once = tmp_path / "alone" / "bundle", tmp_path / "alone.txt"
-    _export(alone, cases, once)
+    export(alone, once)
     killed, told = tmp_path / "killed" / "bundle", tmp_path / "killed.txt"
     for step in TWICE:
-        _export(killed, cases, told, step)
+        export(killed, told, step)
         assert not killed.exists(), step
-    _export(killed, cases, told)
+    export(killed, told)
 
     made, expected = open_bundle(killed), open_bundle(alone)
     hashes = {entry.path: entry.sha256 for entry in made.manifest.files}

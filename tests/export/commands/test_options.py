@@ -78,7 +78,7 @@ def test_an_export_gets_every_option(
     run(
         *(command, tmp_path, "--output", output, "--cases", cases, "--max-cases", 5, "--weights", "fp16"),
         *("--preset", "eenet-fast", "--name", "a name", "--note", "a note", "--min-tumour-ml", 0.5),
-        *("--min-enhancing-ml", 0.25, "--half-input", "--allow-unproven", "--pose", "mni152"),
+        *("--min-enhancing-ml", 0.25, "--half-input", "--allow-unproven", "--no-head-only", "--pose", "mni152"),
         *(["--precision", "int8"] if command == "onnx" else []),
     )
     settings = ExportSettings(
@@ -89,7 +89,7 @@ def test_an_export_gets_every_option(
         engine=command == "all",
         max_cases=5,
         limits=ParityLimits(allow_unproven=True),
-        postprocessing=PostprocessingSettings(0.5, 0.25),
+        postprocessing=PostprocessingSettings(0.5, 0.25, head_only=False),
         note="a note",
         pose=Pose.MNI152,
     )

@@ -165,6 +165,30 @@ def test_a_value_for_each_channel_scales_its_channel() -> None:
     assert not nodes(model, "Transpose")
 
 
+@pytest.mark.parametrize("dropped", [[1, 2, 3], [0, 1, 2, 3]])
+def test_a_mean_that_dropped_its_axes_broadcasts_as_a_vector_of_channels(dropped: list[int]) -> None:
+    model = graph(
+        [op("A/ReduceMean", "volume", "dropped", keepdims=0), op("A/Sub", "volume", "A/ReduceMean")],
+        ["A/Sub"],
+        {"dropped": dropped},
+        volume=SHAPE,
+    )
+    assert_same_numbers(model, numbers(*SHAPE))
+    assert not nodes(model, "Transpose")
+
+
+def test_a_vector_whose_length_nobody_knows_is_refused() -> None:
+    model = graph(
+        [op("A/ReduceMean", "volume", "dropped", keepdims=0), op("A/Sub", "volume", "A/ReduceMean")],
+        ["A/Sub"],
+        {"dropped": [0, 1, 2, 3]},
+        volume=SHAPE,
+    )
+    model.graph[0].outputs[0].shape = None
+    with pytest.raises(ExportError, match="node A/Sub: inputs in the axis orders"):
+        ChannelsFirst()(model)
+
+
 def depth_to_channels() -> ir.Model:
     """The middle of the network: three slices become the channels of a 2D convolution, and slices again.
 

@@ -71,6 +71,7 @@ def norm(
     *,
     squared: tuple[str, str] = ("Norm/Sub", "Norm/Sub"),
     centred: str = "volume",
+    mean: str = "Mean/Reshape_2",
     inverted: str = "Norm/Sqrt",
     offset: str = "beta",
     variance_groups: tuple[str, ...] = (),
@@ -81,7 +82,7 @@ def norm(
     chain = [
         op("Other/Relu", "volume"),
         *mean_of("volume", "Mean"),
-        op("Norm/Sub", centred, "Mean/Reshape_2"),
+        op("Norm/Sub", centred, mean),
         op("Norm/Mul", *squared),
         *mean_of("Norm/Mul", "Variance", *variance_groups),
         op("Norm/Add", "Variance/Reshape_2", "epsilon"),
@@ -219,6 +220,7 @@ ALMOST: Mapping[str, Mapping[str, Any]] = {
     "the volume itself is squared": {"squared": ("volume", "volume")},
     "the deviations are multiplied with something else": {"squared": ("Norm/Sub", "volume")},
     "the mean is of another tensor": {"centred": "Other/Relu"},
+    "what is subtracted is no mean": {"mean": "beta"},
     "there is no root": {"inverted": "Norm/Add"},
     "the offset is computed": {"offset": "Other/Relu"},
 }
@@ -233,6 +235,14 @@ def test_what_is_almost_a_group_norm_stays_as_it_is_and_stops_the_export(changes
     assert not nodes(model, "GroupNormalization")
     for found, wanted in zip(reference(model, volume=volume()), expected, strict=True):
         np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("name", ["depth", "grouped", "in_group"])
+def test_a_mean_whose_axes_or_groups_are_computed_is_no_part_of_a_group_norm(name: str) -> None:
+    model = norm()
+    model.graph.initializers[name].const_value = None
+    with pytest.raises(ExportError, match="pass GroupNorms: 0 group norms found in the graph, expected 1"):
+        GroupNorms(1)(model)
 
 
 @pytest.mark.parametrize("name", ["Mean/Reshape_2", "Variance/Reshape_2"])

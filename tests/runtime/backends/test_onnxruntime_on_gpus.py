@@ -64,6 +64,11 @@ def test_on_a_gpu_tf32_and_any_other_processor_are_forbidden(
     assert module.entries == {"session.disable_cpu_ep_fallback": "1"}
     assert module.fallback == 0
     assert (backend.name, backend.device) == ("onnxruntime", "cuda:1 (CUDA execution provider)")
+    assert backend.gpu_index == 1
+    monkeypatch.undo()
+    opened = open_bundle(tiny_bundle)
+    artifact = opened.manifest.artifacts[0]
+    assert OnnxRuntimeBackend(opened.path_of(artifact), artifact, TINY, 1).gpu_index is None
 
 
 def test_the_package_for_cpus_is_refused_with_what_to_install(

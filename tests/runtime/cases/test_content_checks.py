@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eenet_runtime.cases.content_checks import RULES, CheckPolicy, Finding, Severity, find_problems, judge
+from eenet_runtime.cases.content_checks import RULES, CheckPolicy, Finding, Severity, alignment, find_problems, judge
+from eenet_runtime.cases.content_checks.sample import take_sample
 from eenet_runtime.cases.preprocessing import CaseImages, prepare, read_case
+from eenet_runtime.codes import Reason
 from eenet_runtime.errors import CaseError
 from eenet_runtime.volumes.labels import CHANNEL_ORDER, Modality
 from eenet_runtime.volumes.presets import EENET_144
@@ -262,6 +264,19 @@ def test_an_image_that_lies_off_is_suspected_and_told_where_to_go(
     assert f"moved about {3 * abs(voxels_too_far)} mm {where};" in finding.message
 
 
+@pytest.mark.parametrize("voxels_too_far", [0, 1, -2])
+def test_the_first_look_at_a_fifth_of_the_places_decides_as_all_places_do(
+    brain: CaseImages, monkeypatch: pytest.MonkeyPatch, voxels_too_far: int
+) -> None:
+    images = with_data(brain, FLAIR, np.roll(voxels(brain, FLAIR), voxels_too_far, 1))
+    sample = take_sample(images)
+    assert np.count_nonzero(sample.inside) > 5 * alignment.FIRST_LOOK
+    quick = alignment.find_misalignment(images, sample)
+    monkeypatch.setattr(alignment, "FIRST_LOOK", 10**9)
+    assert quick == alignment.find_misalignment(images, sample)
+    assert bool(quick) is bool(voxels_too_far)
+
+
 @pytest.mark.parametrize(
     ("first", "second", "rule"),
     [
@@ -473,9 +488,10 @@ SUSPECTED = Finding("coverage", Severity.SUSPECTED, "b.nii: half a head")
 
 
 def test_by_default_certain_findings_refuse_and_suspicions_warn() -> None:
-    assert judge([SUSPECTED], CheckPolicy.DEFAULT, "A") == ("b.nii: half a head",)
-    with pytest.raises(CaseError, match=r"^case A: a\.nii: a label volume$"):
+    assert judge([SUSPECTED], CheckPolicy.DEFAULT, "A") == (Reason("coverage", "b.nii: half a head"),)
+    with pytest.raises(CaseError, match=r"^case A: a\.nii: a label volume$") as refused:
         judge([CERTAIN, SUSPECTED], CheckPolicy.DEFAULT, "A")
+    assert refused.value.code == "label-volume"
 
 
 def test_strict_refuses_for_every_finding_and_names_them_all() -> None:
@@ -486,12 +502,13 @@ def test_strict_refuses_for_every_finding_and_names_them_all() -> None:
 
 
 def test_warn_refuses_nothing() -> None:
-    assert judge([CERTAIN, SUSPECTED], CheckPolicy.WARN, "A") == (CERTAIN.message, SUSPECTED.message)
+    judged = judge([CERTAIN, SUSPECTED], CheckPolicy.WARN, "A")
+    assert judged == tuple(Reason(finding.rule, finding.message) for finding in (CERTAIN, SUSPECTED))
 
 
 def test_a_warning_is_one_line_whatever_a_file_is_called() -> None:
     named = Finding("coverage", Severity.SUSPECTED, "a\n\x1b[2J.nii: half a head")
-    assert judge([named], CheckPolicy.DEFAULT, "A") == ("a\\n\\x1b[2J.nii: half a head",)
+    assert [str(warning) for warning in judge([named], CheckPolicy.DEFAULT, "A")] == ["a\\n\\x1b[2J.nii: half a head"]
 
 
 @pytest.mark.parametrize("policy", CheckPolicy)

@@ -68,10 +68,15 @@ def test_nnunet_names_nested_regions(tmp_path: Path) -> None:
         {"background": 0, "whole tumor": [1, 2, 3, 4], "tumor core": [2, 3], "enhancing tumor": [3]},
         {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [1, 2], "enhancing tumor": [3]},
         {"background": 0, "tumor core": [2, 3], "enhancing tumor": [3]},
+        {"background": 0, "whole tumor": [2, 3], "tumor core": [3], "enhancing tumor": [3]},
+        {"background": 0, "whole tumor": [2, 3], "tumor core": [2, 3], "enhancing tumor": [3]},
     ],
 )
 def test_regions_that_do_not_tell_the_classes_apart_are_refused(tmp_path: Path, labels: dict[str, Any]) -> None:
-    refusal(tmp_path, {"channel_names": CHANNELS, "labels": labels})
+    said = refusal(tmp_path, {"channel_names": CHANNELS, "labels": labels})
+    # Four classes in the outermost region are one too many; of the others some class has no name.
+    many = len(labels.get("whole tumor", ())) == 4
+    assert ("expected one value for" if many else "oedema, necrosis and enhancing tumour by name") in said
 
 
 @pytest.mark.parametrize(

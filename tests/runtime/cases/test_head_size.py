@@ -15,7 +15,7 @@ from eenet_runtime.cases.content_checks.sample import take_sample
 from eenet_runtime.cases.preprocessing import CaseImages, measure_images
 from eenet_runtime.volumes.labels import CHANNEL_ORDER, Modality
 from eenet_runtime.volumes.presets import EENET_108, EENET_144, EENET_FAST, GeometryPreset
-from tests.brain import make_brain, with_data
+from tests.brain import make_brain, with_affine, with_data
 from tests.synthetic import TINY, TINY_2MM
 
 WHOLE_HEADS = pytest.mark.parametrize("preset", [EENET_144, EENET_108, EENET_FAST], ids=lambda preset: preset.name)
@@ -84,3 +84,11 @@ def test_a_head_that_fills_its_volume_to_the_faces_is_aligned_without_leaving_th
     sample = take_sample(images)
     assert all((image != 0).all() for image in sample.values.values())
     assert find_misalignment(images, sample) == []
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_voxels_that_are_long_along_one_axis_are_coarse(axis: int) -> None:
+    spacing = [2.9, 2.9, 2.9]
+    spacing[axis] = 3.1
+    images = with_affine(make_brain(), np.diag([-spacing[0], -spacing[1], spacing[2], 1.0]))
+    assert verdicts(images, EENET_144) == [("coarse-voxels", Severity.SUSPECTED)]

@@ -133,5 +133,6 @@ def test_a_case_can_be_given_by_three_paths(tmp_path: Path, head: Head) -> None:
 def test_a_warning_names_each_missing_modality() -> None:
     assert missing_warnings(()) == ()
     (warning,) = missing_warnings((FLAIR,))
-    assert "the flair is missing" in warning
-    assert "zeros" in warning
+    assert warning.code == "degraded-mode"
+    assert "the flair is missing" in warning.text
+    assert "zeros" in warning.text

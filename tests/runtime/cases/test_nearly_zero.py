@@ -161,3 +161,15 @@ def test_one_percent_of_negative_voxels_is_ringing() -> None:
     data = images.volumes[T2].data.astype(np.float32)
     data[tuple(np.argwhere(data != 0)[::70].T)] *= -0.02
     assert [f for f in find_problems(with_data(images, T2, data), EENET_144) if f.rule == "negative"] == []
+
+
+def test_two_images_are_too_few_to_tell_fluid_from_background(brain: CaseImages) -> None:
+    images = filled(brain, shell(brain), 1e-3)
+    assert told(images) != []
+    two = CaseImages(images.case_id, {name: images.volumes[name] for name in (T1, T1CE)})
+    assert told(two) == []
+
+
+def test_beside_an_image_that_shows_nothing_nothing_is_said(brain: CaseImages) -> None:
+    images = filled(brain, shell(brain), 1e-3)
+    assert told(with_data(images, FLAIR, np.zeros(brain.grid.shape, np.float32))) == []

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from eenet_runtime.cases.case_files import CaseFiles, ImageSource
 from eenet_runtime.cases.discovery import find_cases
 from eenet_runtime.cases.preprocessing import CaseImages, prepare, read_case, read_label
+from eenet_runtime.codes import Reason
 from eenet_runtime.errors import CaseError
 from eenet_runtime.files.nifti import Volume, read_volume
 from eenet_runtime.volumes.grid import to_network_axes
@@ -172,7 +173,7 @@ def test_a_head_larger_than_the_box_is_cropped_and_the_loss_counted(tmp_path: Pa
     outside = int(mask.sum() - mask[x, y, z].sum())
     assert outside > 0
     assert network_input.head_voxels_outside == outside
-    assert network_input.warnings[0].startswith(f"{outside} head voxels lie outside the network's box")
+    assert network_input.warnings[0].text.startswith(f"{outside} head voxels lie outside the network's box")
 
 
 def test_the_head_is_what_any_of_the_four_images_shows(tmp_path: Path, head: Head) -> None:
@@ -186,13 +187,15 @@ def test_the_head_is_what_any_of_the_four_images_shows(tmp_path: Path, head: Hea
 
 def test_resampling_is_reported(tmp_path: Path, head: Head) -> None:
     network_input = prepare(read_case(case_files(tmp_path, "A", head)), TINY_2MM)
-    assert network_input.warnings == ("resampled from 1 x 1 x 1 mm to the network's 2 mm and back",)
+    text = "resampled from 1 x 1 x 1 mm to the network's 2 mm and back"
+    assert network_input.warnings == (Reason("resampled", text),)
 
 
 def test_a_header_without_orientation_is_reported(tmp_path: Path, head: Head) -> None:
     images = read_case(case_files(tmp_path, "A", head, qform=0, sform=0))
     (warning,) = prepare(images, TINY).warnings
-    assert "gives no orientation" in warning
+    assert warning.code == "no-orientation"
+    assert "gives no orientation" in warning.text
 
 
 def test_a_case_of_2_mm_voxels_fills_a_2_mm_network_without_resampling(tmp_path: Path) -> None:

@@ -235,3 +235,21 @@ def test_no_real_brain_has_spikes_or_a_background_that_is_nearly_0() -> None:
     for files in stripped_cases():
         said = {finding.rule for finding in find_problems(read_case(files), EENET_144)}
         assert not said & {"spikes", "background", "negative"}, files.case_id
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_twentieth_of_the_values_at_either_end_never_moves_the_bulk(seed: int, side: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = np.concatenate([np.full(5, side * 1e6), rng.normal(100, 20, 95)])
+    bulk = bulk_of(values, volume("case_t1.nii.gz", rng.permutation(values).reshape(4, 5, 5), np.eye(4)))
+    assert bulk is not None
+    assert bulk.centre == pytest.approx(100, abs=10)
+
+
+def test_the_background_of_an_image_of_little_contrast_is_no_block_below_it(brain: CaseImages) -> None:
+    """Its bulk is taken for 100 +- 15, so that 0 lies more than 6 deviations below."""
+    data = brain.volumes[T1].data.astype(np.float32)
+    data[data != 0] = 100 + np.random.default_rng(0).normal(0, 3, np.count_nonzero(data))
+    data[SPOT] = 100 + 7 * 15
+    assert spikes(with_data(brain, T1, data)) == []

@@ -18,9 +18,9 @@ from eenet_runtime.dicom.series import series_of
 from eenet_runtime.dicom.studies import Study, find_studies, settle
 from eenet_runtime.errors import DatasetError
 from eenet_runtime.volumes.labels import Modality
+from tests.dicom_oracles import by_dcm2niix
 from tests.dicom_studies import SIX_SERIES, FakeSeries, write_series, write_study
 from tests.real_dicom import unpack_real
-from tests.runtime.dicom.test_volumes import dcm2niix
 
 EXPECTED = {"t1": "2", "t1ce": "6", "t2": "4", "flair": "3"}
 
@@ -195,7 +195,7 @@ def test_the_four_real_t1_series_are_t1_and_equal_dcm2niix(tmp_path: Path) -> No
         (decision,) = found.decisions
         assert (decision.verdict.value, decision.role, str(decision.confidence)) == ("is", "t1", "high"), folder.name
         volume = read_series(decision.series)
-        (theirs,) = dcm2niix(folder, tmp_path / f"out-{folder.name}")
+        (theirs,) = by_dcm2niix(folder, tmp_path / f"out-{folder.name}")
         import nibabel as nib
 
         own = nib.as_closest_canonical(nib.Nifti1Image(volume.data, volume.grid.affine))

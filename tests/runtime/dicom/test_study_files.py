@@ -182,6 +182,14 @@ def test_two_studies_are_two_results_and_a_refused_one_stops_no_other(study: Pat
     assert "refused study-" in said
 
 
+def test_results_of_an_earlier_run_with_other_studies_do_not_stay(study: Path, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "study-2").mkdir()
+    (tmp_path / "study-2" / "seg.dcm").write_bytes(b"of an earlier run")
+    (tmp_path / "study-2" / "notes.txt").write_bytes(b"somebody's own")
+    assert run(study, tmp_path, "--model", model)[0] == 0
+    assert [path.name for path in (tmp_path / "study-2").iterdir()] == ["notes.txt"]
+
+
 def test_a_dry_run_says_what_would_be_used_and_writes_nothing(study: Path, model: Path, tmp_path: Path) -> None:
     code, said = run(study, tmp_path / "out", "--model", model, "--dry-run")
     assert code == 0
@@ -193,7 +201,7 @@ def test_a_dry_run_says_what_would_be_used_and_writes_nothing(study: Path, model
 def test_results_never_go_among_the_files_of_the_study(loaded: Segmenter, tmp_path: Path) -> None:
     write_registered_study(tmp_path)
     (found,) = find_studies(tmp_path).studies
-    with pytest.raises(ResultPathError, match="files of the study lie here"):
+    with pytest.raises(ResultPathError, match="files of a study lie here"):
         segment_study_to_files(loaded, found, tmp_path / "S6")
 
 
@@ -203,7 +211,7 @@ def test_an_error_while_writing_leaves_no_result(
     from eenet_runtime.dicom import result
 
     def broken(*_: object, **__: object) -> None:
-        raise CaseError("made to fail")
+        raise CaseError("made to fail", code="bad-input")
 
     monkeypatch.setattr(result, "report_object", broken)
     (found,) = find_studies(study).studies

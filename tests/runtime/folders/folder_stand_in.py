@@ -49,7 +49,8 @@ class NumpyBackend:
         """Nothing to free."""
 
 
-def _replace_network(log: Path, seconds: float) -> None:
+def replace_network(log: Path, seconds: float) -> None:
+    """Put the stand-in where the network is loaded and run, for this process."""
     compute, flush = Segmenter.compute, files._flush_to_disk
 
     def load(_bundle: Bundle, choice: Choice, _threads: int | None) -> NumpyBackend:
@@ -74,7 +75,7 @@ def _replace_network(log: Path, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    _replace_network(Path(sys.argv[1]), float(sys.argv[2]))
+    replace_network(Path(sys.argv[1]), float(sys.argv[2]))
     sys.argv = ["eenet-run", *sys.argv[3:]]
     from eenet_runtime.cli import main
 

@@ -69,6 +69,12 @@ def test_bad_cases_are_named_with_their_reasons_and_the_others_are_done(
     assert "t2 missing for case C_missing" in reasons["C_missing"]
     rows = {row["case_id"]: row for row in rows_of(output)}
     assert {name: row["reason"] for name, row in rows.items()} == reasons
+    codes = {case["case_id"]: case.get("code") for case in summary["cases"]}
+    assert codes == {"A_good": None, "B_zeros": "empty-image", "C_missing": "missing-modality", "D_good": None}
+    assert {name: row["codes"] for name, row in rows.items() if row["codes"]} == {
+        "B_zeros": "empty-image",
+        "C_missing": "missing-modality",
+    }
     assert rows["A_good"]["status"] == "done"
     assert float(rows["A_good"]["dice_ET"]) == 1.0
     assert float(rows["A_good"]["WT_ml"]) > float(rows["A_good"]["ET_ml"]) > 0

@@ -105,7 +105,9 @@ def write_report(output: Path, case_id: str, *, picture: bool = True, **changes:
 
 
 def write_refused(output: Path, *refused: tuple[str, str], ignored: Sequence[str] = ()) -> None:
-    cases = [{"case_id": name, "status": "refused", "reason": reason} for name, reason in refused]
+    cases = [
+        {"case_id": name, "status": "refused", "code": "missing-modality", "reason": reason} for name, reason in refused
+    ]
     (output / "summary.json").write_text(json.dumps({"cases": cases, "ignored_files": list(ignored)}))
 
 
@@ -156,7 +158,7 @@ def test_figures_are_those_of_the_reports(tmp_path: Path) -> None:
     made_with, refused, cases, stages = page.texts["tbody"]
     assert "openvino 2026.4, fp32" in made_with
     assert "9.8.7" in made_with
-    assert refused.strip() == "Cno t2 found"
+    assert refused.split() == ["C", "missing-modalityno", "t2", "found"]
     assert cases.strip().splitlines()[0] == "Amaskreport1.32.540.00.5000.7500.8753.5notice: odd"
     assert stages.split() == ["read0.751.001.5015.0", "%", "network4.255.508.5085.0", "%"]
     assert "NOT FOR DIAGNOSIS" in page.texts["body"][0]
@@ -205,9 +207,11 @@ def test_suspicions_come_first_and_are_told_from_notices_in_words(tmp_path: Path
     write_report(
         tmp_path, "A", warnings=["resampled", "the T2 may be another image"], suspicions=["the T2 may be another image"]
     )
-    write_report(tmp_path, "B", warnings=["resampled"])
+    write_report(tmp_path, "B", warnings=["resampled"], warning_codes=["resampled"])
     page = page_of(tmp_path)
-    assert page.texts["li"] == ["suspicion: the T2 may be another image", "notice: resampled", "notice: resampled"]
+    shown = ["suspicion: the T2 may be another image", "notice: resampled", "notice: resampled resampled"]
+    assert page.texts["li"] == shown
+    assert page.texts["code"] == ["resampled"]
     assert [item["class"] for item in page.all("li")] == ["suspicion", "notice", "notice"]
     assert dict(zip(page.texts["dt"], page.texts["dd"], strict=True))["with suspicions"] == "1"
     assert ["data-suspect" in row for row in page.all("tr") if "data-warned" in row] == [True, False]
@@ -235,7 +239,7 @@ def test_names_warnings_and_reasons_are_text_and_nothing_else(tmp_path: Path, te
         seconds={text: 1.0, "network": 2.0},
         eenet_version=text,
     )
-    write_refused(tmp_path, (text, text), ignored=[text])
+    write_refused(tmp_path, (text, text), ("C", text), ignored=[text])
     page = page_of(tmp_path, text)
     assert {tag for tag, _ in page.tags} == {tag for tag, _ in harmless.tags}
     assert len(page.all("script")) == 1
@@ -356,7 +360,7 @@ def test_shards_share_a_page(tmp_path: Path) -> None:
     (tmp_path / "summary.json").rename(tmp_path / "summary-1-of-2.json")
     write_refused(tmp_path, ("C", "two"))
     (tmp_path / "summary.json").rename(tmp_path / "summary-2-of-2.json")
-    assert page_of(tmp_path).texts["tbody"][1].split() == ["Bone", "Ctwo"]
+    assert page_of(tmp_path).texts["tbody"][1].split() == ["B", "missing-modalityone", "C", "missing-modalitytwo"]
 
 
 def test_only_refused_cases_make_a_page_too(tmp_path: Path) -> None:

@@ -122,5 +122,7 @@ def test_a_watch_tells_once_of_a_case_that_it_cannot_read(
     drop.look(0.0)
     good, bad = drop.look(1.0)[0]
     assert good.case_id == "A"
-    assert bad == RefusedCase("B", f"{tmp_path / 'in' / 'B'}: the folder cannot be read (Input/output error)")
+    assert bad == RefusedCase(
+        "B", f"{tmp_path / 'in' / 'B'}: the folder cannot be read (Input/output error)", "unreadable-folder"
+    )
     assert drop.look(2.0) == drop.look(300.0) == ([], False)

@@ -111,3 +111,25 @@ def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
         gather_summary(tmp_path / "nowhere")
     with pytest.raises(DatasetError, match="no report and no summary found"):
         gather_summary(tmp_path)
+
+
+def test_warnings_have_their_codes_in_report_summary_and_csv(
+    segmenter_2mm: Segmenter, head: Head, tmp_path: Path
+) -> None:
+    write_case(tmp_path / "in", "A", head)
+    output = tmp_path / "out"
+    run = segment_folder(segmenter_2mm, tmp_path / "in", output, FolderSettings(preview=False))
+    report = run.outcomes[0].report
+    assert report is not None
+    assert report.warning_codes == ("resampled",)
+    assert [str(remark) for remark in report.remarks] == [f"notice: {report.warnings[0]} [resampled]"]
+    (entry,) = json.loads((output / "summary.json").read_text())["cases"]
+    assert entry["warning_codes"] == ["resampled"]
+    (row,) = csv.DictReader((output / "summary.csv").read_text().splitlines())
+    assert row["codes"] == "resampled"
+
+
+def test_a_summary_of_an_earlier_release_gives_no_code(tmp_path: Path) -> None:
+    content = {"cases": [{"case_id": "A", "status": "refused", "reason": "odd"}]}
+    (tmp_path / "summary-1-of-2.json").write_text(json.dumps(content))
+    assert [outcome.code for outcome in gather_summary(tmp_path).outcomes] == ["unknown"]

@@ -111,3 +111,11 @@ def test_an_affinity_mask_is_followed() -> None:
     finished = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert finished.stdout.strip() == "1"
     assert usable_cpus() >= 1
+
+
+def test_a_system_that_does_not_count_its_processors_has_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert cpu_budget(tree(tmp_path, "0::/", {})) == CpuBudget(1, 1, None)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert cpu_budget(tree(tmp_path, "0::/", {})) == CpuBudget(6, 6, None)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from eenet_runtime.cases.content_checks import Finding, Severity
+from eenet_runtime.codes import Reason
 from eenet_runtime.pictures.colours import REGION_COLOURS_ON_GREY
 from eenet_runtime.results import preview, preview_sheet
 from eenet_runtime.results.preview import draw_preview, render_preview
@@ -287,7 +288,9 @@ def test_a_degraded_case_is_marked_and_warnings_are_counted_but_not_quoted(
     degraded = replace(result, images=replace(result.images, volumes=volumes))
     sizes = [Image.open(io.BytesIO(render_preview(shown))).size for shown in (result, degraded)]
     assert sizes[1][1] == sizes[0][1] + 19
-    one, other = (replace(result, warnings=(text,)) for text in ("/data/Jane_Roe/t1.nii.gz is odd", "nothing"))
+    one, other = (
+        replace(result, notes=(Reason("spikes", text),)) for text in ("/data/Jane_Roe/t1.nii.gz is odd", "nothing")
+    )
     assert render_preview(one) == render_preview(other) != render_preview(result)
 
 
@@ -309,7 +312,12 @@ def test_a_suspicion_is_told_from_a_notice_in_words_and_names_no_file(
     )
     volumes = dict(result.images.volumes)
     del volumes[Modality.FLAIR]
-    odd = replace(result, findings=findings, warnings=(message,) * 4, images=replace(result.images, volumes=volumes))
+    odd = replace(
+        result,
+        findings=findings,
+        notes=(Reason("spikes", message),) * 4,
+        images=replace(result.images, volumes=volumes),
+    )
     with_alerts, without = render_preview(odd), render_preview(result)
     assert list(written[0].alerts) == [
         "suspicion: the T2 may be exchanged with another image",

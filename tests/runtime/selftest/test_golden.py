@@ -347,6 +347,12 @@ def _unpacks_to_much(content: bytes) -> bytes:
     return stream.getvalue()
 
 
+def _but_one(array: NDArray[Any], value: int) -> NDArray[Any]:
+    changed = array.copy()
+    changed[len(array) // 2] = value
+    return changed
+
+
 DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "cut off": (lambda content: content[:-100], "not a golden case"),
     "one byte": (lambda content: content[:5000] + bytes([content[5000] ^ 1]) + content[5001:], "not a golden case"),
@@ -363,6 +369,8 @@ DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "no blocks": (_with("repeats", lambda array: array * 0), "do not fill"),
     "a newer format": (_with("format", lambda array: array + 1), "format 2 found, this runtime reads 1"),
     "positions outside": (_with("positions", lambda array: array + 10**6), "positions found that are not in"),
+    "one position outside": (_with("positions", lambda array: _but_one(array, 10**6)), "positions found that are not"),
+    "one position before": (_with("positions", lambda array: _but_one(array, -1)), "positions found that are not in"),
     "a fifth class": (_with("labels", lambda array: array + np.uint8(4)), "that no network gives"),
     "not a number": (_with("probabilities", lambda array: array * np.float32("nan")), "that no network gives"),
 }

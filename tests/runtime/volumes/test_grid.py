@@ -238,3 +238,22 @@ def test_two_grids_that_do_not_match_never_look_alike_in_a_message(
     assert not first.matches(second)
     assert "they differ in " in first.difference(second)
     assert "they differ in ;" not in first.difference(second)
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_grids_whose_nearest_axes_part_at_a_rounding_are_brought_onto_each_other(axis: int) -> None:
+    """Wherever the nearest axis changes: there the patient's axes alone would turn one of the two another way."""
+    straight = np.diag([-1.0, -1.0, 1.0, 1.0])
+    parted = 0
+    for degrees in np.arange(44.9, 45.1, 0.002):
+        like = Grid(SHAPE, _turned(degrees, axis, straight))
+        other = Grid(
+            (SHAPE[1], SHAPE[2], SHAPE[0]),
+            _turned(degrees + 0.003, axis, straight)[:, [1, 2, 0, 3]],
+        )
+        voxels = np.arange(np.prod(SHAPE)).reshape(SHAPE)
+        turned, grid = to_stored_order(voxels.transpose(1, 2, 0), other, like)
+        assert grid.matches(like)
+        np.testing.assert_array_equal(turned, voxels)
+        parted += other.axes != like.axes[1] + like.axes[2] + like.axes[0]
+    assert parted > 0

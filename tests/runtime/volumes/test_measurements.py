@@ -122,7 +122,7 @@ def test_a_turned_rectangle_has_its_diagonal_and_the_longest_line_across_that(de
 def test_diameters_lie_in_one_slice_however_long_the_lesion_is_from_slice_to_slice() -> None:
     grid = grid_of((40, 40, 80))
     longest, across = one_lesion(measure(painted(grid, (Label.ET, ellipsoid(grid, (12, 8, 38)))), grid))
-    assert (longest, across) == (pytest.approx(24, abs=VOXEL), pytest.approx(16, abs=VOXEL))
+    assert (longest, across) == pytest.approx((24, 16), abs=VOXEL)
 
 
 def test_the_slice_is_the_one_with_the_longest_diameter() -> None:
@@ -137,14 +137,14 @@ def test_the_slice_is_the_one_with_the_longest_diameter() -> None:
 def test_a_ring_is_measured_from_outside_to_outside_with_its_necrosis() -> None:
     ring = painted(GRID, (Label.ET, ellipsoid(GRID, (20, 15, 8))), (Label.NCR, ellipsoid(GRID, (16, 11, 6))))
     longest, across = one_lesion(measure(ring, GRID))
-    assert (longest, across) == (pytest.approx(40, abs=VOXEL), pytest.approx(30, abs=VOXEL))
+    assert (longest, across) == pytest.approx((40, 30), abs=VOXEL)
 
 
 @pytest.mark.parametrize("inside", [Label.BACKGROUND, Label.ED])
 def test_what_a_ring_encloses_counts_whatever_it_is_called(inside: Label) -> None:
     ring = painted(GRID, (Label.ET, ellipsoid(GRID, (20, 15, 8))), (inside, ellipsoid(GRID, (16, 11, 6))))
     longest, across = one_lesion(measure(ring, GRID))
-    assert (longest, across) == (pytest.approx(40, abs=VOXEL), pytest.approx(30, abs=VOXEL))
+    assert (longest, across) == pytest.approx((40, 30), abs=VOXEL)
 
 
 def test_a_broken_ring_around_necrosis_is_measured_as_a_whole_one() -> None:
@@ -167,7 +167,7 @@ def test_an_open_cavity_does_not_count() -> None:
 def test_necrosis_outside_of_the_enhancing_rim_is_not_measured() -> None:
     lesion = painted(GRID, (Label.NCR, ellipsoid(GRID, (28, 20, 8))), (Label.ET, ellipsoid(GRID, (12, 8, 6))))
     longest, across = one_lesion(measure(lesion, GRID))
-    assert (longest, across) == (pytest.approx(24, abs=VOXEL), pytest.approx(16, abs=VOXEL))
+    assert (longest, across) == pytest.approx((24, 16), abs=VOXEL)
 
 
 def test_no_line_leaves_a_bent_lesion() -> None:
@@ -333,7 +333,7 @@ def test_the_same_mask_gives_the_same_numbers_whatever_its_order_in_memory() -> 
 def test_a_rim_of_many_points_is_measured_to_a_voxel() -> None:
     grid = grid_of((400, 400, 3), (0.25, 0.25, 1))
     longest, across = one_lesion(measure(painted(grid, (Label.ET, ellipsoid(grid, (45, 30, 60), degrees=25))), grid))
-    assert (longest, across) == (pytest.approx(90, abs=0.5), pytest.approx(60, abs=0.5))
+    assert (longest, across) == pytest.approx((90, 60), abs=0.5)
 
 
 @pytest.mark.alone
@@ -357,7 +357,7 @@ def test_a_tumour_of_a_whole_head_is_measured_within_three_tenths_of_a_second() 
 
 @pytest.mark.alone
 def test_a_mask_as_ragged_as_noise_takes_seconds_not_minutes() -> None:
-    grid = grid_of((128, 128, 40))
+    grid = grid_of((96, 96, 24))
     noise = np.random.default_rng(3).normal(size=grid.shape)
     for axis in (0, 1, 2) * 5:
         noise = (np.roll(noise, 1, axis) + noise + np.roll(noise, -1, axis)) / 3

@@ -6,16 +6,18 @@ import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
 
+from eenet_runtime.cases.case_files import CaseFiles
 from eenet_runtime.errors import DatasetError, TrainingError
-from eenet_runtime.volumes.labels import Label, Modality
+from eenet_runtime.volumes.labels import BRATS2020, Label, Modality, Region
 from eenet_train.data import check as check_module
 from eenet_train.data.check import MOST_LABEL_VALUES, PASSED_OVER, CheckedCase, DatasetCheck, check_dataset
-from eenet_train.data.check_table import check_json, check_table
+from eenet_train.data.check_table import _SHOWN_FILES, check_json, check_table
 from tests.brain import make_brain
 from tests.lost_inputs import LOST, lose
 from tests.synthetic import (
@@ -507,3 +509,17 @@ def test_visits_of_one_patient_are_counted_by_their_names(tmp_path: Path) -> Non
     assert "patients: 3 good cases of 2 patients; a split never parts cases of one patient" in check_table(check)
     visits = ["BraTS-GLI-00005-100", "BraTS-GLI-00005-101"]
     assert json.loads(check_json(check))["patients"] == {"BraTS-GLI-00005": visits}
+
+
+def test_of_many_cases_with_identical_images_a_few_are_named_and_the_others_counted() -> None:
+    def told(count: int) -> str:
+        files = CaseFiles("any", {}, BRATS2020, label=Path("label.nii.gz"))
+        known: dict[str, Any] = {"files": files, "volumes_ml": dict.fromkeys(Region, 1.0), "image_hashes": ("same",)}
+        cases = tuple(CheckedCase(f"C{index:02}", **known) for index in range(count))
+        (line,) = (line for line in check_table(DatasetCheck(Path("data"), cases)).splitlines() if "identical" in line)
+        return line
+
+    shown = _SHOWN_FILES
+    names = ", ".join(f"C{index:02}" for index in range(shown))
+    assert f"identical image files: {names}: counted" in told(shown)
+    assert f"identical image files: {names} and 1 more: counted" in told(shown + 1)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from eenet_runtime.volumes.labels import Label
 from eenet_train.data import samples
 from eenet_train.data.data import FULL, PreparedCase
 from eenet_train.data.samples import centred_sample, training_sample
@@ -86,3 +89,37 @@ def test_a_centred_sample_holds_the_tumour_and_nothing_is_changed(drawn: tuple[P
     # The tumour's middle, (42.5, 12.5), cannot be the crop's middle: the crop stays inside the volume.
     assert np.array_equal(sample.target, target[26:58, 0:32])
     assert np.array_equal(sample.volume, drawn[0].volume()[26:58, 0:32].astype(np.float32))
+
+
+def _one_case(folder: Path, target: NDArray[np.uint8]) -> PreparedCase:
+    case = PreparedCase("one", folder / "volume.npy", folder / "target.npy")
+    np.save(case.volume_path, np.zeros((*target.shape[:3], 4), np.float16))
+    np.save(case.target_path, target)
+    return case
+
+
+def _with_share(share: int) -> NDArray[np.uint8]:
+    """All background, but for one voxel that is oedema by a share of `FULL`."""
+    target = np.zeros((*SHAPE, 4), dtype=np.uint8)
+    target[..., Label.BACKGROUND] = FULL
+    target[10, 20, 5] = (FULL - share) * np.eye(4, dtype=np.uint8)[Label.BACKGROUND]
+    target[10, 20, 5, Label.ED] = share
+    return target
+
+
+@pytest.mark.parametrize(("share", "found"), [(FULL // 2, False), (FULL // 2 + 1, True)])
+def test_a_voxel_is_tumour_from_more_than_half_on(tmp_path: Path, share: int, found: bool) -> None:
+    sample = centred_sample(_one_case(tmp_path, _with_share(share)), (16, 16))
+    # Around the voxel, or around the middle of a volume without a tumour, where it is not in the crop.
+    assert bool(sample.target[..., Label.ED].any()) is found
+
+
+def test_crops_lie_about_the_tumour_up_to_a_quarter_of_their_size_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "TUMOUR_SHARE", 1.0)
+    target = np.zeros((*SHAPE, 4), dtype=np.uint8)
+    target[32, 30, 5, Label.ET] = FULL
+    rng = np.random.default_rng(0)
+    corners = np.array([samples._random_corner(target, (32, 16), rng) for _ in range(400)])
+    # The crop's middle is its voxel number 16 of 32, and 8 of 16.
+    assert set(corners[:, 0] + 16 - 32) == set(range(-8, 9))
+    assert set(corners[:, 1] + 8 - 30) == set(range(-4, 5))

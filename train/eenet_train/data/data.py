@@ -216,7 +216,9 @@ def require_tumour(files: CaseFiles, labels: NDArray[np.uint8]) -> None:
     """
     if not labels.any():
         expected = ", ".join(map(str, sorted(files.scheme.file_values[1:])))
-        raise CaseError(f"{files.label}: no tumour voxel found, expected some with the values {expected}")
+        raise CaseError(
+            f"{files.label}: no tumour voxel found, expected some with the values {expected}", code="empty-label"
+        )
 
 
 def label_fractions(labels: NDArray[np.uint8], placement: Placement) -> NDArray[np.uint8]:

@@ -33,30 +33,44 @@ class FitOptions:
     ] = None
     preset: Annotated[
         str | None,
-        typer.Option(help=f"Geometry: {', '.join(PRESETS)} [default: {EENET_FAST.name}].", show_default=False),
+        typer.Option(
+            metavar="<preset>", help=f"Geometry: {', '.join(PRESETS)} [default: {EENET_FAST.name}].", show_default=False
+        ),
     ] = None
     recipe: Annotated[
-        str | None, typer.Option(help="Recipe: eenet (ours) or paper [default: eenet].", show_default=False)
+        str | None,
+        typer.Option(metavar="<recipe>", help="Recipe: eenet (ours) or paper [default: eenet].", show_default=False),
     ] = None
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Samples to read in all, rounded up to whole epochs.", show_default=False),
+        typer.Option(
+            metavar="<number>", min=1, help="Samples to read in all, rounded up to whole epochs.", show_default=False
+        ),
     ] = None
-    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs, instead of --steps [default: 300].")] = None
+    epochs: Annotated[
+        int | None, typer.Option(metavar="<number>", min=1, help="Epochs, instead of --steps [default: 300].")
+    ] = None
     steps_per_epoch: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Samples between two checkpoints [default: the training cases, at most 25 with --steps]."
+            metavar="<number>",
+            min=1,
+            help="Samples between two checkpoints [default: the training cases, at most 25 with --steps].",
         ),
     ] = None
     crop: Annotated[
         tuple[int, int] | None,
-        typer.Option(metavar="H W", help="Train on crops of H x W voxels, multiples of 32 [default: whole volumes]."),
+        typer.Option(
+            metavar="<H> <W>", help="Train on crops of H x W voxels, multiples of 32 [default: whole volumes]."
+        ),
     ] = None
-    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate [default: the recipe's].")] = None
+    learning_rate: Annotated[
+        float | None, typer.Option(metavar="<number>", help="Highest learning rate [default: the recipe's].")
+    ] = None
     warmup_steps: Annotated[
         int | None,
         typer.Option(
+            metavar="<number>",
             min=0,
             help="Steps of linear rise to it [default: the recipe's, a quarter of the steps where those are few].",
         ),
@@ -69,37 +83,49 @@ class FitOptions:
     ] = None
     validation_cases: Annotated[
         int | None,
-        typer.Option("--validation", min=0, help="Cases held out, in whole patients, without folds [default: 4]."),
+        typer.Option(
+            "--validation",
+            metavar="<number>",
+            min=0,
+            help="Cases held out, in whole patients, without folds [default: 4].",
+        ),
     ] = None
-    folds: Annotated[int | None, typer.Option(min=2, help="Stratified folds of a cross-validation.")] = None
-    fold: Annotated[int | None, typer.Option(min=0, help="The fold to hold out, from 0.")] = None
+    folds: Annotated[
+        int | None, typer.Option(metavar="<number>", min=2, help="Stratified folds of a cross-validation.")
+    ] = None
+    fold: Annotated[int | None, typer.Option(metavar="<number>", min=0, help="The fold to hold out, from 0.")] = None
     patients: Annotated[
         str | None,
         typer.Option(
+            metavar="<path>",
             help="Table (CSV) with the columns case and patient; cases that it leaves out go by their names "
-            "[default: all do]."
+            "[default: all do].",
         ),
     ] = None
     split: Annotated[
         str | None,
         typer.Option(
+            metavar="<path>",
             help="Table (CSV) that says what is held out: case or patient, and side (training, validation) or fold "
-            "[default: drawn by the seed]."
+            "[default: drawn by the seed].",
         ),
     ] = None
-    validate_every: Annotated[int | None, typer.Option(min=1, help="Epochs between two validations [default: 4].")] = (
-        None
-    )
+    validate_every: Annotated[
+        int | None, typer.Option(metavar="<number>", min=1, help="Epochs between two validations [default: 4].")
+    ] = None
     encoder_weights: Annotated[
         str | None,
         typer.Option(
-            help="First weights of the 2D encoder: none, imagenet, or a file of EfficientNet-B0 [default: none]."
+            metavar="<weights>",
+            help="First weights of the 2D encoder: none, imagenet, or a file of EfficientNet-B0 [default: none].",
         ),
     ] = None
     initial_weights: Annotated[
         str | None,
         typer.Option(
-            "--weights", help="First weights of the whole network: a run, a bundle, or a checkpoint (.keras, .h5)."
+            "--weights",
+            metavar="<weights>",
+            help="First weights of the whole network: a run, a bundle, or a checkpoint (.keras, .h5).",
         ),
     ] = None
     partial_weights: Annotated[
@@ -108,18 +134,26 @@ class FitOptions:
     ] = None
     accumulate: Annotated[
         int | None,
-        typer.Option(min=1, help="Samples whose gradients are averaged for a step of the weights [default: 1]."),
+        typer.Option(
+            metavar="<number>",
+            min=1,
+            help="Samples whose gradients are averaged for a step of the weights [default: 1].",
+        ),
     ] = None
-    devices: Annotated[int | None, typer.Option(min=1, help="GPUs that share the work [default: 1].")] = None
+    devices: Annotated[
+        int | None, typer.Option(metavar="<number>", min=1, help="GPUs that share the work [default: 1].")
+    ] = None
     precision: Annotated[
-        str | None, typer.Option(help="float32, mixed_float16 or mixed_bfloat16 [default: float32].")
+        str | None,
+        typer.Option(metavar="<precision>", help="float32, mixed_float16 or mixed_bfloat16 [default: float32]."),
     ] = None
     deterministic: Annotated[
         bool | None,
         typer.Option("--deterministic", help="Use only kernels that give the same bits each time; slower."),
     ] = None
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Seed of split, samples, first weights and dropout [default: 0].")
+        int | None,
+        typer.Option(metavar="<number>", min=0, help="Seed of split, samples, first weights and dropout [default: 0]."),
     ] = None
     pose: Annotated[
         Pose | None,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from eenet_runtime.codes import Reason
 from eenet_runtime.errors import CaseError
 from eenet_runtime.printable import printable
 
@@ -99,7 +100,7 @@ class Finding:
         return _IN_SHORT.get(self.rule, f"the check {self.rule} found something")
 
 
-def judge(findings: Iterable[Finding], policy: CheckPolicy, case_id: str) -> tuple[str, ...]:
+def judge(findings: Iterable[Finding], policy: CheckPolicy, case_id: str) -> tuple[Reason, ...]:
     """Refuse the case, or hand back its findings as warnings.
 
     Args:
@@ -108,13 +109,14 @@ def judge(findings: Iterable[Finding], policy: CheckPolicy, case_id: str) -> tup
         case_id: the case's name, for the message.
 
     Returns:
-        One warning for each finding, on one line whatever the files' names hold.
+        One warning for each finding, with its rule as its code, on one line whatever the files' names hold.
 
     Raises:
-        CaseError: at least one finding refuses the case; the message names all that do.
+        CaseError: at least one finding refuses the case; the message names all that do, its code is the first's rule.
     """
     findings = tuple(findings)
-    refusing = [finding.message for finding in findings if policy.refuses(finding.severity)]
+    refusing = [finding for finding in findings if policy.refuses(finding.severity)]
     if refusing:
-        raise CaseError(f"case {case_id}: {'; '.join(refusing)}")
-    return tuple(printable(finding.message) for finding in findings)
+        messages = "; ".join(finding.message for finding in refusing)
+        raise CaseError(f"case {case_id}: {messages}", code=refusing[0].rule)
+    return tuple(Reason(finding.rule, printable(finding.message)) for finding in findings)

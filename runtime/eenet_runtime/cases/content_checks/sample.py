@@ -6,7 +6,6 @@ milliseconds to fetch and are plenty for medians and correlations.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -108,12 +107,15 @@ def take_sample(images: CaseImages) -> HeadSample:
 
 
 def clipped_scores(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Z-scores that are cut at `CLIP` and scored again. Values that are all the same give zeros."""
+    """Z-scores that are cut at `CLIP` and scored again, along the last axis; zeros of values that are all the same."""
     return _scores(np.clip(_scores(values), -CLIP, CLIP))
 
 
 def _scores(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not values.size:
+        return values
     exact = values.astype(np.float64)
-    exact -= exact.mean()
-    deviation = math.sqrt(np.square(exact).mean()) if exact.size else 0.0
-    return (exact / deviation if deviation > 0 else exact).astype(np.float32)
+    exact -= exact.mean(axis=-1, keepdims=True)
+    deviation = np.sqrt(np.square(exact).mean(axis=-1, keepdims=True))
+    np.divide(exact, deviation, out=exact, where=deviation > 0)
+    return exact.astype(np.float32)

@@ -148,7 +148,7 @@ def _object(
 ) -> Dataset:
     # highdicom takes a third of a second for the empty slices of a head, only to leave them out.
     filled = np.flatnonzero(planes.any(axis=tuple(range(1, planes.ndim))))
-    dataset = Segmentation(
+    dataset: Dataset = Segmentation(
         source_images=[source.planes[place] for place in filled],
         pixel_array=planes[filled],
         segment_descriptions=segments,
@@ -203,9 +203,9 @@ def _refer_to_files(dataset: Dataset, source: SourceImages) -> None:
             # The segments of a slice share one item.
             if "ReferencedFrameNumber" in item:
                 continue
-            file, number = places[str(item.ReferencedSOPInstanceUID)]
-            item.ReferencedSOPClassUID = source.datasets[file].SOPClassUID
-            item.ReferencedSOPInstanceUID = source.datasets[file].SOPInstanceUID
+            place, number = places[str(item.ReferencedSOPInstanceUID)]
+            item.ReferencedSOPClassUID = source.datasets[place].SOPClassUID
+            item.ReferencedSOPInstanceUID = source.datasets[place].SOPInstanceUID
             item.ReferencedFrameNumber = number
 
 

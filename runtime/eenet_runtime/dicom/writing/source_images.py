@@ -11,13 +11,18 @@ import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Final
 
 import numpy as np
 from pydicom import config, dcmread
 from pydicom.charset import python_encoding
+from pydicom.datadict import dictionary_VM
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
+from pydicom.filewriter import write_dataset
 from pydicom.multival import MultiValue
 from pydicom.valuerep import DA, DT, TM, validate_value
 
@@ -25,6 +30,7 @@ from eenet_runtime.dicom.guarded_reader import GuardedReader, silence_pydicom
 from eenet_runtime.dicom.instance import MR_IMAGE
 from eenet_runtime.dicom.series import Series, Slice
 from eenet_runtime.dicom.writing.identifiers import frame_of_reference_uid
+from eenet_runtime.dicom.writing.model_identity import CREATOR
 from eenet_runtime.errors import CaseError
 from eenet_runtime.volumes.grid import Grid
 
@@ -111,8 +117,8 @@ def source_images(series: Series) -> SourceImages:
     libraries that make objects of these headers would stop at it.
 
     Raises:
-        CaseError: no regular stack, several frames of reference, or a file that is gone or changed since it was
-            scanned.
+        CaseError: no regular stack, several frames of reference, a file that is gone or changed since it was scanned,
+            or one whose patient or study cannot be told, because their names or numbers are unreadable or several.
     """
     silence_pydicom()
     silence_highdicom()
@@ -149,7 +155,13 @@ def _common(series: Series, ordered: Sequence[Slice]) -> Dataset:
         element = _element(header, keyword)
         if element is not None:
             common.add(element)
-    if not _known_character_sets(header):
+        elif keyword in _IDENTIFYING and keyword in header:
+            name = f"{series.source}: {series.slices[0].name}"
+            raise CaseError(
+                f"{name} has a {keyword} that is not one readable value, expected whose image it is",
+                code="unclear-identity",
+            )
+    if not _is_written_alike(common):
         common.SpecificCharacterSet = "ISO_IR 192"
     for keyword in _EXPECTED:
         if keyword not in common:
@@ -159,7 +171,10 @@ def _common(series: Series, ordered: Sequence[Slice]) -> Dataset:
     references = {piece.instance.frame_of_reference for piece in ordered}
     if len(references) > 1:
         odd = next(one for one in ordered if one.instance.frame_of_reference != series.first.frame_of_reference)
-        raise CaseError(f"{series.source}: {odd.name} has another frame of reference, expected one for all slices")
+        raise CaseError(
+            f"{series.source}: {odd.name} has another frame of reference, expected one for all slices",
+            code="irregular-slices",
+        )
     common.FrameOfReferenceUID = references.pop() or frame_of_reference_uid(series.uid)
     return common
 
@@ -172,12 +187,14 @@ def _header(series: Series) -> Dataset:
             header = dcmread(GuardedReader(raw), stop_before_pixels=True, specific_tags=wanted)
         found = str(header.get("SOPInstanceUID", ""))
     except OSError as error:
-        raise CaseError(f"{series.source}: {name} cannot be read ({error.strerror or 'input error'})") from error
+        raise CaseError(
+            f"{series.source}: {name} cannot be read ({error.strerror or 'input error'})", code="unreadable-file"
+        ) from error
     # As in `instance.py`: what pydicom raises on damaged bytes is not documented.
     except Exception as error:
-        raise CaseError(f"{series.source}: {name} has a damaged header") from error
+        raise CaseError(f"{series.source}: {name} has a damaged header", code="unreadable-file") from error
     if found != instance.sop_uid:
-        raise CaseError(f"{series.source}: {name} is another file than when the study was scanned")
+        raise CaseError(f"{series.source}: {name} is another file than when the study was scanned", code="changed-file")
     return header
 
 
@@ -187,10 +204,12 @@ def _element(header: Dataset, keyword: str) -> DataElement | None:
         if keyword not in header:
             return None
         element = header[keyword]
+        if isinstance(element.value, MultiValue) and dictionary_VM(element.tag) == "1":
+            return None
         # Values are parsed when they are asked for, and raise then.
         for nested in Dataset({element.tag: element}).iterall():
             for value in nested.value if isinstance(nested.value, MultiValue) else [nested.value]:
-                _check(nested.VR, str(value or ""), strictly=keyword not in _IDENTIFYING)
+                _check(nested.VR, str(value or ""), strictly=keyword not in (*_IDENTIFYING, "SpecificCharacterSet"))
     except Exception:
         return None
     if keyword == "PatientSex" and element.value not in (*_SEXES, None):
@@ -205,11 +224,29 @@ def _check(form: str, text: str, *, strictly: bool) -> None:
         validate_value(form, text, config.RAISE)
 
 
-def _known_character_sets(header: Dataset) -> bool:
-    """Whether texts can be written in the character sets that the header names, as DICOM spells them."""
-    named = header.get("SpecificCharacterSet") or ""
-    words = [named] if isinstance(named, str) else list(named)
-    return all(word in python_encoding for word in words)
+def _is_written_alike(common: Dataset) -> bool:
+    """Whether all texts, and our own, are what they were once they are written in their character set and read again.
+
+    They are not where the set is misspelt or begins with one that may only follow another, or where bytes are none of
+    its characters.
+    """
+    trial = Dataset()
+    trial.update(common)
+    trial.ContentCreatorName = CREATOR
+    stream = DicomBytesIO()
+    stream.is_little_endian, stream.is_implicit_VR = True, False
+    try:
+        named = common.get("SpecificCharacterSet") or ""
+        known = all(word in python_encoding for word in ([named] if isinstance(named, str) else named))
+        write_dataset(stream, trial)
+        again = read_dataset(BytesIO(stream.getvalue()), is_implicit_VR=False, is_little_endian=True)
+        return known and _texts(trial) == _texts(again)
+    except Exception:
+        return False
+
+
+def _texts(dataset: Dataset) -> list[str]:
+    return [str(element.value or "") for element in dataset.iterall() if element.VR != "SQ"]
 
 
 def _plane(piece: Slice, common: Dataset, orientation: list[float], spacing: list[float], grid: Grid) -> Dataset:
@@ -224,7 +261,7 @@ def _plane(piece: Slice, common: Dataset, orientation: list[float], spacing: lis
     plane.ImageOrientationPatient = orientation
     plane.PixelSpacing = spacing
     between = _plain(grid.spacing_mm[2])
-    plane.SliceThickness = frame.slice_thickness or between
+    plane.SliceThickness = frame.slice_thickness if (frame.slice_thickness or 0) > 0 else between
     plane.SpacingBetweenSlices = between
     return plane
 

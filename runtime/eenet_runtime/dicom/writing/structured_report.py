@@ -121,7 +121,7 @@ def report_object(
     if without:
         report[0].ContentSequence.append(_container(WITHOUT_SEGMENT, [item for group in without for item in group]))
     report[0].ContentSequence.append(_container(_QUALITATIVE, _evaluations(measurements, quality, warnings)))
-    dataset = Comprehensive3DSR(
+    dataset: Dataset = Comprehensive3DSR(
         evidence=[*source.datasets, *([] if seg is None else [seg])],
         content=report[0],
         is_complete=True,
@@ -268,7 +268,7 @@ def _evaluations(measurements: Measurements, quality: Mapping[str, float | str],
     texts = [_text(codes.DCM.Comment, NOTICE)]
     if measurements.empty:
         texts.append(_text(codes.DCM.Finding, NO_TUMOUR))
-    texts += [_text(WARNING, warning) for warning in warnings]
+    texts += [_text(WARNING, warning) for warning in warnings if warning.strip()]
     texts += [_text(QUALITY_FIGURE, f"{name} = {_shown(value)}") for name, value in quality.items()]
     texts += [_text(codes.DCM.Comment, method) for method in _METHODS]
     tilt = f"The plane of the diameters is tilted against the axial plane by {measurements.tilt_degrees:.1f} degrees."

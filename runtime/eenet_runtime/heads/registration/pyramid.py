@@ -124,10 +124,12 @@ def is_head(samples: Samples) -> NDArray[np.bool_]:
 
 def _check(image: Volume) -> None:
     if image.data.ndim != 3:
-        raise RegistrationError(f"{image.source}: {image.data.ndim} axes found, expected 3")
+        raise RegistrationError(f"{image.source}: {image.data.ndim} axes found, expected 3", code="not-3d")
     if min(image.data.shape) < 2:
         shape = " x ".join(map(str, image.data.shape))
-        raise RegistrationError(f"{image.source}: {shape} voxels found, expected at least 2 along each axis")
+        raise RegistrationError(
+            f"{image.source}: {shape} voxels found, expected at least 2 along each axis", code="image-size"
+        )
 
 
 def _in_memory_order(image: Volume) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
@@ -212,7 +214,9 @@ def _window(data: _Float32, source: str) -> tuple[float, float]:
     if bright.size:
         high = float(np.percentile(bright, 99.5))
     if not high > low:
-        raise RegistrationError(f"{source}: nearly all voxels are {low:g}, expected an image with something in it")
+        raise RegistrationError(
+            f"{source}: nearly all voxels are {low:g}, expected an image with something in it", code="no-contrast"
+        )
     return low, high
 
 
@@ -236,4 +240,4 @@ def _finest(data: NDArray[np.generic], affine: NDArray[np.float64], window: tupl
 
 
 def _not_finite(source: str) -> RegistrationError:
-    return RegistrationError(f"{source}: NaN or infinity found, expected finite intensities")
+    return RegistrationError(f"{source}: NaN or infinity found, expected finite intensities", code="not-finite")

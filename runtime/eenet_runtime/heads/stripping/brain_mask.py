@@ -96,7 +96,7 @@ def brain_mask(
     """
     voxels = int(np.count_nonzero(mask))
     if voxels == 0:
-        raise CaseError(f"{image}: no brain was found ({source}), expected a head with one")
+        raise CaseError(f"{image}: no brain was found ({source}), expected a head with one", code="no-brain")
     on_surface = int(np.count_nonzero(surface(mask)))
     border = int(np.count_nonzero(mask & edge_of(working.field_of_view, mask.shape)))
     figures = BrainFigures(

@@ -95,11 +95,16 @@ class MaskCommand:
             _write_image(image, t1ce)
             self._run(name, image, output)
             if not output.is_file():
-                raise CaseError(f"{t1ce.source}: strip command {name} left no file at {OUTPUT}, expected a mask")
+                raise CaseError(
+                    f"{t1ce.source}: strip command {name} left no file at {OUTPUT}, expected a mask",
+                    code="strip-command",
+                )
             try:
                 mask = read_volume(output)
             except CaseError as error:
-                raise CaseError(f"{t1ce.source}: strip command {name} left an unreadable mask ({error})") from error
+                raise CaseError(
+                    f"{t1ce.source}: strip command {name} left an unreadable mask ({error})", code="strip-command"
+                ) from error
             return given_mask(replace(mask, source=f"the mask of strip command {name}"), t1ce, f"strip command {name}")
 
     def _run(self, name: str, image: Path, output: Path) -> None:
@@ -114,15 +119,19 @@ class MaskCommand:
                 start_new_session=True,
             )
         except OSError as error:
-            raise CaseError(f"strip command {name}: cannot be started ({error.strerror or error})") from error
+            raise CaseError(
+                f"strip command {name}: cannot be started ({error.strerror or error})", code="strip-command"
+            ) from error
         try:
             code = process.wait(self.time_limit_s)
         except subprocess.TimeoutExpired:
-            raise CaseError(f"strip command {name}: not done after {self.time_limit_s:g} s, and ended") from None
+            raise CaseError(
+                f"strip command {name}: not done after {self.time_limit_s:g} s, and ended", code="strip-command"
+            ) from None
         finally:
             _end(process)
         if code != 0:
-            raise CaseError(f"strip command {name}: exit code {code} found, expected 0")
+            raise CaseError(f"strip command {name}: exit code {code} found, expected 0", code="strip-command")
 
 
 @dataclass(frozen=True)
@@ -155,19 +164,21 @@ def given_mask(mask: Volume, t1ce: Volume, source: str, *, holes: bool = False) 
     """
     working = working_grid(t1ce)
     if mask.data.ndim != 3:
-        raise CaseError(f"{mask.source}: {mask.data.ndim} axes found, expected a mask of three")
+        raise CaseError(f"{mask.source}: {mask.data.ndim} axes found, expected a mask of three", code="bad-brain-mask")
     data, grid = to_stored_order(mask.data, mask.grid, t1ce.grid)
     if not grid.matches(t1ce.grid):
         raise CaseError(
-            f"{mask.source}: {mask.grid.describe()} found, expected the T1ce's grid, {t1ce.grid.describe()}"
+            f"{mask.source}: {mask.grid.describe()} found, expected the T1ce's grid, {t1ce.grid.describe()}",
+            code="bad-brain-mask",
         )
     brain = data == 1
     if not np.array_equal(brain, data != 0):
-        raise CaseError(f"{mask.source}: values other than 0 and 1 found, expected a mask")
+        raise CaseError(f"{mask.source}: values other than 0 and 1 found, expected a mask", code="bad-brain-mask")
     volume = float(np.count_nonzero(brain)) * t1ce.grid.voxel_ml
     if not SMALLEST_ML <= volume <= LARGEST_ML:
         raise CaseError(
-            f"{mask.source}: {volume:.0f} ml found, expected a brain of {SMALLEST_ML:.0f} to {LARGEST_ML:.0f} ml"
+            f"{mask.source}: {volume:.0f} ml found, expected a brain of {SMALLEST_ML:.0f} to {LARGEST_ML:.0f} ml",
+            code="bad-brain-mask",
         )
     share = working.sampled(replace(t1ce, data=brain.astype(np.float32)), None, None)
     fine = share >= np.float32(0.5)

@@ -55,7 +55,7 @@ class TwoStages:
         small = _sampled(head, [_nearest(size, self.find_edge) for size in head.shape])
         low, high = (np.float32(value) for value in np.quantile(small, (figures.low, figures.high)))
         if not high > low:
-            raise CaseError(f"{source}: nothing but one value found, expected a head")
+            raise CaseError(f"{source}: nothing but one value found, expected a head", code="no-contrast")
         seen = self.find(_prepared(small, (low, high), figures, None)[np.newaxis, np.newaxis])
         box = brain_box(seen[0, 0] > 0, head.shape, figures, source)
         part = head[box]
@@ -85,7 +85,10 @@ def brain_box(found: NDArray[np.bool_], shape: Sequence[int], figures: StripPrep
         others = tuple(other for other in range(3) if other != axis)
         planes = np.flatnonzero(largest.mean(axis=others, dtype=np.float64) > figures.filled)
         if planes.size == 0:
-            raise CaseError(f"{source}: no brain was found, expected a head from the vertex to the base of the skull")
+            raise CaseError(
+                f"{source}: no brain was found, expected a head from the vertex to the base of the skull",
+                code="no-brain",
+            )
         scale = size / largest.shape[axis]
         first, stop = int(planes[0]), int(planes[-1]) + 1
         centre = np.round(scale * (stop + first) / 2)

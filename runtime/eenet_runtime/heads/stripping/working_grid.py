@@ -63,10 +63,12 @@ def working_grid(image: Volume) -> WorkingGrid:
         CaseError: the image is longer than `LARGEST_MM` or has more than three axes.
     """
     if image.data.ndim != 3:
-        raise CaseError(f"{image.source}: {image.data.ndim} axes found, expected one image of three")
+        raise CaseError(f"{image.source}: {image.data.ndim} axes found, expected one image of three", code="not-3d")
     lengths = np.array(image.grid.shape) * np.array(image.grid.spacing_mm)
     if lengths.max() > LARGEST_MM:
-        raise CaseError(f"{image.source}: {lengths.max():.0f} mm along an axis found, expected a head")
+        raise CaseError(
+            f"{image.source}: {lengths.max():.0f} mm along an axis found, expected a head", code="image-size"
+        )
     turn = nib.io_orientation(image.grid.affine)
     canonical = image.grid.affine @ nib.orientations.inv_ornt_aff(turn, image.grid.shape)
     shape = np.array(image.grid.shape)[np.argsort(turn[:, 0])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import shutil
 import warnings
@@ -12,11 +13,14 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.dataset import FileDataset
+from pydicom.multival import MultiValue
 
 from eenet_runtime.dicom.pixels import read_series
-from eenet_runtime.dicom.writing.saving import save_dataset
+from eenet_runtime.dicom.writing.saving import dataset_bytes, save_dataset
 from eenet_runtime.dicom.writing.seg import segment_numbers, segmentation_object
 from eenet_runtime.dicom.writing.source_images import SourceImages, source_images
 from eenet_runtime.errors import CaseError
@@ -161,6 +165,74 @@ def test_what_a_pacs_finds_the_patient_by_is_kept_however_long(tmp_path: Path) -
     tags = {**STUDY_TAGS, "PatientID": "P" * 70, "AccessionNumber": "A" * 20}
     first = images_of(written(tmp_path / "in", datasets(FakeSeries(tags=tags)))).datasets[0]
     assert (first.PatientID, first.AccessionNumber) == ("P" * 70, "A" * 20)
+
+
+@pytest.mark.parametrize(("keyword", "value"), [("PatientID", b"ONE\\TWO"), ("PatientName", b"A^B\\C^D")])
+def test_a_series_of_which_nobody_can_say_whose_it_is_is_refused(keyword: str, value: bytes, tmp_path: Path) -> None:
+    held = {"PatientID": b"CANARY-ID-1", "PatientName": b"Canary^Patience"}[keyword]
+    for path in write_series(tmp_path / "in", FakeSeries()):
+        path.write_bytes(path.read_bytes().replace(held, value.ljust(len(held))))
+    with pytest.raises(CaseError, match=f"series 1: slice 1 has a {keyword} that is not one readable value") as caught:
+        images_of(tmp_path / "in")
+    assert "TWO" not in str(caught.value)
+
+
+CHARACTER_SETS: Final = (
+    "ISO_IR 100", "ISO_IR 192", "ISO 2022 IR 87", "\\ISO 2022 IR 87", "\\ISO 2022 IR 149", "GB18030", "nonsense", "",
+    "ISO_IR 13\\ISO 2022 IR 87",
+)  # fmt: skip
+HELD: Final = {
+    "PatientName": b"P" * 40,
+    "PatientID": b"I" * 40,
+    "StudyDescription": b"D" * 40,
+    "Manufacturer": b"M" * 40,
+}
+
+
+@pytest.fixture(scope="module")
+def header(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[bytes]]:
+    """A folder, and files whose texts can be put in place of `HELD` and of 26 times C."""
+    tags = {**STUDY_TAGS, **{keyword: value.decode() for keyword, value in HELD.items()}}
+    series = FakeSeries(shape=(6, 8, 8), character_set="C" * 26, tags=tags)
+    folder = tmp_path_factory.mktemp("texts")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return folder, [path.read_bytes() for path in write_series(folder, series)]
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    character_set=st.sampled_from(CHARACTER_SETS),
+    texts=st.lists(
+        st.one_of(st.binary(min_size=40, max_size=40), st.sampled_from([b"M\xfcller^J", "Łuczak^山田".encode()])),
+        min_size=len(HELD),
+        max_size=len(HELD),
+    ),
+)
+def test_whatever_bytes_texts_are_an_object_keeps_them_or_the_series_is_refused(
+    header: tuple[Path, list[bytes]], character_set: str, texts: list[bytes]
+) -> None:
+    folder, files = header
+    for place, content in enumerate(files):
+        content = content.replace(b"C" * 26, character_set.encode().ljust(26))
+        for held, text in zip(HELD.values(), texts, strict=True):
+            content = content.replace(held, text.ljust(40))
+        (folder / str(place)).write_bytes(content)
+    for path in folder.glob("IM*"):
+        path.unlink()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        source = dcmread(folder / "0")
+        try:
+            inputs = inputs_of(folder)
+        except CaseError:
+            assert any(isinstance(source[keyword].value, MultiValue) for keyword in ("PatientName", "PatientID"))
+            return
+        dataset = segmentation_object(inputs.labels, inputs.source, MODEL, inputs.ids)
+        assert dataset is not None
+        found = dcmread(io.BytesIO(dataset_bytes(dataset)))
+        for keyword in ("PatientName", "PatientID"):
+            assert str(found[keyword].value or "") == str(source[keyword].value or "")
 
 
 @pytest.mark.parametrize(
