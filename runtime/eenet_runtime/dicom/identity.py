@@ -104,4 +104,4 @@ def transfer_syntax_of(content: bytes) -> str:
 
 
 def _behind_the_last(tag: BaseTag, _representation: str | None, _length: int) -> bool:
-    return tag > _LAST
+    return bool(tag > _LAST)
