@@ -46,7 +46,7 @@ def poisoned(request: JobRequest) -> tuple[JobFile, ...]:
     if end == "13":
         os.kill(os.getpid(), signal.SIGKILL)
     if end == "14":
-        raise CaseError("series 5: a skull where there should be none", code="bad-input")
+        raise CaseError("series 5: a skull where there should be none", code="missing-modality")
     if end == "15":
         raise ValueError("Canary^Patience")
     if end == "16":

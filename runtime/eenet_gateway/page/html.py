@@ -14,6 +14,7 @@ _STYLE: Final = """
   h1 { font-size: 1.3em } h2 { font-size: 1.05em; margin-top: 1.6em }
   table { border-collapse: collapse } td, th { padding: .25em .9em .25em 0; text-align: left; vertical-align: top }
   th { font-weight: normal; color: #4a5563 } .figure { text-align: right; font-variant-numeric: tabular-nums }
+  figure { margin: 0 0 1em 0 } img { max-width: 100% }
   .good { color: #1c7a3d } .wrong { color: #b3261e } small { color: #4a5563 }
 """
 _REFRESH_S: Final = 5
@@ -41,6 +42,8 @@ def status_page(found: Report, problems: Sequence[str]) -> str:
 {found.free_bytes / _GIGABYTE:.1f} GB.</small></p>
 <h2>Waiting for somebody</h2>
 {_troubles(found)}
+<h2>Last results</h2>
+{_previews(found)}
 <h2>Destinations</h2>
 {_destinations(found)}
 <h2>Since the database was made</h2>
@@ -58,6 +61,14 @@ def _troubles(found: Report) -> str:
         (one["study"], one["state"], one["reason"], f"{_age(found.time - one['since'])} ago") for one in found.troubles
     )
     return _table(("study", "state", "reason", "since"), rows, "troubles")
+
+
+def _previews(found: Report) -> str:
+    pictures = (
+        f'<figure><img src="/preview/{escape(key)}" alt="preview"><figcaption>{escape(key)}</figcaption></figure>'
+        for key in found.previews
+    )
+    return "".join(pictures) or "<p>None yet.</p>"
 
 
 def _destinations(found: Report) -> str:

@@ -24,19 +24,24 @@ from eenet_runtime.errors import GatewayError
 
 HOST: Final = "127.0.0.1"
 _HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
 }
 
 
-def application(report: Callable[[], Report], problems: Callable[[], Sequence[str]]) -> Starlette:
+def application(
+    report: Callable[[], Report],
+    problems: Callable[[], Sequence[str]],
+    preview: Callable[[str], bytes | None],
+) -> Starlette:
     """The pages. Every request looks anew, in a thread of its own.
 
     Args:
         report: looks at the store.
         problems: what is wrong with the gateway itself.
+        preview: the picture of a study, PNG, by its key.
     """
 
     def page(request: Request) -> Response:
@@ -52,12 +57,19 @@ def application(report: Callable[[], Report], problems: Callable[[], Sequence[st
     def status(request: Request) -> Response:
         return JSONResponse(dataclasses.asdict(report()), headers=_HEADERS)
 
+    def picture(request: Request) -> Response:
+        found = preview(request.path_params["key"])
+        if found is None:
+            return PlainTextResponse("no picture", 404, headers=_HEADERS)
+        return Response(found, media_type="image/png", headers=_HEADERS)
+
     return Starlette(
         routes=[
             Route("/", page),
             Route("/healthz", health),
             Route("/metrics", metrics),
             Route("/status.json", status),
+            Route("/preview/{key}", picture),
         ],
         # A page elsewhere must not read this one by a name that it lets point here.
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])],

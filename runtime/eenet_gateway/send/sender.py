@@ -26,6 +26,7 @@ from eenet_gateway.store.results import (
     record_sent,
     settle_delivery,
 )
+from eenet_gateway.store.studies import known_study
 from eenet_runtime.errors import GatewayError
 from eenet_runtime.files.atomic import sha256_of_file
 
@@ -77,8 +78,10 @@ class Sender:
             # All of them were tried: their time to be given up runs for all.
             for one in rows:
                 self._conclude(one, Verdict.LATER, str(error))
-        if settle_delivery(self._db, rows[0].study, self._clock()):
+        key = rows[0].study
+        if settle_delivery(self._db, key, self._clock()):
             fault_point("after-done")
+            LOGGER.info("study %s: %s", key, known_study(self._db, key).state)
         return True
 
     def _send_all(self, association: Association, rows: Sequence[DeliveryRow]) -> None:

@@ -8,6 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -23,7 +24,7 @@ from eenet_gateway.service.recovery import recover
 from eenet_gateway.service.retention import tidy
 from eenet_gateway.store.database import Database
 from eenet_gateway.store.folders import Folders
-from eenet_gateway.store.report import Report, report
+from eenet_gateway.store.report import Report, preview_of, report
 from eenet_gateway.store.results import ResultFile
 from eenet_gateway.store.studies import StudyRow
 from eenet_gateway.work.job import segment
@@ -108,7 +109,7 @@ class Gateway:
         # Only where there is a page: it takes a third of the seconds of a start.
         from eenet_gateway.page.server import PageServer, application
 
-        return PageServer(application(self.report, self.problems), port)
+        return PageServer(application(self.report, self.problems, partial(preview_of, self.db, self.folders)), port)
 
     def report(self) -> Report:
         """The gateway at this moment."""

@@ -10,11 +10,14 @@ from eenet_gateway.store.database import Database
 from eenet_gateway.store.folders import Folders
 from eenet_gateway.store.results import deliveries_of
 from eenet_gateway.store.states import State
-from eenet_gateway.store.studies import StudyRow, counts_by_state, events_of, studies_in
+from eenet_gateway.store.studies import StudyRow, counts_by_state, events_of, studies_in, study
 
 WAITING: Final = (State.RECEIVING, State.READY, State.RUNNING, State.DELIVERING)
 """States in which the gateway owes something."""
 _TROUBLES: Final = 10
+_PREVIEWS: Final = 4
+PREVIEW: Final = "preview.png"
+"""What the runtime calls a study's picture."""
 _HOUR_S: Final = 3600.0
 
 
@@ -44,6 +47,8 @@ class Report:
     destinations: tuple[DestinationReport, ...]
     troubles: tuple[dict[str, Any], ...]
     """Studies that wait for somebody, the latest first: key, state, reason, since."""
+    previews: tuple[str, ...] = ()
+    """Keys of the latest studies that have a picture, the latest first."""
 
 
 def report(db: Database, folders: Folders, destinations: Sequence[str], now: float) -> Report:
@@ -63,7 +68,24 @@ def report(db: Database, folders: Folders, destinations: Sequence[str], now: flo
             {"study": row.key, "state": str(row.state), "reason": row.reason, "since": row.entered}
             for row in troubled[:_TROUBLES]
         ),
+        previews=_previews(db, folders),
     )
+
+
+def preview_of(db: Database, folders: Folders, key: str) -> bytes | None:
+    """The picture of a study's latest result, PNG; None where there is none. It shows a head, and no name."""
+    row = study(db, key)
+    if row is None:
+        return None
+    try:
+        return (folders.result(row.key, row.generation) / PREVIEW).read_bytes()
+    except OSError:
+        return None
+
+
+def _previews(db: Database, folders: Folders) -> tuple[str, ...]:
+    latest = reversed(studies_in(db, State.DONE)[-_PREVIEWS:])
+    return tuple(row.key for row in latest if (folders.result(row.key, row.generation) / PREVIEW).is_file())
 
 
 def _destination(db: Database, name: str) -> DestinationReport:

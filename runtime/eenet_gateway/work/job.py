@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eenet_gateway.config.settings import Model
-from eenet_runtime.errors import CaseError
+from eenet_runtime.errors import DatasetError
 
 if TYPE_CHECKING:
     from eenet_runtime.segmenter.segmenter import Segmenter
@@ -43,7 +43,7 @@ def segment(request: JobRequest) -> tuple[JobFile, ...]:
     """Segment a study and write its segmentation, report and secondary captures; files without DICOM lie beside them.
 
     Raises:
-        CaseError: the study is refused.
+        CaseError, DatasetError: the study is refused.
         BundleError, BackendError: the model cannot be used.
     """
     # The process that receives imports this module, too, and shall stay small.
@@ -53,7 +53,7 @@ def segment(request: JobRequest) -> tuple[JobFile, ...]:
 
     found = find_studies(request.images, request.model.site_rules, threads=request.model.threads)
     if len(found.studies) != 1:
-        raise CaseError(f"{len(found.studies)} studies among its images, expected one", code="bad-input")
+        raise DatasetError(f"{len(found.studies)} studies among its images, expected one")
     study = found.studies[0].settled({Modality(name): series for name, series in request.choices.items()})
     segment_study_to_files(_warm(request.model), study, request.results)
     return tuple(

@@ -28,6 +28,7 @@ REPORT = Report(
     destinations=(DestinationReport("pacs", 99_990.0, 0.012, "answered", 2, 0),
                   DestinationReport("archive", None, None, "not asked yet", 0, 1)),
     troubles=({"study": "ab12", "state": "held", "reason": "flair: <missing>", "since": 90_000.0},),
+    previews=("cd34",),
 )  # fmt: skip
 
 
@@ -37,7 +38,9 @@ class Site:
     def __init__(self) -> None:
         self.problems: list[str] = []
         self.port = free_port()
-        self.server = PageServer(application(lambda: REPORT, lambda: self.problems), self.port)
+        self.server = PageServer(
+            application(lambda: REPORT, lambda: self.problems, {"cd34": b"picture"}.get), self.port
+        )
 
     def get(self, path: str, host: str = "127.0.0.1") -> tuple[int, str]:
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers={"Host": host})
@@ -89,13 +92,19 @@ def test_the_report_is_there_as_json_too(site: Site) -> None:
     assert json.loads(site.get("/status.json")[1])["studies"]["done"] == 7
 
 
+def test_the_last_results_are_shown_by_key(site: Site) -> None:
+    assert '<img src="/preview/cd34"' in site.get("/")[1]
+    assert site.get("/preview/cd34") == (200, "picture")
+    assert site.get("/preview/..%2f..%2fetc%2fpasswd")[0] == 404
+
+
 def test_a_page_of_another_name_does_not_get_it(site: Site) -> None:
     assert site.get("/", host="evil.example")[0] == 400
 
 
 def test_a_port_that_somebody_has_is_told_in_one_line(site: Site) -> None:
     with pytest.raises(GatewayError, match=f"page: 127.0.0.1:{site.port} cannot be listened on"):
-        PageServer(application(lambda: REPORT, list), site.port)
+        PageServer(application(lambda: REPORT, list, lambda key: None), site.port)
 
 
 def test_a_real_browser_shows_it(site: Site, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def work(asked: str) -> str:
     if asked == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if asked == "refuse":
-        raise CaseError("no brain in it", code="no-brain")
+        raise CaseError("no brain in it", code="missing-modality")
     if asked == "break":
         raise BackendError("no engine")
     if asked == "raise":

@@ -101,11 +101,15 @@ def test_what_is_incomplete_is_held_with_the_reason_and_goes_on_when_the_rest_co
         assert len(held_by(pacs, "SEG")) == 1
 
 
-def test_what_is_no_brain_study_is_ignored(tmp_path: Path) -> None:
+def test_what_is_no_brain_study_is_ignored_and_a_gateway_that_is_asked_to_stop_does(tmp_path: Path) -> None:
     localizer = FakeSeries(1, "localizer", shape=(3, 4, 4), image_type=("ORIGINAL", "PRIMARY", "M", "LOCALIZER"))
     with running(GatewayProcess(tmp_path / "gateway", {"pacs": 9})) as gateway:
         send(gateway.port, datasets(localizer))
         gateway.wait_for_state(State.IGNORED)
+        assert gateway.process is not None
+        gateway.process.terminate()
+        assert gateway.wait_for_death() == 0
+    assert gateway.log.endswith("stopped\n")
 
 
 def test_one_poisoned_study_holds_nobody_up_and_no_name_of_a_patient_leaves_the_images(

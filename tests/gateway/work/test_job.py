@@ -9,6 +9,7 @@ import pytest
 from pydicom import dcmread
 
 from eenet_gateway.config.settings import Model
+from eenet_gateway.store.report import preview_of, report
 from eenet_gateway.store.results import ResultFile
 from eenet_gateway.store.states import State
 from eenet_gateway.work.job import JobRequest, segment
@@ -63,4 +64,9 @@ def test_from_a_pacs_to_a_segmentation_in_it(study: Path, model: Path, tmp_path:
             assert found.StudyInstanceUID == images[0].StudyInstanceUID
             assert len(pacs.files(Modality="SR")) == 1
             assert found.PatientName == images[0].PatientName
+            with gateway.store() as db:
+                (key,) = report(db, gateway.folders, ["pacs"], 0.0).previews
+                picture = preview_of(db, gateway.folders, key)
+            assert picture is not None
+            assert picture.startswith(b"\x89PNG")
         assert str(images[0].PatientName) not in gateway.log
