@@ -184,12 +184,14 @@ def _row(
     truth = motion @ t1ce_to_series
     series = replace(series, grid=Grid(series.grid.shape, motion @ series.grid.affine))
     middle = points.mean(axis=0)
-    told = {
-        "degrees": float(np.degrees(np.arccos(np.clip((np.trace(truth[:3, :3]) - 1) / 2, -1, 1)))),
-        "shift_mm": float(np.linalg.norm(_move(truth, middle[np.newaxis])[0] - middle)),
-        "slab_mm": _thickness(series.grid) if kind.slab_mm is not None else None,
-    }
-    row = TransformRow(files.case_id, kind.name, moving.value, **told)
+    row = TransformRow(
+        files.case_id,
+        kind.name,
+        moving.value,
+        degrees=float(np.degrees(np.arccos(np.clip((np.trace(truth[:3, :3]) - 1) / 2, -1, 1)))),
+        shift_mm=float(np.linalg.norm(_move(truth, middle[np.newaxis])[0] - middle)),
+        slab_mm=_thickness(series.grid) if kind.slab_mm is not None else None,
+    )
     shown = points[_inside(series.grid, _move(truth, points))]
     return _registered(row, t1ce, series, moving, truth, shown, threads)
 
@@ -233,11 +235,11 @@ def _brain_points(path: Path) -> Matrix:
     """Middles of brain voxels, (N, 3), about every 4 mm, in the world of the grid."""
     brain = read_volume(path)
     steps = [max(1, round(_POINTS_MM / size)) for size in brain.grid.spacing_mm]
-    indices = np.argwhere(brain.data[tuple(slice(None, None, step) for step in steps)] > 0) * steps
+    indices = np.argwhere(np.asarray(brain.data[tuple(slice(None, None, step) for step in steps)])) * steps
     return _move(brain.grid.affine, indices)
 
 
-def _move(matrix: Matrix, points: NDArray[Any]) -> Matrix:
+def _move(matrix: NDArray[Any], points: NDArray[Any]) -> Matrix:
     return np.asarray(points @ matrix[:3, :3].T + matrix[:3, 3], np.float64)
 
 
@@ -269,7 +271,7 @@ def _thickened(series: Volume) -> Volume:
     data = kept.reshape(shape).mean(axis=axis + 1)
     steps = np.eye(4)
     steps[axis, axis], steps[axis, 3] = block, (block - 1) / 2
-    return replace(series, data=data, grid=Grid((*data.shape,), series.grid.affine @ steps))  # type: ignore[arg-type]
+    return _with(series, data, steps)
 
 
 def _slab(series: Volume, brain: Matrix, thickness_mm: float, rng: np.random.Generator) -> Volume:
@@ -283,7 +285,13 @@ def _slab(series: Volume, brain: Matrix, thickness_mm: float, rng: np.random.Gen
     data = np.take(series.data, range(first, first + count), axis=axis)
     start = np.eye(4)
     start[axis, 3] = first
-    return replace(series, data=data, grid=Grid((*data.shape,), series.grid.affine @ start))  # type: ignore[arg-type]
+    return _with(series, data, start)
+
+
+def _with(series: Volume, data: NDArray[Any], new_to_old: Matrix) -> Volume:
+    """Other voxels, whose indices lead to the old ones by a matrix."""
+    x, y, z = data.shape
+    return replace(series, data=data, grid=Grid((x, y, z), series.grid.affine @ new_to_old))
 
 
 def _motion(kind: TransformKind, grid: Grid, rng: np.random.Generator) -> Matrix:

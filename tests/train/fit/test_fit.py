@@ -265,6 +265,9 @@ def test_the_share_of_time_spent_waiting_for_samples_is_kept(finished: RunFolder
 def test_equal_bits_are_asked_of_tensorflow_before_anything_is_computed_if_at_all(
     dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deterministic: bool
 ) -> None:
+    import keras
+    import tensorflow as tf
+
     from eenet_train.fit import fit as room
 
     asked: list[str] = []
@@ -272,8 +275,8 @@ def test_equal_bits_are_asked_of_tensorflow_before_anything_is_computed_if_at_al
     def seeded(seed: int) -> None:
         raise KeyboardInterrupt(*asked)
 
-    monkeypatch.setattr(room.tf.config.experimental, "enable_op_determinism", lambda: asked.append("equal bits"))
-    monkeypatch.setattr(room.keras.utils, "set_random_seed", seeded)
+    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: asked.append("equal bits"))
+    monkeypatch.setattr(keras.utils, "set_random_seed", seeded)
     with pytest.raises(KeyboardInterrupt) as stopped:
         room.fit(dataset, tmp_path / "run", short_settings(deterministic=deterministic))
     assert stopped.value.args == (("equal bits",) if deterministic else ())
