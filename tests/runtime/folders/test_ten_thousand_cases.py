@@ -42,6 +42,7 @@ def usage(*arguments: str | Path) -> tuple[int, float, float]:
 
 @pytest.mark.slow
 @pytest.mark.alone
+@pytest.mark.timeout(1800)
 def test_a_summary_takes_a_minute_and_a_restart_ten_seconds_at_most(
     segmenter: Segmenter, head: Head, tiny_bundle: Path, tmp_path: Path
 ) -> None:
@@ -58,7 +59,6 @@ def test_a_summary_takes_a_minute_and_a_restart_ten_seconds_at_most(
         "--quiet",
         "--trust-timestamps",
     )
-    assert usage(*trusting)[0] == 0
     slower = slowness()
     code, seconds, _ = usage(*trusting)
     slower = max(slower, slowness())
