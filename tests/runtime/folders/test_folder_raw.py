@@ -112,6 +112,7 @@ def test_a_raw_run_killed_at_random_moments_ends_like_one_left_alone(
     assert not [path for path in run.output.rglob("*") if is_leftover(path)]
 
 
+@pytest.mark.parametrize("alone", ["infer"], indirect=True)
 def test_parts_of_a_raw_folder_make_together_what_one_run_makes(
     alone: tuple[FolderProcess, dict[str, str]], tmp_path: Path
 ) -> None:
@@ -128,6 +129,7 @@ def test_parts_of_a_raw_folder_make_together_what_one_run_makes(
     assert written(tmp_path / "out") == expected
 
 
+@pytest.mark.parametrize("alone", ["infer"], indirect=True)
 def test_a_watched_raw_folder_makes_of_each_case_what_a_plain_run_makes(
     alone: tuple[FolderProcess, dict[str, str]], tmp_path: Path
 ) -> None:
