@@ -13,7 +13,7 @@ _ALSO_THERE = "/usr/sbin:/sbin:/usr/local/sbin"
 
 
 def require(program: str, package: str) -> str:
-    """The path of a program; the test is skipped, or fails where the environment asks for it, if there is none.
+    """The path of a program; the test is skipped if there is none, or fails where the environment lists its package.
 
     Args:
         program: its name.
@@ -23,6 +23,6 @@ def require(program: str, package: str) -> str:
     if path is not None:
         return path
     reason = f"{program} is not installed (Debian package {package})"
-    if os.environ.get(REQUIRE_DEBIAN):
+    if package in os.environ.get(REQUIRE_DEBIAN, "").split():
         pytest.fail(f"{reason}, and {REQUIRE_DEBIAN} asks for it", pytrace=False)
     pytest.skip(reason)

@@ -170,7 +170,7 @@ def _wait_until_idle(cluster: Cluster, processes: list[subprocess.Popen[bytes]])
         time.sleep(0.5)
     logs = [*cluster.folder.glob("*.log"), *cluster.folder.glob("*.out")]
     said = " | ".join(f"{path.name}: {path.read_text(errors='replace')[-300:]}" for path in logs)
-    if os.environ.get(REQUIRE_DEBIAN):
+    if "slurm-wlm" in os.environ.get(REQUIRE_DEBIAN, "").split():
         pytest.fail(f"Slurm does not start here: {said}", pytrace=False)
     pytest.skip(f"Slurm does not start here: {said}")
 

@@ -245,6 +245,27 @@ def raw_checks(
     typer.echo(raw_check_tables(study_raw_checks(chosen, chain, lines, names_in(variants), tell)))
 
 
+@app.command("raw-transforms")
+def raw_transforms(
+    phantoms: Annotated[Path, typer.Argument(help="Folder of eenet-train phantom --raw: cases and their truth.")],
+    lines: Annotated[Path, typer.Option("--lines", help="File of JSON lines: one for each case and kind.")],
+    max_cases: Annotated[int | None, typer.Option(min=1, help="How many of the cases to use (default: all).")] = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Errors of registrations whose results are known, and whether bad ones are doubted; goes on where it stopped."""
+    from eenet_bench.inputs.raw_transforms import TransformRow, study_transforms, transform_tables
+    from eenet_runtime.cases.discovery import find_cases
+    from eenet_runtime.volumes.labels import CHANNEL_ORDER
+
+    def tell(row: TransformRow) -> None:
+        error = row.reason if row.mean_mm is None else f"{row.mean_mm:.2f} mm"
+        typer.echo(f"{row.case_id}, {row.kind}: {error} {', '.join(row.rules)}", err=True)
+
+    found = find_cases(phantoms / "cases").cases
+    chosen = [case for case in found if len(case.images) == len(CHANNEL_ORDER)][:max_cases]
+    typer.echo(transform_tables(study_transforms(chosen, phantoms / "truth", lines, threads, tell)))
+
+
 @app.command("folder")
 def folder(
     bundle: BundleArgument,

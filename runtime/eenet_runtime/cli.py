@@ -12,6 +12,7 @@ from eenet_runtime.commands.classify import classify
 from eenet_runtime.commands.infer import infer
 from eenet_runtime.commands.infer_dicom import infer_dicom
 from eenet_runtime.commands.plan import plan
+from eenet_runtime.commands.preprocess import preprocess
 from eenet_runtime.commands.summary import summary
 from eenet_runtime.commands.support import ExitCode, new_app, run_app
 from eenet_runtime.errors import EENetError, SelfTestError
@@ -19,6 +20,7 @@ from eenet_runtime.errors import EENetError, SelfTestError
 app = new_app("Segment brain tumours in MRI with an EENet model. Not for diagnosis.")
 infer.command("dicom")(infer_dicom)
 app.add_typer(infer, name="infer")
+app.command("preprocess")(preprocess)
 app.command("classify")(classify)
 app.command("plan")(plan)
 app.command("summary")(summary)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,13 +10,15 @@ from typing import Any, Final
 
 import numpy as np
 
+from eenet_bench.inputs.json_lines import append_row, read_rows
 from eenet_bench.inputs.raw_faults import FAULTS, Series
 from eenet_runtime.cases.case_files import CaseFiles
-from eenet_runtime.cases.content_checks import Severity
+from eenet_runtime.cases.content_checks import Finding, Severity
 from eenet_runtime.cases.preprocessing import read_series
 from eenet_runtime.errors import CaseError
 from eenet_runtime.folders.tables import format_table
-from eenet_runtime.heads.raw_case import Chain, Examined, examine
+from eenet_runtime.heads.figures import HeadFigures
+from eenet_runtime.heads.raw_case import Chain, Examined, Hooks, examine
 from eenet_runtime.heads.resampling import resample_array
 from eenet_runtime.heads.target import inverse
 from eenet_runtime.volumes.labels import Modality
@@ -35,7 +36,7 @@ class RawRow:
         is_wrong: whether something should have been said.
         verdict: `passed`, `warned` or `refused`.
         rules: that spoke, with their severity.
-        figures: everything that was measured; empty where a step could not be done at all.
+        figures: everything that was measured until it was refused; empty where a step could not be done at all.
         reason: why a step could not be done; empty otherwise.
     """
 
@@ -73,25 +74,13 @@ def study_raw_checks(
     """
     if len(cases) < 2:
         raise ValueError("one case found, expected two or more: series of two patients are a part of the study")
-    rows = {(row.case_id, row.variant): row for row in read_rows(lines)}
+    rows = {(row.case_id, row.variant): row for row in read_rows(lines, RawRow)}
     for index, files in enumerate(cases):
         for row in _rows_of(files, cases[(index + 1) % len(cases)], chain, set(variants), set(rows)):
             rows[row.case_id, row.variant] = row
-            with lines.open("a") as stream:
-                stream.write(json.dumps(vars(row)) + "\n")
+            append_row(lines, row)
             on_row(row)
     return list(rows.values())
-
-
-def read_rows(lines: Path) -> list[RawRow]:
-    """The rows of an earlier study; a last line that was cut off is left out."""
-    rows = []
-    for line in lines.read_text().splitlines() if lines.is_file() else ():
-        try:
-            rows.append(RawRow(**json.loads(line)))
-        except (ValueError, TypeError):
-            continue
-    return rows
 
 
 def _rows_of(
@@ -112,9 +101,24 @@ def _rows_of(
         yield _row(files.case_id, MIXED, True, _one_stripped(examine(files.case_id, series, chain), series), chain)
 
 
+class _RefusedError(Exception):
+    """A certain finding: as in a run, nothing more is done to the case."""
+
+    def __init__(self, findings: tuple[Finding, ...], figures: HeadFigures) -> None:
+        super().__init__()
+        self.findings, self.figures = findings, figures
+
+
+def _stop_where_certain(findings: tuple[Finding, ...], figures: HeadFigures) -> None:
+    if any(finding.severity is Severity.CERTAIN for finding in findings):
+        raise _RefusedError(findings, figures)
+
+
 def _row(case_id: str, name: str, is_wrong: bool, series: Series, chain: Chain) -> RawRow:
     try:
-        examined = examine(case_id, series, chain)
+        examined: Examined | _RefusedError = examine(case_id, series, chain, Hooks(judge=_stop_where_certain))
+    except _RefusedError as stopped:
+        examined = stopped
     except CaseError as error:
         return RawRow(case_id, name, is_wrong, "refused", {}, {}, str(error))
     rules = {finding.rule: finding.severity.value for finding in examined.findings if finding.is_suspicion}

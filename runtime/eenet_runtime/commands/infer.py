@@ -2,49 +2,36 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from eenet_runtime.commands.folder_runs import (
+    NO_WATCH,
+    DryRunOption,
+    OverwriteOption,
+    ShardOption,
+    TrustTimestampsOption,
+    WatchOptions,
+    run_until_stopped,
+    show_plan,
+)
 from eenet_runtime.commands.option_groups import spread
 from eenet_runtime.commands.options import EngineOptions, ModelOptions, OutputOptions
 from eenet_runtime.commands.raw_options import BrainMaskOption, KeepAlignedOption, RawOptions
-from eenet_runtime.commands.support import ExitCode, new_app
+from eenet_runtime.commands.support import new_app
 
 if TYPE_CHECKING:
+    from eenet_runtime.commands.progress import Progress
     from eenet_runtime.folders.folder import FolderSettings
     from eenet_runtime.folders.outcomes import FolderRun
+    from eenet_runtime.folders.stopping import StopRequest
 
 infer = new_app("Segment one case or a folder of cases.")
 
 _CASES_IN_FLIGHT = 3
 """In a folder: one that is read, one that is computed, one that is written."""
-
-
-@dataclass(frozen=True)
-class WatchOptions:
-    """How a drop folder is watched."""
-
-    watch: Annotated[bool, typer.Option("--watch", help="Go on waiting for cases; SIGTERM or Ctrl-C ends it.")] = False
-    settle: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            metavar="<seconds>",
-            help="With --watch: take a case when its files have not changed for so many seconds.",
-        ),
-    ] = 10.0
-    poll: Annotated[
-        float, typer.Option(min=0.05, metavar="<seconds>", help="With --watch: seconds between two looks.")
-    ] = 2.0
-    stop_after_idle: Annotated[
-        float | None,
-        typer.Option(min=0, metavar="<seconds>", help="With --watch: end when nothing has come for so many seconds."),
-    ] = None
 
 
 @infer.command("folder")
@@ -57,21 +44,12 @@ def infer_folder(
     raw: RawOptions,
     outputs: OutputOptions,
     keep_aligned: KeepAlignedOption = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Compute cases that are finished, too.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and why; write nothing.")] = False,
-    shard: Annotated[
-        str, typer.Option(metavar="<i/n>", help="Do one part of the folder: i/n, from 1/n to n/n.")
-    ] = "1/1",
+    overwrite: OverwriteOption = False,
+    dry_run: DryRunOption = False,
+    shard: ShardOption = "1/1",
     html: Annotated[bool, typer.Option("--html", help="Write index.html, a page over all cases.")] = False,
-    trust_timestamps: Annotated[
-        bool,
-        typer.Option(
-            "--trust-timestamps",
-            help="Believe that a file whose size, time and inode are as they were is the file it was: a quick restart. "
-            "Give it from the first run on.",
-        ),
-    ] = False,
-    watching: WatchOptions = WatchOptions(),
+    trust_timestamps: TrustTimestampsOption = False,
+    watching: WatchOptions = NO_WATCH,
 ) -> None:
     """Segment every case of a folder; a bad case is reported and the others go on (exit code 3).
 
@@ -79,16 +57,14 @@ def infer_folder(
     """
     from eenet_runtime.folders.folder import FolderSettings
     from eenet_runtime.folders.shards import Shard
-    from eenet_runtime.folders.watch import WatchSettings
 
-    watch = WatchSettings(watching.settle, watching.poll, watching.stop_after_idle) if watching.watch else None
     settings = FolderSettings(
         scheme=outputs.scheme(),
         preview=outputs.preview,
         probabilities=outputs.probabilities,
         overwrite=overwrite,
         shard=Shard.parse(shard),
-        watch=watch,
+        watch=watching.settings(),
         html=html,
         aligned=raw.allows("--keep-aligned", keep_aligned),
         trust_timestamps=trust_timestamps,
@@ -108,38 +84,13 @@ def _run(
     settings: FolderSettings,
     quiet: bool,
 ) -> None:
-    from eenet_runtime.commands.progress import Progress
     from eenet_runtime.folders.folder import segment_folder
-    from eenet_runtime.folders.stopping import StopRequest, stop_on_signals
 
-    stop = StopRequest()
-    progress = Progress(quiet)
-    with stop_on_signals(stop, _tell_of_stopping):
+    def work(stop: StopRequest, progress: Progress) -> FolderRun:
         with model.load(engine, model.opened(), _CASES_IN_FLIGHT, raw.settings()) as segmenter:
-            run = segment_folder(segmenter, folder, output, settings, progress.show, stop, progress.trouble)
-        progress.end()
-    _show_end(run, quiet)
-    if stop.signal_number is not None:
-        typer.echo(f"stopped; cases left for the next run: {'-' if run.left is None else run.left}", err=True)
-        raise typer.Exit(ExitCode.STOPPED + stop.signal_number)
-    if run.failed:
-        raise typer.Exit(ExitCode.SOME_CASES_FAILED)
+            return segment_folder(segmenter, folder, output, settings, progress.show, stop, progress.trouble)
 
-
-def _tell_of_stopping() -> None:
-    # Straight to the file descriptor: a signal may come in the middle of a print, which must not be entered twice.
-    with suppress(OSError):
-        os.write(2, b"\nstopping, which may take as long as one inference; a second signal ends at once\n")
-
-
-def _show_end(run: FolderRun, quiet: bool) -> None:
-    from eenet_runtime.commands.progress import tell_refusal
-    from eenet_runtime.folders.outcomes import outcome_table
-
-    if not quiet:
-        typer.echo(f"\n{outcome_table(run.outcomes)}")
-    for outcome in run.failed if run.total is not None else ():  # a watch has told them at once
-        tell_refusal(outcome)
+    run_until_stopped(work, quiet)
 
 
 def _show_plan(
@@ -150,14 +101,8 @@ def _show_plan(
     raw: RawOptions,
     settings: FolderSettings,
 ) -> None:
-    from eenet_runtime.codes import in_brackets
-    from eenet_runtime.folders.folder import plan_folder
-    from eenet_runtime.printable import printable
-
     mask_settings = model.planned(engine, model.opened(), raw.settings())
-    for case in plan_folder(folder, output, settings, mask_settings, model.missing()):
-        why = f": {case.why}" if case.why else ""
-        typer.echo(printable(f"{case.action} {case.case_id}{why}{in_brackets(case.code)}"))
+    show_plan(folder, output, settings, mask_settings, model.missing())
 
 
 @infer.command("case")

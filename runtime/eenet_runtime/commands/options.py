@@ -35,6 +35,27 @@ ThreadsOption = Annotated[
 ]
 
 
+StrictOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--strict/--warn",
+        help="What looks wrong with a case's images refuses it, or is only a warning (default: what is certainly "
+        "wrong refuses it).",
+        show_default=False,
+    ),
+]
+AllowMissingOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="<modality>", help="Do cases without this modality, with a warning; may be given again."),
+]
+TimeLimitOption = Annotated[
+    float | None,
+    typer.Option(min=0.001, metavar="<seconds>", help="Refuse a case that takes longer than this many seconds."),
+]
+PreviewOption = Annotated[bool, typer.Option("--preview/--no-preview", help="Draw a PNG beside each mask.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+
+
 @dataclass(frozen=True)
 class EngineOptions:
     """Which engine computes, and where."""
@@ -59,19 +80,8 @@ class ModelOptions:
     selftest: Annotated[
         bool, typer.Option("--selftest", help="Run the bundle's golden case before the first case.")
     ] = False
-    strict: Annotated[
-        bool | None,
-        typer.Option(
-            "--strict/--warn",
-            help="What looks wrong with a case's images refuses it, or is only a warning (default: what is certainly "
-            "wrong refuses it).",
-            show_default=False,
-        ),
-    ] = None
-    allow_missing: Annotated[
-        list[str] | None,
-        typer.Option(metavar="<modality>", help="Do cases without this modality, with a warning; may be given again."),
-    ] = None
+    strict: StrictOption = None
+    allow_missing: AllowMissingOption = None
     min_tumour_ml: Annotated[
         float | None,
         typer.Option(min=0, metavar="<ml>", help="Drop tumour components below this volume (default: the bundle's)."),
@@ -88,10 +98,7 @@ class ModelOptions:
             show_default=False,
         ),
     ] = None
-    time_limit: Annotated[
-        float | None,
-        typer.Option(min=0.001, metavar="<seconds>", help="Refuse a case that takes longer than this many seconds."),
-    ] = None
+    time_limit: TimeLimitOption = None
 
     def opened(self) -> Bundle:
         """The verified bundle."""
@@ -130,22 +137,32 @@ class ModelOptions:
 
     def missing(self) -> frozenset[Modality]:
         """The modalities that a case may lack, under any name that files give them."""
-        from eenet_runtime.cases.case_files import MODALITY_WORDS
-
-        words = [word.lower() for word in self.allow_missing or ()]
-        if unknown := [word for word in words if word not in MODALITY_WORDS]:
-            raise typer.BadParameter(
-                f"{unknown[0]!r}: expected one of {', '.join(MODALITY_WORDS)}", param_hint="--allow-missing"
-            )
-        return frozenset(MODALITY_WORDS[word] for word in words)
+        return modalities_of(self.allow_missing)
 
     def _checks(self) -> CheckPolicy:
-        from eenet_runtime.cases.content_checks import CheckPolicy
-
-        return {None: CheckPolicy.DEFAULT, True: CheckPolicy.STRICT, False: CheckPolicy.WARN}[self.strict]
+        return policy_of(self.strict)
 
     def _postprocessing(self, bundle: Bundle) -> PostprocessingSettings:
         return bundle.manifest.postprocessing.changed(self.min_tumour_ml, self.min_enhancing_ml, self.head_only)
+
+
+def modalities_of(allow_missing: list[str] | None) -> frozenset[Modality]:
+    """What `--allow-missing` names, under any name that files give a modality."""
+    from eenet_runtime.cases.case_files import MODALITY_WORDS
+
+    words = [word.lower() for word in allow_missing or ()]
+    if unknown := [word for word in words if word not in MODALITY_WORDS]:
+        raise typer.BadParameter(
+            f"{unknown[0]!r}: expected one of {', '.join(MODALITY_WORDS)}", param_hint="--allow-missing"
+        )
+    return frozenset(MODALITY_WORDS[word] for word in words)
+
+
+def policy_of(strict: bool | None) -> CheckPolicy:
+    """What `--strict` and `--warn` mean, or neither of them."""
+    from eenet_runtime.cases.content_checks import CheckPolicy
+
+    return {None: CheckPolicy.DEFAULT, True: CheckPolicy.STRICT, False: CheckPolicy.WARN}[strict]
 
 
 @dataclass(frozen=True)
@@ -158,9 +175,9 @@ class OutputOptions:
             metavar="<scheme>", help="Label values of the mask: brats2020 (ET = 4), brats2023 (ET = 3) or msd."
         ),
     ] = None
-    preview: Annotated[bool, typer.Option("--preview/--no-preview", help="Draw a PNG beside each mask.")] = True
+    preview: PreviewOption = True
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Write probability maps, too.")] = False
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False
+    quiet: QuietOption = False
 
     def scheme(self) -> LabelScheme | None:
         """The label scheme that was asked for."""

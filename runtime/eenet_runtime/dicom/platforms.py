@@ -61,7 +61,7 @@ class PlatformCall:
             return
         content = {
             "status": "done",
-            "model": {key: report.bundle[key] for key in ("id", "name")},
+            "model": {key: value for key, value in (report.bundle or {}).items() if key in ("id", "name")},
             "eenet_version": report.eenet_version,
             "volumes_ml": report.volumes_ml,
             "warnings": list(report.warnings),

@@ -134,6 +134,14 @@ def sha256_of_image(path: Path, limits: ReadLimits = DEFAULT_LIMITS) -> str:
     return digest.hexdigest()
 
 
+def hash_or_none(path: Path) -> str | None:
+    """A regular file's SHA-256; None for what is none, as a pipe, and for a file that cannot be read."""
+    try:
+        return sha256_of_image(path)
+    except CaseError:
+        return None
+
+
 def files_of_image(path: Path) -> tuple[Path, ...]:
     """The file itself, or, of a pair, the .hdr and then the .img; each of a pair may be compressed.
 

@@ -18,7 +18,7 @@ from eenet_runtime.folders.shards import WHOLE, Shard
 from eenet_runtime.folders.summary import gather_summary, read_summaries, summaries_of_runs
 from eenet_runtime.results.result_files import ResultPaths
 
-_NEVER: Final = "never ran, or was killed before its first case"
+_NEVER: Final = "never ran, or was killed before its first summary"
 _STOPPED: Final = "did not come to its end"
 _SHARD: Final = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
 

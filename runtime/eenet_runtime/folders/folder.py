@@ -5,38 +5,30 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from eenet_runtime.cases.case_files import CaseFiles
 from eenet_runtime.cases.discovery import Discovery, RefusedCase, find_cases
-from eenet_runtime.errors import (
-    BackendError,
-    CaseCancelledError,
-    CaseError,
-    DatasetError,
-    OutputError,
-    ResultPathError,
-)
+from eenet_runtime.errors import DatasetError, OutputError, ResultPathError
 from eenet_runtime.files.atomic import PROBE_PREFIX, make_output_folder, remove_leftovers
 from eenet_runtime.files.listing import leads_out, require_folder
 from eenet_runtime.folders.folder_page import remove_folder_page, write_folder_page
-from eenet_runtime.folders.hash_index import HashIndex, Stamp, hash_or_none, stamp_of
+from eenet_runtime.folders.hash_index import HashIndex
 from eenet_runtime.folders.outcomes import CaseOutcome, FolderRun
 from eenet_runtime.folders.output_lock import sole_run
 from eenet_runtime.folders.pipeline import overlapped
-from eenet_runtime.folders.reserved import kept_for
 from eenet_runtime.folders.resume import standing_of
 from eenet_runtime.folders.shards import WHOLE, Shard
 from eenet_runtime.folders.stopping import StopRequest
 from eenet_runtime.folders.summary import is_summary_name, remove_summary, summary_name, write_summary
 from eenet_runtime.folders.watch import DropFolder, WatchSettings, watch_cases
-from eenet_runtime.machine.threads import usable_cpus
-from eenet_runtime.results.mask_settings import MaskSettings
-from eenet_runtime.results.report import CaseReport
-from eenet_runtime.results.result_files import OutputSettings, ResultPaths, case_of_result, clear_the_way, write_results
-from eenet_runtime.segmenter.segmenter import ComputedCase, PreparedCase, Segmenter
+from eenet_runtime.folders.work import Job, PreprocessingWork, SegmentingWork, Work, admitted
+from eenet_runtime.results.mask_settings import MaskSettings, PreprocessSettings
+from eenet_runtime.results.result_files import OutputSettings, ResultPaths, case_of_result
+from eenet_runtime.segmenter.preprocessor import Preprocessor
+from eenet_runtime.segmenter.segmenter import Segmenter
 from eenet_runtime.volumes.labels import LabelScheme, Modality
 
 _SMALL_FOLDER: Final = 200
@@ -82,6 +74,11 @@ class FolderSettings:
         """What is written for each case."""
         return OutputSettings(self.scheme, self.preview, self.probabilities, self.aligned)
 
+    @property
+    def images_alone(self) -> OutputSettings:
+        """The same where no network is run."""
+        return OutputSettings(preview=self.preview, aligned=True, brain=True)
+
 
 @dataclass(frozen=True)
 class PlannedCase:
@@ -98,37 +95,6 @@ class PlannedCase:
     action: str
     why: str | None = None
     code: str = ""
-
-
-@dataclass
-class _Job:
-    """A case on its way through the stages. It holds what the next stage needs, and nothing longer than that.
-
-    Attributes:
-        case_id: the case's name.
-        files: what it is made from; None for a case that was refused before anything of it was read.
-        outcome: what became of it, once that is known.
-        prepared, prepared_at: ready for the network, and since when.
-        computed: out of the network.
-        stamps: what its files looked like before they were read, where somebody wants to know.
-    """
-
-    case_id: str
-    files: CaseFiles | None
-    outcome: CaseOutcome | None = None
-    prepared: PreparedCase | None = None
-    prepared_at: float = 0.0
-    computed: ComputedCase | None = None
-    stamps: dict[Path, Stamp | None] = field(default_factory=dict)
-
-    @staticmethod
-    def begin(case: CaseFiles | RefusedCase) -> _Job:
-        """A case as it was found."""
-        match _admitted(case):
-            case RefusedCase(case_id, reason, code):
-                return _Job(case_id, None, CaseOutcome(case_id, reason=reason, code=code))
-            case CaseFiles() as files:
-                return _Job(files.case_id, files)
 
 
 def segment_folder(
@@ -165,18 +131,67 @@ def segment_folder(
         OutputError: `output` cannot be written, and the cases in hand leave nothing behind; or another run is writing
             into it (`output_lock`).
     """
-    _check_folders(folder, output)
     stop = stop or StopRequest()
+
+    def work(index: HashIndex | None) -> Work:
+        return SegmentingWork(segmenter, output, settings.outputs, settings.overwrite, stop, index)
+
+    return _run(work, segmenter.allow_missing, folder, output, settings, on_case, stop, on_trouble)
+
+
+def preprocess_folder(
+    preprocessor: Preprocessor,
+    folder: Path,
+    output: Path,
+    settings: FolderSettings = FolderSettings(),
+    on_case: OnCase | None = None,
+    stop: StopRequest | None = None,
+    on_trouble: Callable[[str], None] | None = None,
+) -> FolderRun:
+    """Register and strip every raw case below a folder; no network segments anything.
+
+    Each case gives its images in `aligned/<case>` of `output`, and `<case>.nii.gz` (the brain mask on the T1ce's own
+    grid), `<case>.png` and `<case>.json`. Order, resuming, shards, watching, summaries and errors are those of
+    `segment_folder`. While a case is registered and stripped the one before is written: two cases are in memory.
+
+    Args:
+        preprocessor: what is done to a head.
+        folder, output, on_case, stop, on_trouble: see `segment_folder`.
+        settings: of which label values and probabilities have no meaning here; images are always written.
+
+    Raises:
+        DatasetError, OutputError: see `segment_folder`.
+    """
+    stop = stop or StopRequest()
+
+    def work(index: HashIndex | None) -> Work:
+        return PreprocessingWork(preprocessor, output, settings.images_alone, settings.overwrite, stop, index)
+
+    return _run(work, preprocessor.allow_missing, folder, output, settings, on_case, stop, on_trouble)
+
+
+def _run(
+    begin: Callable[[HashIndex | None], Work],
+    allow_missing: Collection[Modality],
+    folder: Path,
+    output: Path,
+    settings: FolderSettings,
+    on_case: OnCase | None,
+    stop: StopRequest,
+    on_trouble: Callable[[str], None] | None,
+) -> FolderRun:
+    """Do a kind of work on every case; see `segment_folder`."""
+    _check_folders(folder, output)
     started = time.monotonic()
     run = FolderRun(shard=settings.shard)
     cases: Iterable[CaseFiles | RefusedCase]
     drop: DropFolder | None = None
     if settings.watch is None:
-        found = find_cases(folder, segmenter.allow_missing, links_out=False)
+        found = find_cases(folder, allow_missing, links_out=False)
         cases = [case for case in _in_order(found) if settings.shard.holds(case.case_id)]
         run.ignored, run.total = found.ignored, len(cases)
     else:
-        drop = DropFolder(folder, settings.watch.settle_s, segmenter.allow_missing, on_trouble)
+        drop = DropFolder(folder, settings.watch.settle_s, allow_missing, on_trouble)
         watched = watch_cases(drop, settings.watch, stop)
         cases = (case for case in watched if settings.shard.holds(case.case_id))
     make_output_folder(output)
@@ -186,22 +201,19 @@ def segment_folder(
         remove_summary(output, settings.shard)
         remove_folder_page(output)
         index = held.enter_context(HashIndex(output, settings.shard)) if settings.trust_timestamps else None
-        stages = _Stages(segmenter, output, settings, stop, index)
-        pace = _Pace()
-        bundle_name = segmenter.bundle.manifest.name
+        work, pace = begin(index), _Pace()
 
         def write() -> None:
             run.seconds = time.monotonic() - started
             if drop is not None:
                 run.ignored = drop.ignored
             with pace.timed():
-                write_summary(run, output, stages.settings, bundle_name)
+                write_summary(run, output, work.settings, work.model_name)
             if index is not None:
                 index.flush()
 
-        work = (stages.prepare, stages.compute, stages.write)
         try:
-            with closing(overlapped(map(_Job.begin, cases), work)) as jobs:
+            with closing(overlapped(map(Job.begin, cases), work.stages)) as jobs:
                 for job in jobs:
                     if job.outcome is None:  # dropped
                         continue
@@ -237,9 +249,8 @@ def segment_each(
     Raises:
         OutputError: a result cannot be written.
     """
-    stages = _Stages(segmenter, output, settings, StopRequest())
-    work = (stages.prepare, stages.compute, stages.write)
-    with closing(overlapped(map(_Job.begin, cases), work)) as jobs:
+    work = SegmentingWork(segmenter, output, settings.outputs, settings.overwrite, StopRequest())
+    with closing(overlapped(map(Job.begin, cases), work.stages)) as jobs:
         for job in jobs:
             if job.outcome is not None:
                 yield job.outcome
@@ -249,7 +260,7 @@ def plan_folder(
     folder: Path,
     output: Path,
     settings: FolderSettings,
-    mask_settings: MaskSettings,
+    mask_settings: MaskSettings | PreprocessSettings,
     allow_missing: Collection[Modality] = (),
 ) -> Iterator[PlannedCase]:
     """What `segment_folder` would do with each case, and why. Reads and hashes files; writes nothing.
@@ -258,7 +269,7 @@ def plan_folder(
         folder: the cases.
         output: where the results would go, or are.
         settings: of the run.
-        mask_settings: what the masks would be made with.
+        mask_settings: what the results would be made with; those of a preprocessor stand for `preprocess_folder`.
         allow_missing: modalities that a case may lack.
 
     Raises:
@@ -269,19 +280,22 @@ def plan_folder(
     for case in _in_order(found):
         if not settings.shard.holds(case.case_id):
             continue
-        match _admitted(case):
+        match admitted(case):
             case RefusedCase(case_id, reason, code):
                 yield PlannedCase(case_id, "refuse", reason, code)
             case CaseFiles() as files:
                 yield _planned(files, output, settings, mask_settings)
 
 
-def _planned(files: CaseFiles, output: Path, settings: FolderSettings, mask_settings: MaskSettings) -> PlannedCase:
+def _planned(
+    files: CaseFiles, output: Path, settings: FolderSettings, mask_settings: MaskSettings | PreprocessSettings
+) -> PlannedCase:
     paths = ResultPaths.in_folder(output, files.case_id)
-    standing = standing_of(files, paths, mask_settings, settings.outputs)
+    outputs = settings.outputs if isinstance(mask_settings, MaskSettings) else settings.images_alone
+    standing = standing_of(files, paths, mask_settings, outputs)
     if standing.report is not None and not settings.overwrite:
         return PlannedCase(files.case_id, "keep")
-    if obstacle := paths.obstacle(settings.outputs):
+    if obstacle := paths.obstacle(outputs):
         return PlannedCase(files.case_id, "refuse", obstacle, ResultPathError.code)
     return PlannedCase(files.case_id, "compute", standing.why or "--overwrite")
 
@@ -311,111 +325,10 @@ class _Pace:
         self._took = self._ended - begun
 
 
-class _Stages:
-    """What is done with a case, in three parts that run in three threads."""
-
-    def __init__(
-        self,
-        segmenter: Segmenter,
-        output: Path,
-        settings: FolderSettings,
-        stop: StopRequest,
-        index: HashIndex | None = None,
-    ) -> None:
-        self._index = index
-        self.settings = MaskSettings.of(segmenter)
-        self._segmenter = segmenter
-        # The network has the other half, and threads that wait for processors take more of them in all.
-        self._threads = max(1, (segmenter.threads or usable_cpus()) // 2)
-        self._output = output
-        self._folder_settings = settings
-        self._outputs = settings.outputs
-        self._stop = stop
-
-    def prepare(self, job: _Job) -> None:
-        """Decide what becomes of the case; read, check and normalise it where it must be computed."""
-        files = job.files
-        if self._stop.requested:
-            job.outcome = None
-            return
-        if files is None:
-            return
-        paths = ResultPaths.in_folder(self._output, files.case_id)
-        if not self._folder_settings.overwrite:
-            hash_of = hash_or_none if self._index is None else self._index.sha256
-            standing = standing_of(files, paths, self.settings, self._outputs, hash_of)
-            if standing.report is not None:
-                job.outcome = CaseOutcome(files.case_id, standing.report, before=True)
-                return
-        if self._index is not None:
-            job.stamps = {path: stamp_of(path) for path in files.paths}
-        with _own_errors(job):
-            clear_the_way(files, paths, self._outputs)
-            job.prepared = self._segmenter.prepare(files, cancel=self._stop.cancel, threads=self._threads)
-            job.prepared_at = time.monotonic()
-
-    def compute(self, job: _Job) -> None:
-        """Run the network."""
-        prepared, job.prepared = job.prepared, None
-        if prepared is None:
-            return
-        # The time limit is for work on the case; it does not count that the case before it took long.
-        prepared = prepared.after_waiting(time.monotonic() - job.prepared_at)
-        with _own_errors(job):
-            job.computed = self._segmenter.compute(prepared, keep_probabilities=self._outputs.probabilities)
-
-    def write(self, job: _Job) -> None:
-        """Bring the mask back to the patient's grid, clean it and write the results."""
-        files, computed, job.computed = job.files, job.computed, None
-        if files is not None and computed is not None:
-            paths = ResultPaths.in_folder(self._output, job.case_id)
-            with _own_errors(job):
-                segmentation = self._segmenter.finish(computed)
-                report = write_results(segmentation, files, paths, self._outputs, self._segmenter.bundle, self.settings)
-                job.outcome = CaseOutcome(job.case_id, report)
-                self._learn(job, files, paths, report)
-        if job.outcome is not None and not job.outcome.done and kept_for(job.case_id) is None:
-            # Here and not before: of a watched case an earlier version may have been written a moment ago.
-            paths = ResultPaths.in_folder(self._output, job.case_id)
-            left = [problem for problem in paths.remove() if problem not in job.outcome.reason]
-            job.outcome = replace(job.outcome, reason="; ".join([job.outcome.reason, *left]))
-
-    def _learn(self, job: _Job, files: CaseFiles, paths: ResultPaths, report: CaseReport) -> None:
-        """Note the hashes of a case that was computed just now, for a restart."""
-        if self._index is None:
-            return
-        for modality, source in files.images.items():
-            self._index.learn(source.path, report.inputs[modality.value]["sha256"], job.stamps.get(source.path))
-        if files.label is not None and report.label is not None:
-            self._index.learn(files.label, report.label["sha256"], job.stamps.get(files.label))
-        for name, path in paths.of(self._outputs, files.images).items():
-            self._index.learn(path, report.outputs[name]["sha256"], stamp_of(path))
-
-
-@contextmanager
-def _own_errors(job: _Job) -> Iterator[None]:
-    """What is wrong with a case is its outcome; a case that was cancelled has none; anything else stops the run."""
-    try:
-        yield
-    except (CaseError, BackendError, ResultPathError) as error:
-        job.outcome = CaseOutcome(job.case_id, reason=str(error), code=error.code)
-    except CaseCancelledError:
-        pass
-
-
 def _in_order(found: Discovery) -> Iterator[CaseFiles | RefusedCase]:
     """The cases of a folder in the order in which they are dealt with."""
     yield from found.refused
     yield from found.cases
-
-
-def _admitted(case: CaseFiles | RefusedCase) -> CaseFiles | RefusedCase:
-    """The case, refused where its name is kept for something else."""
-    purpose = kept_for(case.case_id)
-    if purpose is None or isinstance(case, RefusedCase):
-        return case
-    reason = f"the name {case.case_id} is kept for {purpose}; rename the case"
-    return RefusedCase(case.case_id, reason, "reserved-name")
 
 
 def _is_ours(name: str, shard: Shard) -> bool:

@@ -141,8 +141,11 @@ def _makers(reports: Sequence[CaseReport]) -> str:
     """One row for each model, engine and release that made masks of this folder."""
     counts = Counter(
         (
-            *(str(report.bundle.get(name, "")) for name in ("name", "id", "signature")),
-            *(str(report.engine.get(name, "")) for name in ("backend", "version", "precision", "device", "self_test")),
+            *(str((report.bundle or {}).get(name, "")) for name in ("name", "id", "signature")),
+            *(
+                str((report.engine or {}).get(name, ""))
+                for name in ("backend", "version", "precision", "device", "self_test")
+            ),
             report.eenet_version,
         )
         for report in reports

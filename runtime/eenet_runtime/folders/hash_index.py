@@ -22,21 +22,13 @@ from types import TracebackType
 from typing import Final, Self, TextIO, TypeAlias
 
 from eenet_runtime.errors import CaseError, OutputError
-from eenet_runtime.files.nifti import files_of_image, sha256_of_image
+from eenet_runtime.files.nifti import files_of_image, hash_or_none
 from eenet_runtime.folders.shards import Shard
 
 Stamp: TypeAlias = tuple[tuple[int, int, int], ...]
 """Size, time of change in nanoseconds and inode of a file; of a pair, of both."""
 
 _NAMES: Final = ".eenet-run-index-*.jsonl"
-
-
-def hash_or_none(path: Path) -> str | None:
-    """A regular file's SHA-256; None for what is none, as a pipe, and for a file that cannot be read."""
-    try:
-        return sha256_of_image(path)
-    except CaseError:
-        return None
 
 
 def stamp_of(path: Path) -> Stamp | None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from eenet_runtime.errors import DatasetError
 from eenet_runtime.folders.planning import Division
 
 GRACE_S: Final = 120
@@ -30,6 +31,10 @@ class Job:
         division: into parts.
         wall_s: the longest that a part may run.
         options: further options of `eenet-run infer folder`.
+
+    Raises:
+        DatasetError: on construction, for a folder whose name cannot stand in a script: it holds a line break or
+            another character that does not print.
     """
 
     cases: Path
@@ -38,6 +43,11 @@ class Job:
     division: Division
     wall_s: float
     options: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for folder in (self.cases, self.output, self.model):
+            if not str(folder).isprintable():
+                raise DatasetError(f"{folder}: a name with characters that do not print, expected none in a script")
 
     def command(self, shard: str) -> str:
         """The command of a part for a shell; `shard` stands as it is."""
@@ -70,11 +80,11 @@ def slurm(job: Job) -> str:
 #SBATCH --open-mode=append
 #SBATCH --signal=B:USR1@{GRACE_S}
 
-{job.command(shard)} &
-run=$!
 # Before the wall time is over Slurm sends USR1: the run ends in order, and the task waits in the queue to go on.
 out_of_time=
-trap 'out_of_time=yes; kill -TERM "$run"' USR1
+trap 'out_of_time=yes; kill -TERM "$!"' USR1
+{job.command(shard)} &
+run=$!
 wait "$run"
 code=$?
 # A signal ends the waiting, not the run.
@@ -97,8 +107,8 @@ def kubernetes(job: Job) -> str:
     shard = f'"$((JOB_COMPLETION_INDEX + 1))/{division.shards}"'
     # A shell that runs its command in the foreground would keep SIGTERM to itself until the command has ended.
     script = (
-        f"{job.command(shard)} & run=$!; trap 'kill -TERM $run' TERM; wait $run; code=$?; "
-        "if [ $code -gt 128 ]; then wait $run; code=$?; fi; [ $code -eq 3 ] && exit 0; exit $code"
+        f"trap 'kill -TERM $!' TERM; {job.command(shard)} & wait $!; code=$?; "
+        "if [ $code -gt 128 ]; then wait $!; code=$?; fi; [ $code -eq 3 ] && exit 0; exit $code"
     )
     return f"""# Fill in image and claimName. Afterwards: {job.summary}
 apiVersion: batch/v1
@@ -118,12 +128,6 @@ spec:
       - action: Ignore
         onPodConditions:
           - type: DisruptionTarget
-      # Wrong usage, or an output folder that takes nothing, will not get better.
-      - action: FailIndex
-        onExitCodes:
-          containerName: eenet
-          operator: In
-          values: [2]
   template:
     spec:
       restartPolicy: Never

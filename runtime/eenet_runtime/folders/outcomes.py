@@ -120,6 +120,12 @@ class FolderRun:
         self.outcomes[place : place + 1] = [outcome]
 
 
+def volume_names(outcomes: Iterable[CaseOutcome]) -> list[str]:
+    """What the reports give volumes of: the three regions, or the brain where no network was run."""
+    names = dict.fromkeys(name for outcome in outcomes if outcome.report for name in outcome.report.volumes_ml)
+    return list(names) or [region.value for region in Region]
+
+
 def outcome_table(outcomes: Iterable[CaseOutcome]) -> str:
     """Volumes, Dice where there is a label, and seconds by stage, one line for each case.
 
@@ -129,7 +135,8 @@ def outcome_table(outcomes: Iterable[CaseOutcome]) -> str:
     fresh = [outcome.report for outcome in outcomes if outcome.report and not outcome.before]
     stages = list(dict.fromkeys(stage for report in fresh for stage in report.seconds))
     with_dice = any(outcome.report and outcome.report.dice for outcome in outcomes)
-    header = ["case", *(f"{region.value} ml" for region in Region)]
+    volumes = volume_names(outcomes)
+    header = ["case", *(f"{name} ml" for name in volumes)]
     header += [f"Dice {region.value}" for region in Region] if with_dice else []
     header += [f"{stage} s" for stage in stages]
     rows = []
@@ -139,7 +146,10 @@ def outcome_table(outcomes: Iterable[CaseOutcome]) -> str:
             rows.append([name, *["-"] * (len(header) - 1)])
             continue
         report = outcome.report
-        row = [name, *(f"{report.volumes_ml[region]:.1f}" for region in Region)]
+        row = [
+            name,
+            *(f"{report.volumes_ml[volume]:.1f}" if volume in report.volumes_ml else "-" for volume in volumes),
+        ]
         if with_dice:
             row += [f"{report.dice[region]:.3f}" if report.dice else "-" for region in Region]
         rows.append(row + ["-" if outcome.before else f"{report.seconds.get(stage, 0):.2f}" for stage in stages])

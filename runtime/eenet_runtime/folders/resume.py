@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from eenet_runtime.cases.case_files import CaseFiles
-from eenet_runtime.folders.hash_index import hash_or_none
-from eenet_runtime.results.mask_settings import MaskSettings
+from eenet_runtime.files.nifti import hash_or_none
+from eenet_runtime.results.mask_settings import MaskSettings, PreprocessSettings
 from eenet_runtime.results.report import CaseReport, read_report
 from eenet_runtime.results.result_files import OutputSettings, ResultPaths
 
@@ -33,7 +33,7 @@ class Standing:
 def standing_of(
     files: CaseFiles,
     paths: ResultPaths,
-    settings: MaskSettings,
+    settings: MaskSettings | PreprocessSettings,
     outputs: OutputSettings,
     hash_of: HashOf = hash_or_none,
 ) -> Standing:
@@ -60,7 +60,7 @@ def _differences(
     report: CaseReport,
     files: CaseFiles,
     paths: ResultPaths,
-    settings: MaskSettings,
+    settings: MaskSettings | PreprocessSettings,
     outputs: OutputSettings,
     hash_of: HashOf,
 ) -> Iterator[str]:
@@ -68,7 +68,7 @@ def _differences(
         found = report.settings.get(name)
         if found != wanted:
             yield f"{name} was {_shown(found)}, is {_shown(wanted)}"
-    values = (outputs.scheme or files.scheme).values_by_name
+    values = outputs.values_for(files)
     if report.mask.get("values") != values:
         yield f"label values were {_shown(report.mask.get('values'))}, are {_shown(values)}"
     for name, path in paths.of(outputs, files.images).items():

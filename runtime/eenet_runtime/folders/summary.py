@@ -16,11 +16,11 @@ from typing import Any, Final, cast
 from eenet_runtime.errors import DatasetError
 from eenet_runtime.files.atomic import is_leftover, sha256_of_file, write_atomically
 from eenet_runtime.files.listing import require_folder
-from eenet_runtime.folders.outcomes import CaseOutcome, FolderRun, Status
+from eenet_runtime.folders.outcomes import CaseOutcome, FolderRun, Status, volume_names
 from eenet_runtime.folders.shards import Shard
 from eenet_runtime.folders.summary_file import CaseDone, CaseEntry, CaseWithoutMask, ModelName, SummaryFile, WithoutMask
 from eenet_runtime.printable import printable
-from eenet_runtime.results.mask_settings import MaskSettings
+from eenet_runtime.results.mask_settings import MaskSettings, PreprocessSettings
 from eenet_runtime.results.report import CaseReport, read_report
 from eenet_runtime.volumes.labels import Region
 
@@ -49,13 +49,15 @@ def remove_summary(output: Path, shard: Shard) -> None:
             (output / f"{summary_name(shard)}{suffix}").unlink(missing_ok=True)
 
 
-def write_summary(run: FolderRun, output: Path, settings: MaskSettings | None = None, bundle_name: str = "") -> None:
+def write_summary(
+    run: FolderRun, output: Path, settings: MaskSettings | PreprocessSettings | None = None, bundle_name: str = ""
+) -> None:
     """Write both summaries of a run.
 
     Args:
         run: the run so far.
         output: the folder of its results.
-        settings: what its masks are made with; None for results that were gathered.
+        settings: what its results are made with; None for results that were gathered.
         bundle_name: the model's name.
 
     Raises:
@@ -82,7 +84,7 @@ def gather_summary(output: Path, *, may_be_empty: bool = False) -> FolderRun:
     """
     require_folder(output)
     outcomes: dict[str, CaseOutcome] = {}
-    shared: dict[str, dict[str, Any]] = {}
+    shared: dict[str, dict[str, Any] | None] = {}
     for path in _json_files(output):
         if is_summary_name(path.stem) or (report := read_report(path)) is None:
             continue
@@ -112,9 +114,9 @@ def _json_files(output: Path) -> list[Path]:
     return sorted(path for path in output.glob("*.json") if not is_leftover(path))
 
 
-def _slim(report: CaseReport, shared: dict[str, dict[str, Any]]) -> CaseReport:
+def _slim(report: CaseReport, shared: dict[str, dict[str, Any] | None]) -> CaseReport:
     """What a summary and a page say of a report: of ten thousand, the whole would not fit into memory."""
-    bundle = {name: value for name, value in report.bundle.items() if name != "provenance"}
+    bundle = {name: value for name, value in (report.bundle or {}).items() if name != "provenance"}
     same = [shared.setdefault(json.dumps(entry, sort_keys=True), entry) for entry in (bundle, report.engine)]
     return replace(report, inputs={}, label=None, settings={}, cleaning={}, raw=None, bundle=same[0], engine=same[1])
 
@@ -145,7 +147,7 @@ def _is_whole(path: Path, sha256: str) -> bool:
         return False
 
 
-def summary_json(run: FolderRun, settings: MaskSettings | None, bundle_name: str) -> str:
+def summary_json(run: FolderRun, settings: MaskSettings | PreprocessSettings | None, bundle_name: str) -> str:
     """The text of `summary.json`: one line for each case."""
     content = _content(run, settings, bundle_name)
     head = json.dumps(asdict(replace(content, cases=())) | {"cases": None}, indent=2)
@@ -155,11 +157,11 @@ def summary_json(run: FolderRun, settings: MaskSettings | None, bundle_name: str
     return f'{head}"cases": [\n{cases}\n  ]\n}}\n'
 
 
-def _content(run: FolderRun, settings: MaskSettings | None, bundle_name: str) -> SummaryFile:
+def _content(run: FolderRun, settings: MaskSettings | PreprocessSettings | None, bundle_name: str) -> SummaryFile:
     counts = {status: sum(outcome.status is status for outcome in run.outcomes) for status in Status}
     return SummaryFile(
         schema_version=SUMMARY_SCHEMA_VERSION,
-        bundle=ModelName(settings.bundle_id, bundle_name) if settings else None,
+        bundle=ModelName(settings.bundle_id, bundle_name) if isinstance(settings, MaskSettings) else None,
         settings=settings,
         shard=str(run.shard),
         finished=run.finished,
@@ -197,23 +199,23 @@ def _entry(outcome: CaseOutcome) -> CaseEntry:
 
 
 def _to_csv(outcomes: Sequence[CaseOutcome]) -> str:
-    regions = [region.value for region in Region]
+    regions, volumes = [region.value for region in Region], volume_names(outcomes)
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    columns = [f"{region}_ml" for region in regions] + [f"dice_{region}" for region in regions]
+    columns = [f"{name}_ml" for name in volumes] + [f"dice_{region}" for region in regions]
     writer.writerow(["case_id", "status", *columns, "seconds", "warnings", "reason", "codes"])
     for outcome in outcomes:
         name, reason = spreadsheet_text(outcome.case_id), spreadsheet_text(outcome.reason)
         if outcome.report is None:
-            writer.writerow([name, outcome.status.value, *[""] * (2 * len(regions) + 2), reason, outcome.code])
+            writer.writerow([name, outcome.status.value, *[""] * (len(columns) + 2), reason, outcome.code])
             continue
         report = outcome.report
-        dice = [report.dice[region] if report.dice else "" for region in regions]
-        volumes = [report.volumes_ml[region] for region in regions]
+        figures = [report.volumes_ml.get(volume, "") for volume in volumes]
+        figures += [report.dice[region] if report.dice else "" for region in regions]
         seconds = round(sum(report.seconds.values()), 3)
         warnings = spreadsheet_text("; ".join(report.warnings))
         codes = " ".join(report.warning_codes)
-        writer.writerow([name, outcome.status.value, *volumes, *dice, seconds, warnings, "", codes])
+        writer.writerow([name, outcome.status.value, *figures, seconds, warnings, "", codes])
     return stream.getvalue()
 
 

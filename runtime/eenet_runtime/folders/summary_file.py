@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from eenet_runtime.folders.outcomes import Expected
-from eenet_runtime.results.mask_settings import MaskSettings
+from eenet_runtime.results.mask_settings import MaskSettings, PreprocessSettings
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class SummaryFile:
 
     schema_version: int
     bundle: ModelName | None
-    settings: MaskSettings | None
+    settings: MaskSettings | PreprocessSettings | None
     shard: str
     finished: bool
     stopped: bool

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import numpy as np
-
 from eenet_runtime.errors import CaseError
 from eenet_runtime.files.nifti import Volume
-from eenet_runtime.heads.pose import brats_grid
 from eenet_runtime.heads.raw_case import AlignedHead, brain_on
 from eenet_runtime.heads.resampling import resample
-from eenet_runtime.heads.target import inverse
-from eenet_runtime.volumes.boxes import bounding_box
+from eenet_runtime.heads.target import brats_target, inverse
 from eenet_runtime.volumes.labels import CHANNEL_ORDER, Modality
 
 
@@ -32,10 +28,7 @@ def brats_images(
     Raises:
         CaseError: a file has changed since the chain read it.
     """
-    box = bounding_box(head.brain)
-    middle = [(part.start + part.stop - 1) / 2 for part in box]
-    affine = head.images.grid.affine
-    target = brats_grid(np.asarray(affine[:3, :3] @ middle + affine[:3, 3]))
+    target = brats_target(head.brain_mask.mask, head.brain_mask.grid, head.reference_to_pose)
     pose_to_t1ce = inverse(head.reference_to_pose)
     brain = brain_on(head.brain_mask, target, pose_to_t1ce, threads)
     for modality in (name for name in CHANNEL_ORDER if name in volumes):

@@ -52,13 +52,11 @@ class PoseFigures:
         nmi: normalised mutual information at the end.
         sharpness: smallest loss of it when a parameter moves by the equivalent of 6 mm.
         consensus: how many of the starts ended in one place.
-        scale: the size of the template at which it was best.
     """
 
     nmi: float
     sharpness: float
     consensus: int
-    scale: float
 
 
 @dataclass(frozen=True)

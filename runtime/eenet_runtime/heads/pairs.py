@@ -75,7 +75,7 @@ def align_series(volumes: Mapping[Modality, Volume], engine: Engine, threads: in
             t1ce_to[name] = registration.fixed_to_moving
         else:
             t1_to_third = registration.fixed_to_moving
-    figures = tuple(_figures(*pair, registration) for pair, registration in zip(pairs, found, strict=True))
+    figures = tuple(pair_figures(*pair, registration) for pair, registration in zip(pairs, found, strict=True))
     return Aligned(t1ce_to, t1_to_third, third, figures)
 
 
@@ -96,7 +96,8 @@ def loop_mm(aligned: Aligned, points: NDArray[np.float64]) -> float | None:
     return float(np.linalg.norm(points @ apart[:3, :3].T + apart[:3, 3], axis=1).mean())
 
 
-def _figures(fixed: Modality, moving: Modality, found: Registration) -> PairFigures:
+def pair_figures(fixed: Modality, moving: Modality, found: Registration) -> PairFigures:
+    """The figures of one registration, by which it is doubted."""
     quality = found.quality
     return PairFigures(
         fixed=fixed,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ from eenet_runtime.heads.series import Way, require_series, stripped_series, way
 from eenet_runtime.heads.stripping.brain_mask import BrainMask, BrainMasker
 from eenet_runtime.heads.stripping.given_masks import StrippedHeads
 from eenet_runtime.heads.stripping.stripper import Stripper
-from eenet_runtime.heads.target import MARGIN_MM, WayBack, inverse, native_pose, target_grid
+from eenet_runtime.heads.target import MARGIN_MM, WayBack, brats_target, inverse, native_pose, target_grid
 from eenet_runtime.volumes.grid import Grid
 from eenet_runtime.volumes.labels import CHANNEL_ORDER, Modality
 from eenet_runtime.volumes.placement import Placement
@@ -49,6 +50,7 @@ class Chain:
         engine: of the registration: `auto`, `native` or `numpy`.
         threads: by default as many as the process may use.
         margin_mm: room round the brain on the network's grid.
+        brats: whether heads are laid on the grid of BraTS instead of one round the brain; its voxels are of 1 mm.
     """
 
     masker: BrainMasker
@@ -59,11 +61,27 @@ class Chain:
     engine: Engine = "auto"
     threads: int | None = None
     margin_mm: float = MARGIN_MM
+    brats: bool = False
 
     @property
     def identity(self) -> dict[str, str]:
         """What results follow from besides the inputs and the network; both engines of registration give one."""
         return {"strip": self.masker_name, "pose": self.pose.value}
+
+    def grid_for(self, brain: BrainMask, t1ce_to_pose: NDArray[np.float64]) -> Grid:
+        """Where the images of a head go, in the pose's world.
+
+        Raises:
+            CaseError: the mask is no brain's.
+        """
+        if self.brats:
+            return brats_target(brain.mask, brain.grid, t1ce_to_pose)
+        return target_grid(brain.mask, brain.grid, t1ce_to_pose, self.spacing_mm, self.margin_mm)
+
+    def prepare(self) -> None:
+        """Load what the masker needs, where that takes a while; it does so by itself, but later."""
+        if isinstance(self.masker, Stripper):
+            self.masker.prepare()
 
     def release(self) -> None:
         """Free what the masker holds in memory; it loads it again when it is needed."""
@@ -78,12 +96,12 @@ class Hooks:
     Attributes:
         stage: entered round every step with its name; may raise to stop the case.
         alone: entered round the strip network, which needs memory and processors for itself.
-        judge: told what speaks against the case so far; raises to refuse it.
+        judge: told what speaks against the case so far, and all figures; raises to refuse it.
     """
 
     stage: Callable[[str], AbstractContextManager[None]] = field(default=lambda name: nullcontext())
     alone: Callable[[], AbstractContextManager[None]] = field(default=lambda: nullcontext())
-    judge: Callable[[tuple[Finding, ...]], object] = field(default=lambda findings: None)
+    judge: Callable[[tuple[Finding, ...], HeadFigures], object] = field(default=lambda findings, figures: None)
 
 
 @dataclass(frozen=True)
@@ -165,24 +183,25 @@ def examine(case_id: str, volumes: Mapping[Modality, Volume], chain: Chain, hook
     way = way_through(volumes, chain)
     stripped = tuple(volumes) if chain.stripped else stripped_series(volumes)
     figures = HeadFigures(sources, stripped, t1ce_spacing_mm=t1ce.grid.spacing_mm)
-    hooks.judge(find_doubts(figures))
-    with hooks.stage("register"):
-        aligned = align_series(volumes, chain.engine, chain.threads)
-        figures = replace(figures, pairs=aligned.pairs)
-    hooks.judge(find_doubts(figures))
-    masker = StrippedHeads() if way is Way.REGISTERED else chain.masker
-    with hooks.alone(), hooks.stage("strip"):
-        brain = masker.strip(t1ce, volumes[Modality.T1], aligned.t1ce_to[Modality.T1])
-        chain.release()
+    hooks.judge(find_doubts(figures), figures)
+    with _prepared_beside(chain, way) as prepared:
+        with hooks.stage("register"):
+            aligned = align_series(volumes, chain.engine, chain.threads)
+            figures = replace(figures, pairs=aligned.pairs)
+        hooks.judge(find_doubts(figures), figures)
+        masker = StrippedHeads() if way is Way.REGISTERED else chain.masker
+        with hooks.alone(), hooks.stage("strip"):
+            prepared()
+            brain = masker.strip(t1ce, volumes[Modality.T1], aligned.t1ce_to[Modality.T1])
     figures = replace(figures, brain=brain.figures, loop_mm=loop_mm(aligned, _points_of(brain)))
-    hooks.judge(find_doubts(figures))
+    hooks.judge(find_doubts(figures), figures)
     with hooks.stage("pose"):
         fit = find_pose(t1ce, brain.mask, brain.grid, chain.pose, threads=chain.threads, engine=chain.engine)
         # The scanner's own axes may lie obliquely; a network sees heads along the axes of their T1ce.
         t1ce_to_pose = native_pose(t1ce.grid) if chain.pose is Pose.NATIVE else fit.t1ce_to_pose
-    figures = replace(figures, pose=PoseFigures(fit.nmi, fit.sharpness, fit.consensus, fit.scale))
+    figures = replace(figures, pose=PoseFigures(fit.nmi, fit.sharpness, fit.consensus))
     findings = (*find_doubts(figures), *find_two_orientations(CaseImages(case_id, dict(volumes))))
-    hooks.judge(findings)
+    hooks.judge(findings, figures)
     return Examined(way, aligned, brain, t1ce_to_pose, figures, findings)
 
 
@@ -205,7 +224,7 @@ def lay_out(
     pose_to_t1ce = inverse(examined.t1ce_to_pose)
     with hooks.stage("resample"):
         brain_mask, threads = examined.brain, chain.threads
-        target = target_grid(brain_mask.mask, brain_mask.grid, examined.t1ce_to_pose, chain.spacing_mm, chain.margin_mm)
+        target = chain.grid_for(brain_mask, examined.t1ce_to_pose)
         brain = brain_on(brain_mask, target, pose_to_t1ce, threads)
         greys, images = {}, {}
         for modality in (name for name in CHANNEL_ORDER if name in volumes):
@@ -228,6 +247,22 @@ def lay_out(
         findings=examined.findings,
         facts=_facts(examined, chain, target),
     )
+
+
+@contextmanager
+def _prepared_beside(chain: Chain, way: Way) -> Iterator[Callable[[], None]]:
+    """Load the masker in a thread of its own meanwhile; what is given waits for it. At the end its memory is free."""
+    if way is not Way.STRIPPED:
+        yield lambda: None
+        return
+    with ThreadPoolExecutor(1) as loader:
+        loading = loader.submit(chain.prepare)
+        try:
+            yield loading.result
+        finally:
+            loading.cancel()
+            wait([loading])
+            chain.release()
 
 
 def brain_on(

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eenet_runtime.errors import CaseError
+from eenet_runtime.heads.pose import brats_grid
 from eenet_runtime.heads.resampling import resample_array, resample_probabilities
+from eenet_runtime.heads.stripping.morphology import surface
 from eenet_runtime.volumes.grid import Grid, grid_in_network_axes
 from eenet_runtime.volumes.placement import Placement
 
@@ -40,17 +42,8 @@ def target_grid(
     Raises:
         CaseError: the mask is empty, or longer than a head.
     """
-    inside = np.argwhere(mask)
-    if inside.size == 0:
-        raise CaseError("the brain mask is empty, expected a brain", code="no-brain")
-    matrix = t1ce_to_pose @ grid.affine
-    places = inside @ matrix[:3, :3].T + matrix[:3, 3]
-    lower, upper = places.min(axis=0) - margin_mm, places.max(axis=0) + margin_mm
-    if (upper - lower).max() > _LONGEST_BRAIN_MM:
-        raise CaseError(
-            f"the brain mask is {(upper - lower).max() - 2 * margin_mm:.0f} mm long, expected a brain of about 170 mm",
-            code="bad-brain-mask",
-        )
+    lower, upper = _extent_mm(mask, grid, t1ce_to_pose)
+    lower, upper = lower - margin_mm, upper + margin_mm
     # On whole multiples of the voxel: a brain that is a hair larger does not move all the others.
     first = np.floor(lower / spacing_mm).astype(int)
     last = np.ceil(upper / spacing_mm).astype(int)
@@ -59,6 +52,36 @@ def target_grid(
     affine[:3, 3] = np.where(signs > 0, first, last) * spacing_mm
     x, y, z = (int(size) for size in last - first + 1)
     return Grid((x, y, z), affine)
+
+
+def brats_target(mask: NDArray[np.bool_], grid: Grid, t1ce_to_pose: NDArray[np.float64]) -> Grid:
+    """The grid of BraTS (`pose.brats_grid`) with the brain's box in its middle.
+
+    Args:
+        mask, grid, t1ce_to_pose: see `target_grid`.
+
+    Raises:
+        CaseError: the mask is empty, or longer than a head.
+    """
+    lower, upper = _extent_mm(mask, grid, t1ce_to_pose)
+    return brats_grid((lower + upper) / 2)
+
+
+def _extent_mm(
+    mask: NDArray[np.bool_], grid: Grid, t1ce_to_pose: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """From where to where the middles of a mask's voxels reach along the axes of the pose."""
+    inside = np.argwhere(surface(mask))
+    if inside.size == 0:
+        raise CaseError("the brain mask is empty, expected a brain", code="no-brain")
+    matrix = t1ce_to_pose @ grid.affine
+    places = inside @ matrix[:3, :3].T + matrix[:3, 3]
+    lower, upper = places.min(axis=0), places.max(axis=0)
+    if (longest := float((upper - lower).max())) > _LONGEST_BRAIN_MM:
+        raise CaseError(
+            f"the brain mask is {longest:.0f} mm long, expected a brain of about 170 mm", code="bad-brain-mask"
+        )
+    return lower, upper
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from eenet_runtime._version import __version__
 from eenet_runtime.backends import Choice
 from eenet_runtime.bundle.manifest import Bundle, PostprocessingSettings
 from eenet_runtime.cases.content_checks import CheckPolicy
+from eenet_runtime.segmenter.preprocessor import Preprocessor
 from eenet_runtime.segmenter.raw_settings import RawSettings
 from eenet_runtime.segmenter.segmenter import Segmenter
 
@@ -72,3 +73,23 @@ class MaskSettings:
             postprocessing=asdict(postprocessing),
             raw=identity,
         )
+
+
+@dataclass(frozen=True)
+class PreprocessSettings:
+    """The same where raw cases are registered and stripped, and no network is run.
+
+    Attributes:
+        eenet_version: the toolkit's.
+        checks: what becomes of images that do not look like what they are called.
+        raw: where raw heads get their brain masks and which way they are turned.
+    """
+
+    eenet_version: str
+    checks: str
+    raw: dict[str, str]
+
+    @staticmethod
+    def of(preprocessor: Preprocessor) -> PreprocessSettings:
+        """The settings of a preprocessor."""
+        return PreprocessSettings(__version__, preprocessor.checks.value, preprocessor.chain.identity)

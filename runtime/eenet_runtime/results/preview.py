@@ -14,10 +14,12 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
+from eenet_runtime._version import __version__
 from eenet_runtime.cases.missing_modality import missing_warnings
 from eenet_runtime.pictures.panels import PLANES, Plane, border, enlarged, enlarged_classes, grey_levels
 from eenet_runtime.pictures.region_lines import region_lines
 from eenet_runtime.results.preview_sheet import BRAIN_LINE, Cell, SheetText, compose
+from eenet_runtime.segmenter.preprocessor import PreprocessedCase
 from eenet_runtime.segmenter.segmentation import Segmentation
 from eenet_runtime.volumes.boxes import Box, bounding_box, is_empty, union, whole
 from eenet_runtime.volumes.grid import Grid, network_spacing_mm, to_network_axes
@@ -88,6 +90,25 @@ def render_preview(segmentation: Segmentation, *, case_id: str = "") -> bytes:
     )
 
 
+def render_brain(case: PreprocessedCase) -> bytes:
+    """Draw the preview of a case for which no network was run: its contrasts, and the border of the brain mask.
+
+    Returns:
+        The bytes of a PNG; the same case gives the same bytes.
+    """
+    alerts = [f"suspicion: {finding.in_short}" for finding in case.findings if finding.is_suspicion]
+    alerts += [f"notice: {words}" for words in missing_warnings(case.images.missing)]
+    labels, raw = np.zeros(case.images.grid.shape, np.uint8), None
+    images: Mapping[Modality, NDArray[np.generic]] = {name: v.data for name, v in case.images.volumes.items()}
+    if case.head is not None:
+        from eenet_runtime.heads.target import inverse
+
+        images, raw = case.head.greys, RawView(case.head.brain, inverse(case.head.reference_to_pose))
+    note = f"registered and stripped by eenet {__version__}, no model"
+    found = list(dict.fromkeys(alerts))
+    return draw_preview(labels, images, case.images.grid, {}, title=case.case_id, alerts=found, note=note, raw=raw)
+
+
 @dataclass(frozen=True)
 class RawView:
     """What the preview of a raw case shows besides: all contrasts as they were before the strip, and the brain mask.
@@ -123,7 +144,7 @@ def draw_preview(
         labels: uint8 network classes, stored axis order of `grid`.
         images: T1ce and FLAIR on the same grid; one that is missing or holds only zeros is named as not given.
         grid: where they lie.
-        volumes_ml: of the three regions.
+        volumes_ml: of the three regions; empty where nothing was segmented.
         title: written at the top.
         alerts: short lines that nobody should overlook, written under the legend; an empty mask adds one.
         note: written at the foot.
@@ -145,7 +166,7 @@ def draw_preview(
         titles.append(names[name] if window else f"{names[name]} not given")
         rows.append([_cell(plane, image if window else None, window or (0, 1), mask, view, brain) for plane in PLANES])
     columns = [plane.name for plane in PLANES]
-    alerts = [*alerts, *([] if mask.any() else ["notice: no tumour found, the mask is empty"])]
+    alerts = [*alerts, *([] if mask.any() or not volumes_ml else ["notice: no tumour found, the mask is empty"])]
     notes = [*_orientation(grid, view.centre, np.eye(4) if raw is None else raw.to_reference), note]
     if raw is not None:
         # A contrast in each column: an eye that goes along a row sees whether they lie on each other.

@@ -64,7 +64,7 @@ class SheetText:
     """What is written around the panels.
 
     Attributes:
-        volumes_ml: for the legend.
+        volumes_ml: for the legend, of the regions that are shown.
         columns: titles of the columns.
         rows: titles of the rows.
         title: at the top, such as the case's name; may be empty.
@@ -179,7 +179,7 @@ def _draw_header(sheet: _Sheet, text: SheetText, width: int) -> None:
         sheet.lines[y - 5 : y + 5, _GAP + 2 : _GAP + 12] = _AMBER_LINE
         sheet.write((_GAP + 20, y), alert, size=14, anchor="lm", room=width - 4 * _GAP)
     x = float(_GAP + 2)
-    for region in reversed(REGIONS):
+    for region in (region for region in reversed(REGIONS) if region in text.volumes_ml):
         sheet.lines[46:49, round(x) : round(x) + 24] = 1 + REGIONS.index(region)
         legend = f"{region.value} {_NAMES[region]} {text.volumes_ml[region]:.1f} ml"
         x += 32 + sheet.write((x + 31, 47), legend, size=14, anchor="lm") + 22

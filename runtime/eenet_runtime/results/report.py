@@ -13,8 +13,10 @@ from typing import Annotated, Any, Final
 from eenet_runtime._version import __version__
 from eenet_runtime.bundle.manifest import Bundle
 from eenet_runtime.cases.case_files import CaseFiles
+from eenet_runtime.cases.preprocessing import CaseImages
 from eenet_runtime.codes import Reason, in_brackets
-from eenet_runtime.results.mask_settings import MaskSettings
+from eenet_runtime.printable import printable
+from eenet_runtime.results.mask_settings import MaskSettings, PreprocessSettings
 from eenet_runtime.results.report_entries import (
     BundleEntry,
     EngineEntry,
@@ -25,6 +27,7 @@ from eenet_runtime.results.report_entries import (
     SeriesEntry,
 )
 from eenet_runtime.segmenter.postprocessing import Cleaning
+from eenet_runtime.segmenter.preprocessor import PreprocessedCase
 from eenet_runtime.segmenter.segmentation import Segmentation
 from eenet_runtime.volumes.labels import CHANNEL_ORDER, LabelScheme
 
@@ -63,12 +66,13 @@ class CaseReport:
         inputs: for each modality that was there its file, channel and SHA-256; of a DICOM study its series by number,
             why it was taken, and the SHA-256 of its files' own.
         label: file and SHA-256 of the case's own label, where it has one.
-        bundle: identity and provenance of the model, and which key it was signed with.
+        bundle: identity and provenance of the model, and which key it was signed with; None where no model ran, as
+            engine and cleaning.
         engine: what computed, in which precision, on which device, why that one, and whether it was tested there.
         settings: what the results follow from besides the inputs, see `MaskSettings`.
         outputs: file and SHA-256 of every result: `mask`, `preview`, `probabilities`.
         mask: name, SHA-256, scheme and label values of the mask.
-        volumes_ml: volumes of ET, TC and WT.
+        volumes_ml: volumes of ET, TC and WT; of the brain where no network was run.
         components: connected components of the whole tumour.
         cleaning: what the post-processing did.
         head_voxels_outside: head voxels that the network did not see.
@@ -88,14 +92,14 @@ class CaseReport:
     case_id: str
     inputs: dict[str, Annotated[dict[str, Any], InputEntry | SeriesEntry]]
     label: Annotated[dict[str, Any], LabelEntry] | None
-    bundle: Annotated[dict[str, Any], BundleEntry]
-    engine: Annotated[dict[str, Any], EngineEntry]
-    settings: Annotated[dict[str, Any], MaskSettings]
+    bundle: Annotated[dict[str, Any], BundleEntry] | None
+    engine: Annotated[dict[str, Any], EngineEntry] | None
+    settings: Annotated[dict[str, Any], MaskSettings | PreprocessSettings]
     outputs: dict[str, Annotated[dict[str, str], OutputEntry]]
     mask: Annotated[dict[str, Any], MaskEntry]
     volumes_ml: dict[str, float]
     components: int
-    cleaning: Annotated[dict[str, Any], Cleaning]
+    cleaning: Annotated[dict[str, Any], Cleaning] | None
     head_voxels_outside: int
     warnings: tuple[str, ...]
     suspicions: tuple[str, ...]
@@ -139,10 +143,10 @@ class CaseReport:
 
 _JSON_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     **dict.fromkeys(("case_id", "eenet_version", "created"), (str,)),
-    **dict.fromkeys(("inputs", "bundle", "engine", "settings", "outputs", "mask"), (dict,)),
-    **dict.fromkeys(("volumes_ml", "cleaning", "seconds"), (dict,)),
+    **dict.fromkeys(("inputs", "settings", "outputs", "mask"), (dict,)),
+    **dict.fromkeys(("volumes_ml", "seconds"), (dict,)),
     **dict.fromkeys(("components", "head_voxels_outside"), (int,)),
-    **dict.fromkeys(("label", "dice", "raw", "dicom"), (dict, type(None))),
+    **dict.fromkeys(("label", "dice", "raw", "dicom", "bundle", "engine", "cleaning"), (dict, type(None))),
     **dict.fromkeys(("warnings", "suspicions", "warning_codes"), (list,)),
 }
 _ADDED_LATER: Final[Mapping[str, Any]] = {"suspicions": [], "warning_codes": []}
@@ -245,9 +249,54 @@ def make_report(
     )
 
 
-def inputs_of_files(segmentation: Segmentation, files: CaseFiles) -> dict[str, dict[str, Any]]:
+def make_preprocess_report(
+    case: PreprocessedCase,
+    files: CaseFiles,
+    settings: PreprocessSettings,
+    values: dict[str, int],
+    written: Mapping[str, WrittenFile],
+    brain_ml: float,
+    label_sha256: str | None,
+) -> CaseReport:
+    """Gather the report of a case that was registered and stripped; the mask is the brain's, and there is no model.
+
+    Args:
+        case: what was made of it.
+        files: what it was made from.
+        settings: what it was made with.
+        values: what the values of the mask mean.
+        written: the results on disk, `mask` among them.
+        brain_ml: volume of the mask.
+        label_sha256: hash of the case's own label, None where there is none or it cannot be read.
+    """
+    outputs = {name: asdict(OutputEntry(file.path.name, file.sha256)) for name, file in written.items()}
+    return CaseReport(
+        case_id=case.case_id,
+        inputs=inputs_of_files(case.images, files),
+        label=None if files.label is None else asdict(LabelEntry(str(files.label), label_sha256)),
+        bundle=None,
+        engine=None,
+        settings=asdict(settings),
+        outputs=outputs,
+        mask=asdict(MaskEntry(**outputs["mask"], scheme="brain", values=values)),
+        volumes_ml={"brain": round(brain_ml, 3)},
+        components=1,
+        cleaning=None,
+        head_voxels_outside=0,
+        warnings=tuple(note.text for note in case.notes),
+        warning_codes=tuple(note.code for note in case.notes),
+        suspicions=tuple(printable(finding.message) for finding in case.findings if finding.is_suspicion),
+        seconds={stage: round(seconds, 4) for stage, seconds in case.seconds.items()},
+        dice=None,
+        eenet_version=__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        raw=case.facts,
+    )
+
+
+def inputs_of_files(images: CaseImages, files: CaseFiles) -> dict[str, dict[str, Any]]:
     """What a report says of the files that a case was made from."""
-    volumes = segmentation.images.volumes
+    volumes = images.volumes
     return {
         modality.value: asdict(
             InputEntry(str(files.images[modality].path), files.images[modality].channel, volumes[modality].sha256)

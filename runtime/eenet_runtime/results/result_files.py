@@ -40,6 +40,8 @@ MASK: Final = "mask"
 PREVIEW: Final = "preview"
 PROBABILITIES: Final = "probabilities"
 ALIGNED: Final = "aligned"
+BRAIN_VALUES: Final[Mapping[str, int]] = {"BACKGROUND": 0, "BRAIN": 1}
+"""Of a brain mask."""
 _SUFFIXES: Final = (".nii.gz", ".png", ".json")
 _OF_THE_MACHINE: Final = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
@@ -56,12 +58,18 @@ class OutputSettings:
         preview: whether to draw the picture.
         probabilities: whether to write probability maps.
         aligned: whether to write the images, too: of a raw case registered, stripped and laid out as BraTS does.
+        brain: whether the mask is the brain's, because no network is run.
     """
 
     scheme: LabelScheme | None = None
     preview: bool = True
     probabilities: bool = False
     aligned: bool = False
+    brain: bool = False
+
+    def values_for(self, files: CaseFiles) -> dict[str, int]:
+        """What the values of a case's mask mean."""
+        return dict(BRAIN_VALUES) if self.brain else (self.scheme or files.scheme).values_by_name
 
 
 @dataclass(frozen=True)
@@ -154,7 +162,7 @@ def write_aligned(
     for folder in {path.parent for path in paths.values()}:
         make_output_folder(folder)
     return {
-        modality: _written(paths[modality], image_to_bytes(volume.data, volume.grid))
+        modality: written(paths[modality], image_to_bytes(volume.data, volume.grid))
         for modality, volume in _aligned_images(segmentation, files)
     }
 
@@ -268,9 +276,20 @@ def write_results(
         OutputError: something could not be written; nothing is left under the names of the results.
         ResultPathError: one of these names is the reason; others can be written into the same folder.
     """
+    with whole_or_nothing(paths):
+        return _write(segmentation, files, paths, outputs, bundle, settings)
+
+
+@contextmanager
+def whole_or_nothing(paths: ResultPaths) -> Iterator[None]:
+    """Leave none of the results where one of them cannot be written.
+
+    Raises:
+        OutputError, ResultPathError: see `write_results`.
+    """
     try:
         with _own_errors(paths):
-            return _write(segmentation, files, paths, outputs, bundle, settings)
+            yield
     except BaseException:
         paths.remove()
         raise
@@ -305,29 +324,29 @@ def _write(
     watch = Stopwatch()
     with watch.stage("write"):
         mask = labels_to_bytes(scheme.to_file(segmentation.labels), reference)
-        written = {MASK: _written(paths.mask, mask)}
+        results = {MASK: written(paths.mask, mask)}
     if outputs.preview:
         with watch.stage("preview"):
-            written[PREVIEW] = _written(paths.preview, render_preview(segmentation, case_id=segmentation.case_id))
+            results[PREVIEW] = written(paths.preview, render_preview(segmentation, case_id=segmentation.case_id))
     if outputs.probabilities:
         if segmentation.probabilities is None:
             raise ValueError("probability maps were asked for, but the probabilities were not kept")
         with watch.stage("probabilities"):
             maps = probability_maps_to_bytes(segmentation.probabilities, reference)
-            written[PROBABILITIES] = _written(paths.probabilities, maps)
+            results[PROBABILITIES] = written(paths.probabilities, maps)
     if outputs.aligned:
         with watch.stage(ALIGNED):
             for modality, file in write_aligned(segmentation, files, paths.aligned).items():
-                written[f"{ALIGNED}_{modality.value}"] = file
+                results[f"{ALIGNED}_{modality.value}"] = file
     segmentation.seconds.update(watch.seconds)
     label = _compare_with_own_label(segmentation, files)
     report = make_report(
         segmentation,
-        inputs_of_files(segmentation, files),
+        inputs_of_files(segmentation.images, files),
         bundle,
         settings,
         scheme=scheme,
-        written=written,
+        written=results,
         label=None if files.label is None else asdict(LabelEntry(str(files.label), label.sha256)),
         dice=label.dice,
         more_warnings=label.warnings,
@@ -336,7 +355,12 @@ def _write(
     return report
 
 
-def _written(path: Path, content: bytes) -> WrittenFile:
+def written(path: Path, content: bytes) -> WrittenFile:
+    """Write a result.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     write_atomically(path, content)
     return WrittenFile(path, hashlib.sha256(content).hexdigest())
 

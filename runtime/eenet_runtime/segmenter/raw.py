@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Final
 
 from eenet_runtime.bundle.manifest import Bundle
@@ -58,6 +59,11 @@ def chain_for(settings: RawSettings, spacing_mm: float, pose: str, threads: int 
     return Chain(masker, name, turned, spacing_mm, settings.stripped, settings.engine, threads)
 
 
+def brats_chain(settings: RawSettings, spacing_mm: float, pose: str, threads: int | None = None) -> Chain:
+    """The same to the grid of BraTS, whatever a network sees; see `chain_of`."""
+    return replace(chain_for(settings, spacing_mm, pose, threads), brats=True)
+
+
 def require_may_lack(allow_missing: frozenset[Modality]) -> None:
     """Refuse a degraded mode without what raw cases need.
 
@@ -107,7 +113,7 @@ def read_raw(
     if way_through(volumes, chain) is Way.AS_GIVEN:
         facts = {"way": Way.AS_GIVEN.value}
         return OnNetworkGrid(on_one_grid(name, volumes), series.scheme, None, facts, warnings=(_AS_GIVEN,))
-    hooks = Hooks(stage, alone, lambda findings: judge(findings, checks, name))
+    hooks = Hooks(stage, alone, lambda findings, figures: judge(findings, checks, name))
     examined = examine(name, volumes, chain, hooks)
     head = lay_out(name, volumes, examined, chain, hooks)
     slow = any(pair.engine == "numpy" for pair in examined.figures.pairs)

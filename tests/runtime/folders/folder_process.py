@@ -22,6 +22,7 @@ class FolderProcess:
         log: where it notes the name of each case that it computes.
         seconds: how long one inference takes.
         options: further options.
+        command: what is run; `preprocess` takes no model.
         before_start: called in the new process before the program starts.
     """
 
@@ -31,12 +32,14 @@ class FolderProcess:
     log: Path
     seconds: float = 0.02
     options: Sequence[str] = ()
+    command: Sequence[str] = ("infer", "folder")
     before_start: Callable[[], None] | None = None
 
     def start(self) -> subprocess.Popen[str]:
         """Start it and wait until the model is loaded."""
         program = [sys.executable, "-m", "tests.runtime.folders.folder_stand_in", str(self.log), str(self.seconds)]
-        arguments = ["infer", "folder", str(self.cases), str(self.output), "--model", str(self.bundle)]
+        arguments = [*self.command, str(self.cases), str(self.output)]
+        arguments += ["--model", str(self.bundle)] if "infer" in self.command else []
         process = subprocess.Popen(
             [*program, *arguments, *self.options],
             cwd=ROOT,
@@ -55,7 +58,7 @@ class FolderProcess:
     def finish(self) -> tuple[int, str]:
         """Run it to its end: exit code and what it printed to stderr."""
         process = self.start()
-        errors = process.communicate(timeout=120)[1]
+        errors = process.communicate(timeout=300)[1]
         return process.returncode, errors
 
     def computed(self) -> list[str]:

@@ -60,13 +60,13 @@ def test_a_part_that_never_ran_is_missed_and_its_cases_are_named(
     assert lost
     code, errors = summary(output, "--expect", cases, "--expect-shards", "2")
     assert code == 3
-    assert "missing shard 2/2: never ran, or was killed before its first case" in errors
+    assert "missing shard 2/2: never ran, or was killed before its first summary" in errors
     assert {line.split(":")[0] for line in errors.splitlines() if "[not-run]" in line} == {
         f"missing {name}" for name in lost
     }
     written = json.loads((output / "summary.json").read_text())
     assert (written["missing"], written["unfinished"], written["refused"]) == (len(lost), 0, 0)
-    assert written["expected"]["missing_shards"] == {"2/2": "never ran, or was killed before its first case"}
+    assert written["expected"]["missing_shards"] == {"2/2": "never ran, or was killed before its first summary"}
     rows = {row["case_id"]: row for row in csv.DictReader((output / "summary.csv").read_text().splitlines())}
     assert {name for name, row in rows.items() if row["status"] == "missing"} == lost
     assert {rows[name]["codes"] for name in lost} == {"not-run"}

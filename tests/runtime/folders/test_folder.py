@@ -15,7 +15,7 @@ import pytest
 
 from eenet_runtime.cases.discovery import find_cases
 from eenet_runtime.errors import BackendError, DatasetError, OutputError
-from eenet_runtime.folders import folder as folder_module
+from eenet_runtime.folders import work as work_module
 from eenet_runtime.folders.folder import FolderSettings, segment_folder
 from eenet_runtime.folders.outcomes import CaseOutcome, outcome_table
 from eenet_runtime.results.result_files import ResultPaths, segment_to_files
@@ -135,7 +135,7 @@ def test_a_run_that_stops_early_leaves_no_summary_of_an_older_one(
     def stop(*_args: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(folder_module, "clear_the_way", stop)
+    monkeypatch.setattr(work_module, "clear_the_way", stop)
     with pytest.raises(KeyboardInterrupt):
         segment_folder(segmenter, mixed, output, OVERWRITE)
     assert not list(output.glob("summary.*"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import yaml
 from typer.testing import CliRunner
 
 from eenet_runtime.cli import app
+from eenet_runtime.errors import DatasetError
 from eenet_runtime.folders.job_texts import Job, kubernetes, slurm, snakemake
 from eenet_runtime.folders.planning import Division
 from tests.synthetic import Head, write_case
@@ -74,6 +76,11 @@ def stand_in(folder: Path, body: str) -> None:
     path = folder / "eenet-run"
     path.write_text(f"#!/bin/sh\n{body}\n")
     path.chmod(0o755)
+
+
+def test_a_folder_with_a_line_break_in_its_name_gets_no_script() -> None:
+    with pytest.raises(DatasetError, match="characters that do not print"):
+        replace(JOB, cases=Path("/data/a\nrm -r x"))
 
 
 def test_braces_in_paths_stay_braces_for_snakemake() -> None:

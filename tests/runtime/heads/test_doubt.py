@@ -26,7 +26,7 @@ GOOD = HeadFigures(
     pairs=tuple(_pair(moving) for moving in (Modality.T1, Modality.T2, Modality.FLAIR)),
     loop_mm=0.3,
     brain=BrainFigures(1600.0, 1.18, 0.001, 0.98),
-    pose=PoseFigures(1.28, 0.025, 12, 0.95),
+    pose=PoseFigures(1.28, 0.025, 12),
     t1ce_spacing_mm=(1.0, 1.0, 1.0),
 )
 
@@ -66,7 +66,7 @@ def test_a_good_head_leaves_no_doubt() -> None:
         (_with_brain(compactness=0.89), "brain-shape", UNSURE),
         (_with_brain(border_share=0.014), "brain-border", UNSURE),
         (_with_brain(agreement=0.89), "brain-agreement", SURE),
-        (replace(GOOD, pose=PoseFigures(1.12, 0.001, 1, 0.95)), "template", UNSURE),
+        (replace(GOOD, pose=PoseFigures(1.12, 0.001, 1)), "template", UNSURE),
         (replace(GOOD, stripped=(Modality.T2,)), "mixed-series", SURE),
         (replace(GOOD, t1ce_spacing_mm=(0.9, 0.9, 5.5)), "coarse-voxels", UNSURE),
     ],

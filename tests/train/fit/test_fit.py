@@ -258,6 +258,28 @@ def test_the_share_of_time_spent_waiting_for_samples_is_kept(finished: RunFolder
     rows = read_rows(finished.timing.path)
     assert len(rows) == 5
     assert all(0 <= float(row["input_wait"]) <= 1 for row in rows)
+    assert all(0 < float(row["seconds"]) < 300 for row in rows), "two steps of four layers"
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_equal_bits_are_asked_of_tensorflow_before_anything_is_computed_if_at_all(
+    dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deterministic: bool
+) -> None:
+    import keras
+    import tensorflow as tf
+
+    from eenet_train.fit import fit as room
+
+    asked: list[str] = []
+
+    def seeded(seed: int) -> None:
+        raise KeyboardInterrupt(*asked)
+
+    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: asked.append("equal bits"))
+    monkeypatch.setattr(keras.utils, "set_random_seed", seeded)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        room.fit(dataset, tmp_path / "run", short_settings(deterministic=deterministic))
+    assert stopped.value.args == (("equal bits",) if deterministic else ())
 
 
 def test_a_time_budget_ends_the_run_after_an_epoch_with_a_validation(

@@ -117,7 +117,8 @@ def _best_move(at: _Places, modality: Modality) -> Move:
     def explained(values: NDArray[np.float32]) -> NDArray[np.float64]:
         """Of each row."""
         projections = (values @ design.T).astype(np.float64)
-        return np.einsum("mi,ij,mj->m", projections, inverse, projections) / values.shape[1]
+        shares: NDArray[np.float64] = np.einsum("mi,ij,mj->m", projections, inverse, projections) / values.shape[1]
+        return shares
 
     strides = (image.shape[1] * image.shape[2], image.shape[2], 1)
     moves = [(axis, shift, sign) for axis in range(3) for shift in SHIFTS for sign in (1, -1)]

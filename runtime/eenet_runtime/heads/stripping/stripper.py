@@ -27,7 +27,8 @@ class Stripper:
     """Finds the brain with two networks. Any number of threads may call it; one head is computed at a time.
 
     The networks are loaded, and prove themselves on the bundle's golden case, when the first head comes, or in
-    `prepare`; what they need while they compute is given back after each head.
+    `prepare`; what they need while they compute is given back after each head. Loaded again after `close`, into the
+    engine that has passed, they need no second proof.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Stripper:
         self._lock = threading.Lock()
         self._stages: TwoStages | None = None
         self._graphs: tuple[Graph, ...] = ()
+        self._proved: EngineSpec | None = None
 
     @property
     def source(self) -> str:
@@ -62,7 +64,7 @@ class Stripper:
         return f"{self.bundle.manifest.name} {self.bundle.bundle_id}{engine}"
 
     def prepare(self) -> None:
-        """Load the networks and let them prove themselves; once, and again after `close`.
+        """Load the networks, and the first time let them prove themselves; nothing if they are loaded.
 
         Raises:
             BackendError: no engine is installed, or none can load them.
@@ -128,12 +130,13 @@ class Stripper:
     def _first_that_serves(self) -> tuple[TwoStages, tuple[Graph, ...]]:
         """The first engine that loads both networks and passes; what became of those before it is logged."""
         failed: list[str] = []
-        for spec in graph_engines(self._backend):
+        for spec in (self._proved,) if self._proved else graph_engines(self._backend):
             graphs: list[Graph] = []
             try:
                 graphs.extend(self._load(spec, network) for network in self._networks)
                 stages = self._stages_of(graphs)
-                require_golden(self.bundle, stages, f"{graphs[0].name} {graphs[0].version} on {graphs[0].device}")
+                if spec is not self._proved:
+                    require_golden(self.bundle, stages, f"{graphs[0].name} {graphs[0].version} on {graphs[0].device}")
             except BackendError as error:
                 for graph in graphs:
                     graph.close()
@@ -141,6 +144,7 @@ class Stripper:
                 LOGGER.warning("%s was turned down for stripping (%s)", spec.name, type(error).__name__)
                 last = error
                 continue
+            self._proved = spec
             return stages, tuple(graphs)
         raise type(last)("; ".join(failed)) from last
 
@@ -157,4 +161,4 @@ class Stripper:
 
     def _stages_of(self, graphs: list[Graph]) -> TwoStages:
         find, cut = self._networks
-        return TwoStages(graphs[0], graphs[1], find.edge, cut.edge, self.bundle.manifest.preprocessing)
+        return TwoStages(graphs[0], graphs[1], find.edge, cut.edge, self.bundle.manifest.preprocessing, self._threads)

@@ -19,6 +19,8 @@ MARGIN_MM: Final = 16
 """Air about the field of view: networks cut off what touches the edge of a volume."""
 LARGEST_MM: Final = 400.0
 """No field of view of a head is longer; the grid would take gigabytes."""
+_NO_STEP: Final = 1e-9
+"""Voxels: a line that goes less far in an image with each step stays in one layer of it."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,14 @@ class WorkingGrid:
     def sampled(
         self, image: Volume, world_to_image: NDArray[np.float64] | None, threads: int | None
     ) -> NDArray[np.float32]:
-        """An image on this grid, interpolated once; 0 outside the image, and where it is no number."""
+        """An image on this grid, C-contiguous, interpolated once; 0 outside the image, and where it is no number."""
         matrix = np.eye(4) if world_to_image is None else world_to_image
-        values = resample(image, self.grid, matrix, threads=threads)
-        return np.nan_to_num(values, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+        # Everything that follows goes along the last axis.
+        values = np.ascontiguousarray(resample(image, self.grid, matrix, threads=threads))
+        finite = np.isfinite(values)
+        if not finite.all():
+            values[~finite] = 0
+        return values
 
     def covered_by(self, grid: Grid, world_to_image: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Where an image on another grid shows anything, bool; all True if it shows all of our field of view."""
@@ -48,12 +54,22 @@ class WorkingGrid:
         places = to_voxels[:3, :3] @ corners + to_voxels[:3, 3:]
         if ((places >= -0.5) & (places <= np.array(grid.shape)[:, np.newaxis] - 0.5)).all():
             return np.ones(self.grid.shape, np.bool_)
-        covered = np.ones(self.grid.shape, np.bool_)
-        x, y, z = np.ogrid[tuple(slice(0, size) for size in self.grid.shape)]
-        for row, size in zip(to_voxels[:3].astype(np.float32), grid.shape, strict=True):
-            place = (row[0] * x + row[3]) + row[1] * y + row[2] * z
-            covered &= (place >= -0.5) & (place <= size - 0.5)
-        return covered
+        # Of each line along the last axis, the part between the faces of the image.
+        x, y, z = (np.arange(size, dtype=np.float64) for size in self.grid.shape)
+        first, last = np.zeros((x.size, y.size)), np.full((x.size, y.size), z.size - 1.0)
+        for row, size in zip(to_voxels[:3], grid.shape, strict=True):
+            start = row[0] * x[:, np.newaxis] + row[1] * y + row[3]
+            if abs(row[2]) < _NO_STEP:
+                last[(start < -0.5) | (start > size - 0.5)] = -1
+                continue
+            ends = (-0.5 - start) / row[2], (size - 0.5 - start) / row[2]
+            np.maximum(first, np.minimum(*ends), out=first)
+            np.minimum(last, np.maximum(*ends), out=last)
+        # Beyond the grid there is nothing to tell apart, and a whole number of 16 bits could not hold it.
+        lower = np.clip(np.ceil(first), 0, z.size).astype(np.int16)[..., np.newaxis]
+        upper = np.clip(np.floor(last), -1, z.size).astype(np.int16)[..., np.newaxis]
+        levels = np.arange(z.size, dtype=np.int16)
+        return np.asarray((levels >= lower) & (levels <= upper))
 
 
 def working_grid(image: Volume) -> WorkingGrid:

@@ -18,6 +18,8 @@ from eenet_runtime.bundle.strip_manifest import open_strip_bundle
 from eenet_runtime.errors import BackendError, BundleError, CaseError, SelfTestError
 from eenet_runtime.files.nifti import Volume, read_volume
 from eenet_runtime.heads.stripping import Stripper, shipped_strip_bundle
+from eenet_runtime.heads.stripping import stripper as stripper_module
+from eenet_runtime.heads.stripping.golden_head import at_golden_size
 from eenet_runtime.volumes.dice import dice
 from eenet_runtime.volumes.grid import Grid
 from tests.places import DEMO_BUNDLE, ROOT
@@ -186,3 +188,30 @@ def test_a_real_glioma_keeps_its_volume(shipped: Stripper) -> None:
     figures = shipped.strip(read_volume(path), None, None).figures
     assert 1500 < figures.volume_ml < 1700
     assert figures.compactness > 1.0
+
+
+@pytest.mark.parametrize(("engine", "bits"), [("openvino", False), ("onnxruntime", True)])
+def test_masks_of_any_number_of_threads_agree_and_onnx_runtimes_to_the_bit(engine: str, bits: bool) -> None:
+    # OpenVINO sums each norm over a whole volume in as many parts as it has threads (docs/decisions/0041).
+    head = draw_head((88, 104, 104), 2.2, seed=3).image
+    found = []
+    for threads in (1, 2, 2):
+        stripper = Stripper(backend=engine, threads=threads)
+        found.append(at_golden_size(stripper._loaded()).brain_probability(head, "head"))
+        stripper.close()
+    assert found[1].tobytes() == found[2].tobytes()
+    assert dice(found[0] > 0.5, found[1] > 0.5) >= 0.9995
+    if bits:
+        assert found[0].tobytes() == found[1].tobytes()
+
+
+def test_networks_that_have_passed_are_loaded_again_without_a_second_proof(
+    stand_in: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proved: list[str] = []
+    monkeypatch.setattr(stripper_module, "require_golden", lambda bundle, stages, engine: proved.append(engine))
+    stripper = Stripper(stand_in)
+    for _ in range(2):
+        stripper.prepare()
+        stripper.close()
+    assert len(proved) == 1
