@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from collections.abc import Callable, Iterable
@@ -26,36 +27,64 @@ def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
         time.sleep(0.02)
 
 
-def send(
-    port: int,
-    datasets: Iterable[Dataset],
-    calling: str = "PACS",
-    called: str = "EENET",
-) -> list[int]:
-    """Send objects on one association; the status of each, -1 for one without an answer."""
-    found = list(datasets)
+def send(port: int, datasets: Iterable[Dataset], calling: str = "PACS", called: str = "EENET") -> list[int]:
+    """Send objects as a PACS does; the status of each, -1 for one that has no answer after three associations.
+
+    On a busy machine pynetdicom's client now and then takes an answer away from whoever waits for it.
+    """
+    waiting = list(datasets)
+    found: list[int] = []
+    for _ in range(3):
+        answers = _send_once(port, waiting[len(found) :], calling, called)
+        found += answers
+        if len(found) == len(waiting):
+            return found
+    return found + [-1] * (len(waiting) - len(found))
+
+
+def _send_once(port: int, datasets: list[Dataset], calling: str, called: str) -> list[int]:
+    """The statuses, up to the first object without an answer."""
     entity = ApplicationEntity(calling)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 20
-    offered = {(str(one.SOPClassUID), str(one.file_meta.TransferSyntaxUID)) for one in found}
+    offered = {(str(one.SOPClassUID), str(one.file_meta.TransferSyntaxUID)) for one in datasets}
     for sop_class, syntax in sorted(offered):
         entity.add_requested_context(sop_class, syntax)
     association = entity.associate("127.0.0.1", port, ae_title=called)
     assert association.is_established
+    found: list[int] = []
     try:
-        answers = [association.send_c_store(one) for one in found]
-        return [int(answer.Status) if "Status" in answer else -1 for answer in answers]
+        for one in datasets:
+            answer = association.send_c_store(one)
+            if "Status" not in answer:
+                break
+            found.append(int(answer.Status))
     finally:
-        association.release()
+        association.release() if association.is_established else association.abort()
+    return found
 
 
 def echo_seconds(port: int, calling: str = "PACS", called: str = "EENET") -> float:
-    """How long a C-ECHO takes, association included; fails where it is not answered."""
+    """How long a C-ECHO takes, association included: the quickest of three, for the machine may be busy with others.
+
+    A port that somebody keeps busy is slow each time; without an answer it is as good as infinite.
+    """
+    quickest = math.inf
+    for _ in range(3):
+        quickest = min(quickest, _echo_once(port, calling, called))
+        if quickest < 1:
+            break
+    return quickest
+
+
+def _echo_once(port: int, calling: str, called: str) -> float:
     start = time.perf_counter()
     entity = ApplicationEntity(calling)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = 5
     entity.add_requested_context(Verification)
     association = entity.associate("127.0.0.1", port, ae_title=called)
-    assert association.is_established
-    assert association.send_c_echo().Status == 0
-    association.release()
-    return time.perf_counter() - start
+    if not association.is_established:
+        return math.inf
+    answer = association.send_c_echo()
+    taken = time.perf_counter() - start
+    association.release() if association.is_established else association.abort()
+    return taken if "Status" in answer and answer.Status == 0 else math.inf
