@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -215,10 +215,11 @@ def test_silent_peers_keep_nobody_out(site: Site) -> None:
 def test_one_address_has_so_many_connections_and_no_more(tmp_path: Path) -> None:
     with receiving(tmp_path, per_address=3) as site:
         silent = [socket.create_connection(("127.0.0.1", site.port)) for _ in range(3)]
-        time.sleep(0.2)
         with socket.create_connection(("127.0.0.1", site.port)) as fourth:
-            fourth.settimeout(5)
-            assert fourth.recv(1) == b""
+            # Connections are taken in their order; a busy machine takes its time, and may reset what it closes.
+            fourth.settimeout(60)
+            with suppress(ConnectionError):
+                assert fourth.recv(1) == b""
         for one in silent:
             one.close()
 
