@@ -172,7 +172,7 @@ def test_preprocessed_cases_have_images_of_brats_a_brain_mask_on_the_t1ce_and_a_
     report = json.loads((tmp_path / f"{case}.json").read_text())
     assert report["mask"]["values"] == {"BACKGROUND": 0, "BRAIN": 1}
     assert report["volumes_ml"]["brain"] == pytest.approx(brain.sum() * 0.125, abs=0.01)
-    assert report["bundle"] == report["engine"] == {}
+    assert report["bundle"] is report["engine"] is report["cleaning"] is None
     assert report["raw"]["way"] == "registered and stripped"
     assert report["settings"]["raw"]["pose"] == "sri24"
     summary = json.loads((tmp_path / "summary.json").read_text())

@@ -31,7 +31,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(path.name)
         return really(path)
 
-    monkeypatch.setattr("eenet_runtime.folders.hash_index.sha256_of_image", noted)
+    monkeypatch.setattr("eenet_runtime.files.nifti.sha256_of_image", noted)
     return names
 
 
