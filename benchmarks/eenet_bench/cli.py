@@ -249,7 +249,9 @@ def raw_checks(
 def raw_transforms(
     phantoms: Annotated[Path, typer.Argument(help="Folder of eenet-train phantom --raw: cases and their truth.")],
     lines: Annotated[Path, typer.Option("--lines", help="File of JSON lines: one for each case and kind.")],
-    max_cases: Annotated[int | None, typer.Option(min=1, help="How many of the cases to use (default: all).")] = None,
+    max_cases: Annotated[
+        int | None, typer.Option(metavar="<number>", min=1, help="How many of the cases to use (default: all).")
+    ] = None,
     threads: ThreadsOption = None,
 ) -> None:
     """Errors of registrations whose results are known, and whether bad ones are doubted; goes on where it stopped."""
