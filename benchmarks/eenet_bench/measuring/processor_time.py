@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
 
 from eenet_runtime.results import result_files
-from eenet_runtime.segmenter import segmenter
+from eenet_runtime.segmenter import finishing, segmenter
 from eenet_runtime.segmenter.segmentation import Stopwatch
 
 
@@ -37,6 +37,6 @@ class ProcessorTime:
                 noted[name] = noted.get(name, 0.0) + time.process_time() - start
 
         with ExitStack() as stack:
-            for module in (segmenter, result_files):
+            for module in (segmenter, finishing, result_files):
                 stack.enter_context(patch.object(module, "Stopwatch", Watch))
             yield
