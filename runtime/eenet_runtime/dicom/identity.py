@@ -23,6 +23,7 @@ from eenet_runtime.dicom.header_values import HeaderValues
 from eenet_runtime.dicom.instance import DEFLATED, NotReadableError
 
 _KEYWORDS: Final = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"]
+_TAGS: Final = tuple(Tag(keyword) for keyword in _KEYWORDS)
 _LAST: Final = 0x0020000E
 """Series Instance UID: elements come in order of their tags, so nothing behind it is read."""
 
@@ -60,7 +61,7 @@ def read_identity(content: bytes, syntax: str, limits: HeaderLimits = DEFAULT_HE
         dataset = read_partial(
             GuardedReader(io.BytesIO(content), limits),  # type: ignore[arg-type]
             stop_when=_behind_the_last,
-            specific_tags=[Tag(keyword) for keyword in _KEYWORDS],
+            specific_tags=list(_TAGS),
         )
         values = HeaderValues(dataset)
         found = [values.text(keyword) for keyword in _KEYWORDS]

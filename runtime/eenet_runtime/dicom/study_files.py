@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -16,10 +16,11 @@ from eenet_runtime.files.atomic import make_output_folder, remove_leftovers, sha
 from eenet_runtime.files.nifti import labels_to_bytes
 from eenet_runtime.results.report import CaseReport, WrittenFile, make_report
 from eenet_runtime.results.report_entries import SeriesEntry
+from eenet_runtime.results.result_files import written
 from eenet_runtime.segmenter.probability_maps import probability_maps_to_bytes
 from eenet_runtime.segmenter.segmentation import Stopwatch
 from eenet_runtime.segmenter.segmenter import Segmenter
-from eenet_runtime.volumes.labels import LabelScheme
+from eenet_runtime.volumes.labels import LabelScheme, Modality
 
 MASK: Final = "mask.nii.gz"
 PREVIEW: Final = "preview.png"
@@ -104,20 +105,20 @@ def write_study(
     segmentation = result.segmentation
     scheme = outputs.scheme or segmentation.scheme
     watch = Stopwatch()
-    written: dict[str, WrittenFile] = {}
+    results: dict[str, WrittenFile] = {}
     with watch.stage("write"):
         content = labels_to_bytes(scheme.to_file(segmentation.labels), segmentation.reference)
-        written["mask"] = _write(folder / MASK, content)
+        results["mask"] = written(folder / MASK, content)
     if outputs.preview:
         with watch.stage("preview"):
-            written["preview"] = _write(folder / PREVIEW, result.preview)
+            results["preview"] = written(folder / PREVIEW, result.preview)
     if outputs.dicom.probabilities and segmentation.probabilities is not None:
         with watch.stage("probabilities"):
             maps = probability_maps_to_bytes(segmentation.probabilities, segmentation.reference)
-            written["probabilities"] = _write(folder / PROBABILITIES, maps)
+            results["probabilities"] = written(folder / PROBABILITIES, maps)
     with watch.stage("dicom"):
         for name, path in result.save_dicom(folder, outputs.dicom).items():
-            written[f"{name}.dcm"] = WrittenFile(path, sha256_of_file(path))
+            results[f"{name}.dcm"] = WrittenFile(path, sha256_of_file(path))
     segmentation.seconds.update(watch.seconds)
     report = make_report(
         segmentation,
@@ -125,16 +126,11 @@ def write_study(
         segmenter.bundle,
         result.settings,
         scheme=scheme,
-        written=written,
+        written=results,
         dicom={"measurements": result.measurements.as_json(), "seg": outputs.dicom.seg.value},
     )
     write_atomically(folder / REPORT, report.to_json().encode())
     return report
-
-
-def _write(path: Path, content: bytes) -> WrittenFile:
-    write_atomically(path, content)
-    return WrittenFile(path, sha256_of_file(path))
 
 
 def _inputs(result: StudySegmentation) -> dict[str, dict[str, Any]]:
@@ -151,16 +147,12 @@ def _inputs(result: StudySegmentation) -> dict[str, dict[str, Any]]:
                 sha256=volumes[modality].sha256,
             )
         )
-        for modality, decision in _in_order(result.chosen)
+        for modality, decision in sorted(result.chosen.items())
     }
 
 
-def _why(result: StudySegmentation, modality: Any) -> str:
+def _why(result: StudySegmentation, modality: Modality) -> str:
     return next(answer.why for answer in result.study.answers if answer.role is modality)
-
-
-def _in_order(chosen: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
-    yield from sorted(chosen.items())
 
 
 def _files_of(study: Study) -> set[Path]:
