@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,19 +26,6 @@ ROLES = {"t1": "1.2.1", "t1ce": "1.2.2", "t2": "1.2.3", "flair": "1.2.4"}
 COMPLETE = Look(ROLES, "")
 INCOMPLETE = Look({}, "flair: missing (no series looks like it)")
 _TIMES = itertools.count(1000)
-
-
-@pytest.fixture
-def folders(tmp_path: Path) -> Folders:
-    found = Folders(tmp_path / "data")
-    found.make()
-    return found
-
-
-@pytest.fixture
-def db(folders: Folders) -> Iterator[Database]:
-    with Database(folders.database) as opened:
-        yield opened
 
 
 def arrive(db: Database, sop: str, series: str, content: str = "aa") -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,19 +19,6 @@ from eenet_gateway.store.studies import events_of, known_study, step, study
 from eenet_runtime.errors import GatewayError
 
 DAY_S = 86_400.0
-
-
-@pytest.fixture
-def folders(tmp_path: Path) -> Folders:
-    found = Folders(tmp_path / "data")
-    found.make()
-    return found
-
-
-@pytest.fixture
-def db(folders: Folders) -> Iterator[Database]:
-    with Database(folders.database) as opened:
-        yield opened
 
 
 def received(db: Database, folders: Folders, number: int = 1) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,19 +26,6 @@ from eenet_gateway.store.studies import events_of, known_study, named_study, ste
 from eenet_runtime.errors import GatewayError
 
 _TIMES = itertools.count(1000)
-
-
-@pytest.fixture
-def folders(tmp_path: Path) -> Folders:
-    found = Folders(tmp_path / "data")
-    found.make()
-    return found
-
-
-@pytest.fixture
-def db(folders: Folders) -> Iterator[Database]:
-    with Database(folders.database) as opened:
-        yield opened
 
 
 def _arrive(db: Database, sop: str = "1.2.3", content: str = "aa", study: str = "1.2", series: str = "1.2.9") -> str:
