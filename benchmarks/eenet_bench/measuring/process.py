@@ -8,9 +8,10 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from eenet_runtime.machine.memory import peak_rss_bytes
 
 
 class JsonProcess:
@@ -64,11 +65,7 @@ class JsonProcess:
         """Its highest resident memory so far (`VmHWM`), None where the system does not tell."""
         if self._process is None:
             return None
-        with suppress(OSError):
-            for line in Path(f"/proc/{self._process.pid}/status").read_text().splitlines():
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) * 1024
-        return None
+        return peak_rss_bytes(self._process.pid)
 
     def _answer(self) -> dict[str, Any]:
         assert self._process is not None

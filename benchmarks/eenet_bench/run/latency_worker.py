@@ -71,26 +71,6 @@ def serve(
         yield {"reason": " ".join(str(error).split())}
 
 
-def peak_rss_bytes() -> int | None:
-    """Highest resident memory of this process so far, None where the system does not tell.
-
-    Not `ru_maxrss` where it can be avoided: on Linux a process inherits it from the one that started it, so a child
-    of a large process looks as large. `VmHWM` begins anew with the program.
-    """
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return None
-    # Bytes on macOS, the only system without /proc that gets here.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
 def _answer(
     request: dict[str, Any], segmenter: Any, replay: Any, files: dict[str, Any], folder: Path, times: Any
 ) -> dict[str, Any]:
@@ -105,6 +85,8 @@ def _answer(
         return _folder(segmenter, cases, folder)
     if request["do"] == "compute":
         return _compute(segmenter.backend, request)
+    from eenet_runtime.machine.memory import peak_rss_bytes
+
     return {"peak_rss_bytes": peak_rss_bytes()}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from eenet_runtime.errors import CaseError, DatasetError
 from eenet_runtime.files.nifti import Volume, read_header
 from eenet_runtime.folders.folder import FolderSettings, segment_each
 from eenet_runtime.folders.outcomes import CaseOutcome
+from eenet_runtime.machine.memory import peak_rss_bytes
 from eenet_runtime.machine.threads import usable_cpus
 from eenet_runtime.segmenter.segmenter import Segmenter
 from eenet_runtime.volumes.labels import Modality
@@ -146,7 +146,9 @@ def measure(segmenter: Segmenter, cases: Sequence[CaseFiles], load_s: float) -> 
         if all(outcome.done for outcome, _ in outcomes):
             seconds = [when for _, when in outcomes]
             each = (seconds[-1] - seconds[0]) / (len(seconds) - 1)
-            return Cost(case.case_id, load_s, each, _peak_memory_mb(), segmenter.threads or usable_cpus())
+            return Cost(
+                case.case_id, load_s, each, (peak_rss_bytes() or 0) / (1 << 20), segmenter.threads or usable_cpus()
+            )
         reasons.append(outcomes[0][0].reason)
     raise DatasetError(f"none of the cases that were tried could be measured: {'; '.join(reasons) or 'there is none'}")
 
@@ -213,10 +215,3 @@ def _timed(segmenter: Segmenter, case: CaseFiles) -> list[tuple[CaseOutcome, flo
     with TemporaryDirectory(prefix="eenet-plan-") as output:
         done = segment_each(segmenter, copies(), Path(output), FolderSettings())
         return [(outcome, time.monotonic()) for outcome in done]
-
-
-def _peak_memory_mb() -> float:
-    import resource  # not on every operating system
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import random
-import resource
 import struct
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from eenet_runtime.dicom.instance import FileSource, NotReadableError, read_inst
 from eenet_runtime.dicom.pixels import read_series
 from eenet_runtime.dicom.studies import find_studies
 from eenet_runtime.errors import EENetError
+from eenet_runtime.machine.memory import peak_rss_bytes
 from tests.dicom_studies import T1_PHYSICS, FakeSeries, datasets, enhanced, write_series
 
 MUTANTS: Final = int(os.environ.get("EENET_DICOM_MUTANTS", "500"))
@@ -92,7 +92,7 @@ def test_mutated_files_never_crash_hang_or_write(tmp_path: Path) -> None:
     write_series(folder, FakeSeries(tags=dict(T1_PHYSICS)))
     alone.mkdir()
     said: list[str] = []
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_rss_bytes() or 0
     for number in range(MUTANTS):
         content = bytearray(contents[number % 2])
         for _ in range(randomness.choice((1, 1, 2))):
@@ -111,7 +111,7 @@ def test_mutated_files_never_crash_hang_or_write(tmp_path: Path) -> None:
         assert time.monotonic() - started < 20, number
         place.unlink()
     assert not any("Canary" in text or "\n" in text for text in said)
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    grown = ((peak_rss_bytes() or 0) - before) / 2**20
     assert grown < 700, f"{grown:.0f} MiB"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["classical", "enhanced"]
 
@@ -154,12 +154,12 @@ def test_a_deflated_bomb_costs_nothing(tmp_path: Path) -> None:
     raw = zlib.compressobj(9, zlib.DEFLATED, -15)
     (tmp_path / "x").write_bytes(meta + raw.compress(b"\0" * (1 << 26)) + raw.flush())
     code = f"""
-import resource
 from pathlib import Path
 from eenet_runtime.dicom.scanning import scan
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+from eenet_runtime.machine.memory import peak_rss_bytes
+before = peak_rss_bytes()
 scan(Path({str(tmp_path)!r}))
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+print((peak_rss_bytes() - before) // 2**20)
 """
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(finished.stdout) < 50

@@ -22,6 +22,15 @@ COUNT = 10_000
 YARDSTICK_S = 0.3
 """For five million additions in a loop, on the quiet machine that the limits are meant for."""
 
+MEASURED = """
+import atexit, os
+from eenet_runtime.machine.memory import peak_rss_bytes
+atexit.register(lambda: os.write({}, str(peak_rss_bytes()).encode()))
+from eenet_runtime.cli import main
+main()
+"""
+"""Not the memory that `wait4` tells: a child inherits that from the process that started it, large as this one is."""
+
 
 def slowness() -> float:
     """How many times slower than that this processor is right now; at least 1."""
@@ -33,11 +42,14 @@ def slowness() -> float:
 
 def usage(*arguments: str | Path) -> tuple[int, float, float]:
     """`eenet-run` in a process of its own: exit code, seconds of processor, largest memory in MB."""
-    program = [sys.executable, "-c", "from eenet_runtime.cli import main; main()", *map(str, arguments)]
-    process = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    told, written = os.pipe()
+    program = [sys.executable, "-c", MEASURED.format(written), *map(str, arguments)]
+    process = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=(written,))
+    os.close(written)
     _, status, spent = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, spent.ru_utime + spent.ru_stime, spent.ru_maxrss / 1024
+    with os.fdopen(told) as peak:
+        return process.returncode, spent.ru_utime + spent.ru_stime, int(peak.read()) / 2**20
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ ONE_CASE = """
 import sys
 from pathlib import Path
 import numpy as np
-from eenet_bench.run.latency_worker import peak_rss_bytes
+from eenet_runtime.machine.memory import peak_rss_bytes
 from eenet_runtime.bundle.manifest import PostprocessingSettings
 from eenet_runtime.cases.discovery import find_cases
 from eenet_runtime.files.nifti import write_labels

@@ -206,6 +206,7 @@ def test_the_snippet_in_the_documentation_gives_the_regions(tmp_path: Path, monk
 
 PEAK = """
 import numpy as np
+from eenet_runtime.machine.memory import peak_rss_bytes
 from eenet_runtime.volumes.grid import Grid
 from eenet_runtime.files.nifti import Volume
 from eenet_runtime.volumes.placement import Placement
@@ -215,7 +216,7 @@ from eenet_runtime.segmenter.segmentation import NetworkProbabilities
 import nibabel as nib
 
 def peak():
-    return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1024
+    return peak_rss_bytes() / 2**20
 
 shape = (240, 240, 155)
 affine = np.diag([-1.0, -1.0, 1.0, 1.0])
